@@ -1,0 +1,138 @@
+"""The typed samples that every dataset yields, and the batch that every method trains on.
+
+Images travel as uint8: a quarter of the memory and of the copying. `data.transforms` turns a batch into float
+images in [0, 1] on the device that trains.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egodepth.geometry import Camera
+
+Source = int | Literal["stereo"]
+"""Where a source view comes from: a time offset in frames (-1, 1, …), or the other camera of the pair."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training sample: a target view and the source views that explain it.
+
+    Attributes:
+        name: what a message calls it, for example `2011_09_26/2011_09_26_drive_0005_sync 12 l`.
+        target: (3, H, W) uint8 RGB, already at the training size.
+        sources: (S, 3, H, W) uint8 RGB, in the order of the dataset's `sources`.
+        intrinsics: (3, 3) float32 as `Camera.normalised` gives them; the same for all views.
+        stereo_offset: x of the target camera's origin in the other camera, in units of the baseline: -1 when
+            the target is the left camera, +1 when it is the right one, 0 when no pair is known.
+        baseline_m: distance of the two cameras in metres; NaN where not known.
+        centred: the principal point is put at W/2 and H/2 by decree and stays there under a flip (Monodepth2's
+            fixed intrinsics for KITTI), instead of moving with the picture.
+    """
+
+    name: str
+    target: Tensor
+    sources: Tensor
+    intrinsics: Tensor
+    stereo_offset: float = 0.0
+    baseline_m: float = float("nan")
+    centred: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size, stacked. `Batch.of` makes it; `to` moves it.
+
+    Attributes:
+        names: of the B samples.
+        indices: (B,) int64, the samples' places in their dataset; augmentation is drawn from them.
+        target: (B, 3, H, W) uint8.
+        sources: (B, S, 3, H, W) uint8.
+        source_ids: the S sources' time offsets or `stereo`.
+        intrinsics: (B, 3, 3), normalised.
+        stereo_offset: (B,), in units of the baseline.
+        baseline_m: (B,).
+        centred: see `Sample`; one dataset has one rule.
+    """
+
+    names: tuple[str, ...]
+    indices: Tensor
+    target: Tensor
+    sources: Tensor
+    source_ids: tuple[Source, ...]
+    intrinsics: Tensor
+    stereo_offset: Tensor
+    baseline_m: Tensor
+    centred: bool
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], indices: Sequence[int], source_ids: Sequence[Source]) -> "Batch":
+        return cls(
+            names=tuple(sample.name for sample in samples),
+            indices=torch.tensor(indices),
+            target=torch.stack([sample.target for sample in samples]),
+            sources=torch.stack([sample.sources for sample in samples]),
+            source_ids=tuple(source_ids),
+            intrinsics=torch.stack([sample.intrinsics for sample in samples]),
+            stereo_offset=torch.tensor([sample.stereo_offset for sample in samples]),
+            baseline_m=torch.tensor([sample.baseline_m for sample in samples]),
+            centred=samples[0].centred,
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        tensors = {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{key: value.to(device, non_blocking=non_blocking) for key, value in tensors.items()})
+
+    def pin_memory(self) -> "Batch":
+        tensors = {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{key: value.pin_memory() for key, value in tensors.items()})
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.target.shape[-2], self.target.shape[-1]
+
+
+class TrainingDataset(Protocol):
+    """What training asks of a dataset. Indices are samples that have all their sources."""
+
+    source_ids: tuple[Source, ...]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+@dataclass(frozen=True)
+class EvaluationFrame:
+    """One frame to evaluate on, at its native size.
+
+    Attributes:
+        name: what a message calls it.
+        image: (H, W, 3) uint8 RGB.
+        depth: (H, W) float32 ground truth in metres, 0 where there is none.
+        camera: of the native image, where known.
+        previous: (H, W, 3) uint8, the frame before, where the dataset has one (for multi-frame systems).
+    """
+
+    name: str
+    image: np.ndarray
+    depth: np.ndarray
+    camera: Camera | None = None
+    previous: np.ndarray | None = None
+
+
+class EvaluationFrames(Protocol):
+    """A sized, indexable collection of evaluation frames; `frames[i]` reads one from disk."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> EvaluationFrame: ...
+
+    def __iter__(self) -> Iterator[EvaluationFrame]: ...

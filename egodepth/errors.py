@@ -1,0 +1,9 @@
+"""Errors that are the user's to mend: one clear line, no traceback, exit code 2."""
+
+
+class UserError(Exception):
+    """Something in the input or the call that the user can put right.
+
+    The message is one line that names the thing (file, option, recipe), says what was found and what was
+    expected, and ends with what to do about it.
+    """

@@ -1,0 +1,143 @@
+"""What a user names on the command line, turned into pictures and videos with distinct output names."""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from egodepth.data.images import IMAGE_SUFFIXES, natural_key
+from egodepth.errors import UserError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One picture.
+
+    Attributes:
+        path: of the file.
+        name: of its outputs, without suffix and relative to the output folder; no two inputs share it.
+    """
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
+class VideoInput:
+    """One video; attributes as for `ImageInput`."""
+
+    path: Path
+    name: Path
+
+
+Input = ImageInput | VideoInput
+
+
+def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
+    """Turn images, folders, globs and videos into single inputs, in the order given and naturally within each.
+
+    A folder gives the images and videos directly in it. A glob (`*`, `?`, `**`, `[…]`) gives what it matches;
+    what is neither an image nor a video is passed over there. A file that is met twice counts once.
+
+    Output names are the files' own without suffix, below a folder or the fixed part of a glob with their
+    relative folder (`left/000001`). Inputs that would share a name keep their suffix in it, and where this is
+    not enough as many of their parent folders as it takes.
+
+    Raises:
+        UserError: nothing was named, a path does not exist, a folder or a glob holds nothing to read, or a
+            file's suffix is unknown.
+    """
+    if not arguments:
+        raise UserError("no input was named; name an image, a folder, a glob or a video")
+    found: dict[Path, Input] = {}
+    for argument in arguments:
+        for each in _expand(argument):
+            found.setdefault(each.path.resolve(), each)
+    return _with_distinct_names(list(found.values()))
+
+
+def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
+    """Lengthen those of `names` that are shared until all differ. `paths`, all different, give what to add."""
+    names = list(names)
+    level = 0
+    while clashing := {name for name, count in Counter(names).items() if count > 1}:
+        names = [
+            _longer_name(path, level) if name in clashing else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+        level += 1
+    return names
+
+
+def _expand(argument: str | Path) -> list[Input]:
+    path = Path(argument)
+    if path.is_dir():
+        return _expand_folder(path)
+    if path.exists():
+        return [_file_input(path, Path(path.stem))]
+    if GLOB_CHARACTERS & set(str(argument)):
+        return _expand_glob(str(argument))
+    raise UserError(f"{path}: no such file or folder; check the path")
+
+
+def _expand_folder(folder: Path) -> list[Input]:
+    files = sorted((path for path in folder.iterdir() if _is_readable(path)), key=_natural_order)
+    if not files:
+        raise UserError(
+            f"{folder}: no image or video in this folder; name the folder that holds them, "
+            f"or '{folder}/**/*.png' for those in its folders"
+        )
+    return [_file_input(path, Path(path.stem)) for path in files]
+
+
+def _expand_glob(pattern: str) -> list[Input]:
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
+    files = sorted((path for path in matches if _is_readable(path)), key=_natural_order)
+    if not files:
+        raise UserError(f"{pattern}: this pattern matches no image and no video; check the path and the suffix")
+    root = _fixed_part(pattern)
+    return [_file_input(path, path.relative_to(root).with_suffix("")) for path in files]
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folders of a glob before its first special character."""
+    fixed = Path()
+    for part in Path(pattern).parts[:-1]:
+        if GLOB_CHARACTERS & set(part):
+            break
+        fixed = fixed / part
+    return fixed
+
+
+def _is_readable(path: Path) -> bool:
+    known = path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in VIDEO_SUFFIXES
+    return known and not path.name.startswith(".") and path.is_file()
+
+
+def _natural_order(path: Path) -> tuple:
+    return tuple(natural_key(part) for part in path.parts)
+
+
+def _file_input(path: Path, name: Path) -> Input:
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return VideoInput(path, name)
+    if suffix in IMAGE_SUFFIXES:
+        return ImageInput(path, name)
+    known = ", ".join(sorted(IMAGE_SUFFIXES) + sorted(VIDEO_SUFFIXES))
+    raise UserError(f"{path}: '{suffix}' is no known suffix of an image or a video; known are {known}")
+
+
+def _with_distinct_names(inputs: list[Input]) -> list[Input]:
+    names = distinct_names([each.path.resolve() for each in inputs], [each.name for each in inputs])
+    return [replace(each, name=name) for each, name in zip(inputs, names, strict=True)]
+
+
+def _longer_name(path: Path, parents: int) -> Path:
+    """The whole file name below its `parents` innermost folders: all of them make it unlike any other."""
+    return Path(*path.parts[1:][-(parents + 1) :])

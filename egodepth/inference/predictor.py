@@ -1,0 +1,212 @@
+"""The face that a trained depth network shows its users: pictures of any size in, depth of the same size out."""
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from egodepth.data.images import resize_image
+from egodepth.errors import UserError
+
+SIZE_MULTIPLE = 32
+"""Encoders halve the picture five times, so a network's height and width are multiples of this."""
+
+RANGE_TOLERANCE = 1e-3
+"""How far an image may leave [0, 1]: what a bicubic resize or a rounding overshoots, and no more."""
+
+
+class DepthNetwork(Protocol):
+    """All that inference knows of a network: image (B, 3, H, W) in [0, 1] to depth (B, 1, H, W)."""
+
+    def predict_depth(self, image: Tensor) -> Tensor: ...
+
+
+class Predictor:
+    """A trained depth model, ready to use. `egodepth.load(MODEL)` returns one.
+
+        model = egodepth.load("path/to/model").to("cuda")
+        depth = model.predict_depth(image)      # (B, 3, H, W) in [0, 1] -> (B, 1, H, W)
+
+    Pictures may have any size and shape: they are brought to the network's own size, and its answer is brought
+    back. No gradients are kept; all arithmetic is in float32.
+
+    Attributes:
+        network: the depth network, in evaluation mode, on `device`.
+        height, width: the size at which the network sees a picture, in pixels.
+        metres_per_unit: length of the network's unit of depth in metres. None when the scale cannot be known
+            (training from one moving camera): depths are then right up to one unknown factor.
+        device: where the network runs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        height: int,
+        width: int,
+        metres_per_unit: float | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Take over `network`: it is put into evaluation mode and moved to `device` as float32.
+
+        Raises:
+            ValueError: a size that is not a positive multiple of 32, or a scale that is not a positive number.
+        """
+        if min(height, width) <= 0 or height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+            raise ValueError(f"a network's size must be multiples of {SIZE_MULTIPLE}, got {height}x{width}")
+        self.height = height
+        self.width = width
+        self.metres_per_unit = _checked_scale(metres_per_unit)
+        self.network = network.eval()
+        self.to(device)
+
+    @property
+    def is_metric(self) -> bool:
+        """Whether depths are metres. Where not, they are right up to one unknown factor."""
+        return self.metres_per_unit is not None
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the network to `device` and return this predictor."""
+        self.device = torch.device(device)
+        self.network.to(device=self.device, dtype=torch.float32)
+        return self
+
+    def with_scale(self, metres_per_unit: float) -> Self:
+        """The same model with another length of its unit of depth; the network is shared, not copied.
+
+        Raises:
+            ValueError: the scale is not a positive number.
+        """
+        scaled = copy.copy(self)
+        scaled.metres_per_unit = _checked_scale(metres_per_unit)
+        return scaled
+
+    @torch.inference_mode()
+    def predict_depth(self, image: Tensor) -> Tensor:
+        """Predict the depth of every pixel.
+
+        A picture of the network's own size goes in as it is. Any other is rounded to 8 bit, brought to the
+        network's size by Lanczos resampling and its inverse depth enlarged bilinearly, which is exactly what
+        `egodepth predict` and `egodepth evaluate` do with a picture file.
+
+        Args:
+            image: (B, 3, H, W) floating point, RGB in [0, 1], any height and width, on any device. Do not
+                normalise it: that is the network's own affair.
+
+        Returns:
+            (B, 1, H, W) float32 depth along the camera's axis, on the image's device; metres where
+            `metres_per_unit` is known, else up to scale.
+
+        Raises:
+            ValueError: another shape or type, or values outside [0, 1].
+            UserError: the model's answer is not a depth (its weights are damaged).
+        """
+        _check_image(image)
+        height, width = image.shape[-2:]
+        if (height, width) == (self.height, self.width):
+            inputs = image.to(self.device, torch.float32).clamp(0, 1)
+        else:
+            pixels = (image.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+            inputs = self._network_input(list(pixels.cpu().numpy()))
+        inverse_depth = self._inverse_depth(inputs)
+        return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
+
+    def predict_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Predict the depths of pictures, which may differ in size, as one batch.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+
+        Returns:
+            For each picture its depth, (H, W) float32, in metres where the scale is known.
+
+        Raises:
+            ValueError, UserError: as `predict_depth`.
+        """
+        inverse_depths = self.predict_inverse_depths(images)
+        return [
+            self.depth_at_size(inverse_depth, *image.shape[:2])
+            for inverse_depth, image in zip(inverse_depths, images, strict=True)
+        ]
+
+    def predict_inverse_depth(self, image: np.ndarray) -> np.ndarray:
+        """Predict the inverse depth of one picture at the network's size, for evaluation.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, any size.
+
+        Returns:
+            (`height`, `width`) float32, in 1/metres where the scale is known.
+        """
+        return self.predict_inverse_depths([image])[0]
+
+    @torch.inference_mode()
+    def predict_inverse_depths(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
+        if not images:
+            return np.zeros((0, self.height, self.width), dtype=np.float32)
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise ValueError(f"expected pictures (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        return self._inverse_depth(self._network_input(images))[:, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def depth_at_size(self, inverse_depth: np.ndarray, height: int, width: int) -> np.ndarray:
+        """Bring an inverse depth (h, w) of the network to a picture's size, as depth (`height`, `width`)."""
+        enlarged = _enlarge(torch.from_numpy(inverse_depth)[None, None].to(self.device), height, width)
+        return enlarged[0, 0].reciprocal().cpu().numpy()
+
+    def _network_input(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(H, W, 3) uint8 pictures of any sizes as one float batch (B, 3, height, width) on the device."""
+        pixels = np.stack([self.reduce_image(image) for image in images])
+        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
+
+    def reduce_image(self, image: np.ndarray) -> np.ndarray:
+        """A picture (H, W, 3) uint8 at the network's size; one that has this size already is left alone.
+
+        Whoever reads many large pictures calls this at once, so that only small ones are kept in memory.
+        """
+        if image.shape[:2] == (self.height, self.width):
+            return image
+        return resize_image(image, self.height, self.width)
+
+    def _inverse_depth(self, inputs: Tensor) -> Tensor:
+        """(B, 3, height, width) to inverse depth (B, 1, height, width), in 1/metres where the scale is known."""
+        with torch.autocast(self.device.type, enabled=False):
+            depth = self.network.predict_depth(inputs).float()
+        if not bool((depth > 0).all()):  # NaN fails this too
+            raise UserError(
+                "the model predicts depths that are not positive numbers: its weights are damaged or its "
+                "training diverged. Use an earlier checkpoint or train it again."
+            )
+        return (depth * (self.metres_per_unit or 1.0)).reciprocal()
+
+
+def _enlarge(inverse_depth: Tensor, height: int, width: int) -> Tensor:
+    if inverse_depth.shape[-2:] == (height, width):
+        return inverse_depth
+    return F.interpolate(inverse_depth, (height, width), mode="bilinear", align_corners=False)
+
+
+def _checked_scale(metres_per_unit: float | None) -> float | None:
+    if metres_per_unit is not None and not (math.isfinite(metres_per_unit) and metres_per_unit > 0):
+        raise ValueError(f"metres per unit must be a positive number, got {metres_per_unit}")
+    return metres_per_unit
+
+
+def _check_image(image: Tensor) -> None:
+    if not isinstance(image, Tensor) or not image.is_floating_point():
+        found = f"{image.dtype} tensor" if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(f"expected an image as a floating-point tensor in [0, 1], got a {found}")
+    if image.ndim != 4 or image.shape[1] != 3 or image.numel() == 0:
+        raise ValueError(f"expected an image of shape (B, 3, H, W), got {tuple(image.shape)}")
+    low, high = (float(value) for value in image.aminmax())
+    if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+        raise ValueError(
+            f"expected RGB values in [0, 1], got {low:.3g} to {high:.3g}; divide 8-bit values by 255 and do "
+            "not normalise by mean and deviation"
+        )

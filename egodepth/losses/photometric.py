@@ -1,0 +1,117 @@
+"""The photometric error and the minimum over sources that Monodepth2 trains with.
+
+Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation" (ICCV 2019), section 3; numbers
+in tests/reference/monodepth2.json. SSIM runs in float32 also under autocast, because its variances are
+differences of nearly equal numbers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from egodepth.geometry import in_float32
+
+SSIM_C1 = 0.01**2
+SSIM_C2 = 0.03**2
+
+
+@dataclass(frozen=True)
+class PatchMoments:
+    """An image with the mean and the variance of the 3x3 patch around each pixel; all (..., C, H, W).
+
+    The target's are needed against every source at every scale: made once, they halve the cost of SSIM.
+    """
+
+    image: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+@in_float32
+def patch_moments(image: Tensor) -> PatchMoments:
+    """3x3 patch mean and biased variance of an image (..., C, H, W), reflected at the border."""
+    mean = _patch_mean(image)
+    return PatchMoments(image, mean, _patch_mean(image.square()) - mean.square())
+
+
+@in_float32
+def structural_dissimilarity(image: Tensor, target: PatchMoments) -> Tensor:
+    """(1 - SSIM) / 2 in [0, 1], per pixel and channel.
+
+    Args:
+        image: (..., C, H, W) in [0, 1].
+        target: the moments of an image that broadcasts to the same shape.
+
+    Returns:
+        (..., C, H, W), 0 where the patches are equal. Wang et al. 2004 with 3x3 uniform windows, C1 = 1e-4 and
+        C2 = 9e-4, as Monodepth2 section 3.1 takes it.
+    """
+    mean = _patch_mean(image)
+    variance = _patch_mean(image.square()) - mean.square()
+    mean_product = mean * target.mean
+    covariance = _patch_mean(image * target.image) - mean_product
+    numerator = (2 * mean_product + SSIM_C1) * (2 * covariance + SSIM_C2)
+    denominator = (mean.square() + target.mean.square() + SSIM_C1) * (variance + target.variance + SSIM_C2)
+    return ((1 - numerator / denominator) / 2).clamp(0, 1)
+
+
+@in_float32
+def photometric_error(image: Tensor, target: PatchMoments, ssim_weight: float = 0.85) -> Tensor:
+    """pe(image, target): SSIM and L1 mixed, mean over the channels (Monodepth2 equation 3).
+
+    Args:
+        image: (..., C, H, W) in [0, 1]; several sources are stacked on a leading axis.
+        ssim_weight: alpha of the paper; 0 leaves L1 alone.
+
+    Returns:
+        (..., H, W), at least 0.
+    """
+    absolute = (image - target.image).abs().mean(-3)
+    if ssim_weight == 0:
+        return absolute
+    dissimilarity = structural_dissimilarity(image, target).mean(-3)
+    return ssim_weight * dissimilarity + (1 - ssim_weight) * absolute
+
+
+def tie_break(errors: Tensor, magnitude: float = 1e-5) -> Tensor:
+    """Add normal noise, so that where an identity and a reprojection error are equal neither always wins."""
+    return errors + magnitude * torch.randn_like(errors)
+
+
+@dataclass(frozen=True)
+class MinimumError:
+    """Which error each pixel is trained with.
+
+    Attributes:
+        error: (B, H, W), the least over all candidates.
+        reprojected: (B, H, W) bool, true where a reprojection error won: the auto-mask of Monodepth2 section 3.3.
+            Where an identity error won, the pixel is a constant without gradient, but still counts in the mean.
+    """
+
+    error: Tensor
+    reprojected: Tensor
+
+
+def minimum_error(reprojection: Tensor, identity: Tensor | None = None) -> MinimumError:
+    """Per-pixel minimum over the sources, the un-warped ones included (Monodepth2 equations 4 and 5).
+
+    Args:
+        reprojection: (S, B, H, W), error of each warped source.
+        identity: (S, B, H, W), error of each source as it is, for auto-masking; ties must be broken before.
+    """
+    if identity is None:
+        error = reprojection.amin(0)
+        return MinimumError(error, torch.ones_like(error, dtype=torch.bool))
+    best = reprojection.amin(0)
+    static = identity.amin(0)
+    # On a tie the reference keeps the first candidate, which is an identity error.
+    return MinimumError(torch.minimum(best, static), best < static)
+
+
+def _patch_mean(image: Tensor) -> Tensor:
+    """3x3 mean; sums of shifted views, which on a CPU take half the time of average pooling."""
+    padded = F.pad(image.flatten(0, -4), (1, 1, 1, 1), mode="reflect")
+    rows = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
+    return ((rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]) / 9).view(image.shape)

@@ -1,0 +1,1 @@
+"""How a system is trained: one LightningModule per training scheme."""

@@ -1,0 +1,35 @@
+"""The face that every disparity network shows to training, evaluation and inference."""
+
+from torch import Tensor, nn
+
+from egodepth.geometry import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
+
+
+class DisparityNetwork(nn.Module):
+    """A network that gives sigmoid disparities from one image.
+
+    A subclass implements `forward`, and `finest` too where the coarse outputs cost something that inference
+    need not pay.
+
+    Attributes:
+        min_depth, max_depth: the range that the sigmoid spans, in units of training (a stereo baseline is 0.1).
+    """
+
+    min_depth: float = MIN_DEPTH
+    max_depth: float = MAX_DEPTH
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Sigmoid disparities in (0, 1), fine to coarse: (B, 1, H / 2^s, W / 2^s) for s = 0, 1, …
+
+        Args:
+            image: (B, 3, H, W) in [0, 1], H and W multiples of 32.
+        """
+        raise NotImplementedError
+
+    def finest(self, image: Tensor) -> Tensor:
+        """The sigmoid disparity (B, 1, H, W) of scale 0 alone."""
+        return self(image)[0]
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        """Depth (B, 1, H, W) in units of training, for an image (B, 3, H, W) in [0, 1]."""
+        return sigmoid_to_depth(self.finest(image), self.min_depth, self.max_depth)

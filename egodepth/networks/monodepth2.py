@@ -1,0 +1,82 @@
+"""Monodepth2's depth network: a U-Net over a classification encoder.
+
+Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation" (ICCV 2019), section 3.4 and
+supplementary table 7; layer table in the specification's section 3.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from egodepth.networks.blocks import ConvELU, ReflectConv
+from egodepth.networks.disparity import DisparityNetwork
+from egodepth.networks.encoders import Encoder
+
+DECODER_WIDTHS = (16, 32, 64, 128, 256)
+SCALES = 4
+
+
+@dataclass(frozen=True)
+class Monodepth2Config:
+    """Monodepth2's depth network.
+
+    Attributes:
+        encoder: a timm model with features at strides 2 to 32.
+    """
+
+    encoder: str = "resnet18.tv_in1k"
+
+    def build(self) -> "Monodepth2":
+        return Monodepth2(Encoder(self.encoder))
+
+
+class Monodepth2(DisparityNetwork):
+    """Encoder and decoder; four sigmoid disparities in training, the finest one in use."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.channels)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder(self.encoder(image))
+
+    def finest(self, image: Tensor) -> Tensor:
+        return self.decoder(self.encoder(image), scales=1)[0]
+
+
+class Decoder(nn.Module):
+    """From the coarsest feature up: convolve, double the size, join the skip, convolve, read off a disparity.
+
+    Args:
+        encoder_channels: of the five features, fine to coarse.
+    """
+
+    def __init__(self, encoder_channels: tuple[int, ...]) -> None:
+        super().__init__()
+        coarser = (*DECODER_WIDTHS[1:], encoder_channels[4])
+        skips = (0, *encoder_channels[:4])
+        self.before = nn.ModuleList(map(ConvELU, coarser, DECODER_WIDTHS))
+        self.after = nn.ModuleList(
+            ConvELU(width + skip, width) for width, skip in zip(DECODER_WIDTHS, skips, strict=True)
+        )
+        self.heads = nn.ModuleList(ReflectConv(DECODER_WIDTHS[scale], 1) for scale in range(SCALES))
+
+    def forward(self, features: list[Tensor], scales: int = SCALES) -> tuple[Tensor, ...]:
+        """Sigmoid disparities of the finest `scales` levels, fine to coarse.
+
+        Args:
+            features: five maps from stride 2 to 32.
+        """
+        disparities = []
+        state = features[4]
+        for level in reversed(range(len(DECODER_WIDTHS))):
+            state = F.interpolate(self.before[level](state), scale_factor=2, mode="nearest")
+            if level > 0:
+                state = torch.cat([state, features[level - 1]], dim=1)
+            state = self.after[level](state)
+            if level < scales:
+                disparities.append(torch.sigmoid(self.heads[level](state)))
+        return tuple(reversed(disparities))

@@ -1,0 +1,109 @@
+"""Weights on disk: reading foreign files without running them, and the folder of a released model."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from egodepth.errors import UserError
+from egodepth.files import write_bytes, write_text
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file of weights holds.
+
+    Attributes:
+        tensors: by key.
+        entries: plain values that some authors store among them, such as `height`.
+    """
+
+    tensors: dict[str, Tensor]
+    entries: dict[str, Any]
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a .safetensors file, or a .pth file by PyTorch's restricted unpickler; nothing in it is ever run.
+
+    Raises:
+        UserError: the file is missing, cut off, or holds pickled objects other than tensors and plain values.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Give the path of a .pth or .safetensors file.")
+    if path.suffix == ".safetensors":
+        try:
+            return WeightsFile(load_file(path), {})
+        except SafetensorError as error:
+            raise UserError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path}: holds pickled Python objects besides tensors, which could run code when opened, or is no "
+            "PyTorch file; it was not opened. Save its state dictionary alone and give that."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path}: not a whole PyTorch file ({_first_line(error)}). Fetch it again.") from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not a state dictionary. Give another file.")
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    return WeightsFile(tensors, {key: value for key, value in content.items() if key not in tensors})
+
+
+def save_released(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write `config.json` and `model.safetensors`; the weights first, so that a config never lacks them."""
+    stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    write_bytes(folder / WEIGHTS_FILE, save(stored))
+    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+
+
+def read_released(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and tensors of a released model folder.
+
+    Raises:
+        UserError: one of the two files is missing or broken.
+    """
+    config_file = folder / CONFIG_FILE
+    if not config_file.is_file():
+        raise UserError(f"{folder}: no {CONFIG_FILE} in it. Give a released model folder or a run folder.")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{config_file}: not JSON ({error}). Release the model again.") from error
+    return config, read_weights(folder / WEIGHTS_FILE).tensors
+
+
+def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, mend: str) -> dict[str, Tensor]:
+    """The tensors of `found` that a network with the state `expected` takes.
+
+    A missing count of batches (`num_batches_tracked`) is filled in; keys that the network does not know are left out.
+
+    Raises:
+        UserError: a tensor is missing or has another shape; the first one is named, with `mend` after it.
+    """
+    state = {}
+    for key, tensor in expected.items():
+        if key not in found:
+            if not key.endswith("num_batches_tracked"):
+                raise UserError(f"{source}: no tensor for {key!r} of the network. {mend}")
+            state[key] = tensor
+        elif found[key].shape != tensor.shape:
+            shapes = f"{tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
+            raise UserError(f"{source}: the tensor for {key!r} is {shapes}. {mend}")
+        else:
+            state[key] = found[key]
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
