@@ -9,9 +9,7 @@ NO_VALUE = (32, 32, 36)
 """RGB of pixels without a value: a grey that neither colour map contains."""
 
 
-def colour_disparity(
-    disparity: np.ndarray, low: float | None = None, high: float | None = None
-) -> np.ndarray:
+def colour_disparity(disparity: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
     """Paint an inverse depth: near is bright yellow, far is black (magma, as this field does).
 
     Args:

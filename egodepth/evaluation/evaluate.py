@@ -1,7 +1,7 @@
 """Running a depth predictor over frames with ground truth, by one protocol.
 
-Under torch.distributed every process calls `evaluate` with the same frames, takes its share, and gets the whole
-result.
+Under torch.distributed every process calls `evaluate` with the same frames, takes its share, and gets the
+whole result.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as distributed
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -151,14 +152,14 @@ def evaluate(
     rows, skipped = _gathered(rows), _gathered(skipped)
     if not rows:
         raise UserError(
-            f"none of the {len(frames)} frames has a ground truth pixel that counts in protocol {protocol.name} "
+            f"none of the {len(frames)} frames has ground truth that counts in protocol {protocol.name} "
             f"(first: {next(iter(skipped.values()))}); check that ground truth and protocol belong together."
         )
     return _summary(protocol, by_median, post_process, rows, skipped)
 
 
 def predict_disparity(predict: Predict, frame: EvaluationFrame, blended_by: Protocol | None) -> np.ndarray:
-    """Inverse depth (h, w) of a frame, joined with that of its mirror by the protocol's `blend` where one is given."""
+    """Inverse depth (h, w) of a frame, joined with its mirror's where a protocol's `blend` is given."""
     disparity = _checked(predict(frame.image), frame.name)
     if blended_by is None:
         return disparity
@@ -167,10 +168,10 @@ def predict_disparity(predict: Predict, frame: EvaluationFrame, blended_by: Prot
 
 
 def results_table(results: Mapping[str, EvaluationResult]) -> Table:
-    """Several results of one protocol as a table for the terminal, one row each, the best of each column in bold."""
+    """Results of one protocol as a table for the terminal, one row each, the best of a column in bold."""
     first = next(iter(results.values()))
     table = Table(
-        title=f"{first.protocol}, {first.images} images", caption=_caption(results), caption_justify="left"
+        title=f"{first.protocol}, {first.images} images", caption=escape(_caption(results)), caption_justify="left"
     )
     table.add_column("")
     for metric in first.metrics:
@@ -181,7 +182,7 @@ def results_table(results: Mapping[str, EvaluationResult]) -> Table:
             f"[bold]{value:.3f}[/]" if len(results) > 1 and name in best[metric] else f"{value:.3f}"
             for metric, value in result.metrics.items()
         )
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table
 
 
@@ -200,7 +201,7 @@ def best_by_metric(rows: Mapping[str, DepthMetrics]) -> dict[str, frozenset[str]
     return best
 
 
-# --- parts -----------------------------------------------------------------------------------------------------
+# --- parts -----------------------------------------------------------------------------------------------------------
 
 
 def _checked(disparity: np.ndarray, name: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The seven depth metrics of this field, and their mean over images.
 
-Every metric takes the valid pixels of one image: ground truth and prediction as (N,) tensors of positive depths
-in metres. The field's figure is the mean over images of the per-image value; pixels are never pooled over images.
+Every metric takes the valid pixels of one image: ground truth and prediction as (N,) tensors of positive
+depths in metres. The field's figure is the mean over images of the per-image value; pixels are never pooled over
+images.
 
 Source: Eigen et al. (NeurIPS 2014), section 4.3; Monodepth2 supplement, section "evaluation".
 """
@@ -82,7 +83,8 @@ def depth_metrics(ground_truth: Values, prediction: Values, names: Sequence[str]
     truth, predicted = torch.as_tensor(ground_truth), torch.as_tensor(prediction)
     if truth.ndim != 1 or truth.shape != predicted.shape or truth.numel() == 0:
         raise ValueError(
-            f"expected two equal (N,) arrays of valid depths, got {tuple(truth.shape)} and {tuple(predicted.shape)}"
+            "expected two (N,) arrays of valid depths of one length, "
+            f"got {tuple(truth.shape)} and {tuple(predicted.shape)}"
         )
     return {name: METRICS[name](truth, predicted).item() for name in names}
 
@@ -97,9 +99,9 @@ def median_ratio(
 class DepthMetricsMean(Metric):
     """Mean over images of the depth metrics, also when the images are spread over processes.
 
-    `update` takes one image; `compute` gives the mean of every metric, with `scale_ratio` (the median over images
-    of median(ground truth) / median(prediction)) and `scale_ratio_std` (the standard deviation of the ratios
-    divided by that median). All are NaN before the first image.
+    `update` takes one image; `compute` gives the mean of every metric, with `scale_ratio` (the median over
+    images of median(ground truth) / median(prediction)) and `scale_ratio_std` (the standard deviation of the
+    ratios divided by that median). All are NaN before the first image.
     """
 
     full_state_update = False
@@ -127,9 +129,7 @@ class DepthMetricsMean(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         means = dict(zip(self.names, self.sums / self.images, strict=True))
-        ratios = (
-            torch.cat(list(self.ratios)) if isinstance(self.ratios, list) and self.ratios else self.ratios
-        )
+        ratios = torch.cat(list(self.ratios)) if isinstance(self.ratios, list) and self.ratios else self.ratios
         if self.images == 0:
             unknown = self.sums.new_tensor(float("nan"))
             return means | {"scale_ratio": unknown, "scale_ratio_std": unknown}

@@ -1,7 +1,7 @@
 """Absolute trajectory error over five-frame snippets, the odometry figure of SfMLearner and Monodepth2.
 
-Source: Zhou et al. (CVPR 2017), section 4.2, with the definition that published code evaluates by: the root of
-the summed squares is divided by the number of positions, not by its root, and what is chained are the
+Source: Zhou et al. (CVPR 2017), section 4.2, with the definition that published code evaluates by: the root
+of the summed squares is divided by the number of positions, not by its root, and what is chained are the
 target-to-source transforms themselves, for prediction and ground truth alike.
 """
 
@@ -15,7 +15,7 @@ from rich.progress import track
 SNIPPET_FRAMES = 5
 
 PredictTransform = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From two consecutive images (H, W, 3) uint8 to the transform (4, 4) of points of the first camera to the second."""
+"""From two consecutive images (H, W, 3) uint8 to the transform (4, 4) from the first camera to the second."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ class OdometryResult:
         return {"ate_mean_m": self.mean, "ate_std_m": self.std, "snippets": len(self.errors)}
 
 
-def predict_transforms(
-    predict: PredictTransform, images: Sequence[np.ndarray], progress: bool = True
-) -> np.ndarray:
+def predict_transforms(predict: PredictTransform, images: Sequence[np.ndarray], progress: bool = True) -> np.ndarray:
     """Transforms (N-1, 4, 4) between the consecutive frames of a sequence of N images."""
     pairs = track(
         range(len(images) - 1),
@@ -63,9 +61,7 @@ def snippet_ate(transforms: np.ndarray, poses: np.ndarray, frames: int = SNIPPET
         poses: (N, 4, 4), ground truth, camera to world.
     """
     if len(transforms) != len(poses) - 1 or len(poses) < 2:
-        raise ValueError(
-            f"expected N-1 transforms for N poses, N at least 2; got {len(transforms)} and {len(poses)}"
-        )
+        raise ValueError(f"expected N-1 transforms for N poses, N at least 2; got {len(transforms)} and {len(poses)}")
     truths = np.linalg.inv(np.linalg.inv(poses[:-1]) @ poses[1:])
     snippets = (slice(start, start + frames - 1) for start in range(len(truths)))
     errors = (trajectory_error(positions(transforms[part]), positions(truths[part]))[0] for part in snippets)
@@ -81,7 +77,7 @@ def positions(transforms: np.ndarray) -> np.ndarray:
 
 
 def trajectory_error(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Error of positions (n, 3) against ground truth (n, 3), and the scale that was applied to the prediction.
+    """Error of positions (n, 3) against ground truth (n, 3), and the scale applied to the prediction.
 
     The prediction's first position is moved on the truth's, then one least-squares scale about the origin is
     applied; it is 0 for a prediction that stands still there.

@@ -1,10 +1,10 @@
 """Evaluation protocols as values: which pixels count, and how a prediction is brought to the ground truth.
 
-Two figures can be compared only when they come from one protocol, so every result names its own. A new protocol
-is an entry of `PROTOCOLS`; what it does differently is a function in one of the fields.
+Two figures can be compared only when they come from one protocol, so every result names its own. A new
+protocol is an entry of `PROTOCOLS`; what it does differently is a function in one of the fields.
 
-Sources: Monodepth2 (Godard et al., ICCV 2019), section 4 and its published evaluation; Garg et al. (ECCV 2016)
-for the crop; Menze and Geiger (CVPR 2015) for KITTI Stereo 2015.
+Sources: Monodepth2 (Godard et al., ICCV 2019), section 4 and its published evaluation; Garg et al. (ECCV
+2016) for the crop; Menze and Geiger (CVPR 2015) for KITTI Stereo 2015.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Scaling = Literal["auto", "median", "none"]
 """How predictions get their scale: by each image's medians, not at all, or as the protocol says."""
 
 
-# --- regions ---------------------------------------------------------------------------------------------------
+# --- regions ---------------------------------------------------------------------------------------------------------
 
 
 def whole_image(height: int, width: int) -> Window:
@@ -40,13 +40,13 @@ def garg_crop(height: int, width: int) -> Window:
     return rows, columns
 
 
-# --- from a network's output to depth at the ground truth's size -----------------------------------------------
+# --- from a network's output to depth at the ground truth's size -----------------------------------------------------
 
 
 def resize_inverse_depth(disparity: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Depth (height, width) from inverse depth (H, W): bilinear on the inverse, half-pixel centres, no anti-aliasing.
+    """Depth (height, width) from inverse depth (H, W), resized as such: bilinear, half-pixel centres.
 
-    An inverse depth of zero or less is taken as very far instead of dividing by it.
+    Nothing is smoothed when the size shrinks. An inverse depth of zero or less counts as very far.
     """
     resized = F.interpolate(
         torch.from_numpy(np.ascontiguousarray(disparity, dtype=np.float32))[None, None],
@@ -60,8 +60,8 @@ def resize_inverse_depth(disparity: np.ndarray, height: int, width: int) -> np.n
 def blend_flipped(disparity: np.ndarray, flipped_back: np.ndarray) -> np.ndarray:
     """Join a prediction with the one of the mirrored image, which is free of the other's occlusion shadows.
 
-    The left 5 % come from the mirrored prediction alone, the right 5 % from the direct one, the middle from their
-    mean, with linear transitions up to 10 % of the width. Source: Monodepth (Godard et al., CVPR 2017), section 3.4.
+    The left 5 % come from the mirrored prediction alone, the right 5 % from the direct one, the middle from
+    their mean, with linear transitions up to 10 % of the width. Source: Monodepth (Godard et al., CVPR 2017).
 
     Args:
         disparity: (..., H, W) inverse depth of the image, at the network's resolution.
@@ -74,7 +74,7 @@ def blend_flipped(disparity: np.ndarray, flipped_back: np.ndarray) -> np.ndarray
     return blended.astype(disparity.dtype)
 
 
-# --- protocols -------------------------------------------------------------------------------------------------
+# --- protocols -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Protocol:
         summary: one line for people.
         region: which rows and columns of the ground truth count, by its height and width.
         nearest_m, farthest_m: ground truth strictly between them counts.
-        scaling: "by-model" is the median ratio of each image for models that predict up to scale, and none for
-            models in metres; "median" is the median ratio for every model.
+        scaling: "by-model" is the median ratio of each image for models that predict up to scale, and none
+            for models in metres; "median" is the median ratio for every model.
         median: which median; NumPy's is the mean of the two middle values.
         resize: takes inverse depth (H, W), a height and a width; gives depth of that size.
         clamp_m: bounds of the prediction after scaling.
@@ -139,8 +139,8 @@ PROTOCOLS: dict[str, Protocol] = {
             nearest_m=0.0,
             farthest_m=np.inf,
         ),
-        # As published networks are compared on these frames in small studies: Eigen's region and range, and the
-        # median ratio for every model, so that models in metres and up to scale stand in one table.
+        # Eigen's region and range, and the median ratio for every model, so that models in metres and models
+        # up to scale stand in one table.
         Protocol(
             name="kitti-2015",
             summary="KITTI Stereo 2015: Garg crop, up to 80 m, median scaling for every model",

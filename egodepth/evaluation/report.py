@@ -63,7 +63,7 @@ def comparison(title: str, results: Mapping[str, EvaluationResult]) -> MetricsTa
     return MetricsTable(title, {name: result.metrics for name, result in results.items()}, f"{caption}.")
 
 
-# --- pictures of one frame -------------------------------------------------------------------------------------
+# --- pictures of one frame -------------------------------------------------------------------------------------------
 
 
 def frame_pictures(result: FrameResult) -> list[tuple[str, np.ndarray]]:
@@ -133,7 +133,7 @@ def _png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-# --- the page --------------------------------------------------------------------------------------------------
+# --- the page --------------------------------------------------------------------------------------------------------
 
 
 def write_report(
@@ -193,24 +193,28 @@ _PAGE = """<!doctype html>
 """
 
 _STYLE = """
-:root { --ink: #1c1e21; --quiet: #667078; --paper: #fdfdfc; --card: #f3f4f2; --line: #dcdfdc; --accent: #b5367a; }
+:root { --ink: #1c1e21; --quiet: #667078; --paper: #fdfdfc; --card: #f3f4f2; --line: #dcdfdc;
+  --accent: #b5367a; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e7e4; --quiet: #98a0a6; --paper: #16181a; --card: #202326; --line: #363a3e; --accent: #fb8861; }
+  :root { --ink: #e6e7e4; --quiet: #98a0a6; --paper: #16181a; --card: #202326; --line: #363a3e;
+    --accent: #fb8861; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 1080px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.5rem; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 0.75rem; }
 p { max-width: 46rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 0.75rem; margin: 0; }
+.facts { display: grid; gap: 0.75rem; margin: 0;
+  grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); }
 .facts div { background: var(--card); border-radius: 8px; padding: 0.7rem 0.9rem; }
 .facts dt, figcaption, .caption, .label { color: var(--quiet); font-size: 0.85rem; }
 .facts dd { margin: 0; font-size: 1.05rem; font-weight: 600; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 0.45rem 0.7rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: 0.45rem 0.7rem; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
 th { font-weight: 500; color: var(--quiet); font-size: 0.85rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.best { font-weight: 700; color: var(--accent); }
@@ -219,7 +223,8 @@ td.best { font-weight: 700; color: var(--accent); }
 figure { margin: 0 0 1.5rem; }
 .curves figure { margin: 0; background: var(--card); border-radius: 8px; padding: 0.7rem 0.9rem 0.4rem; }
 .curves svg { width: 100%; height: auto; display: block; color: var(--ink); }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 0.6rem; }
+.pictures { display: grid; gap: 0.6rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
 .pictures img { width: 100%; height: auto; display: block; border-radius: 6px; }
 .pictures .label { display: block; margin-bottom: 0.15rem; }
 figcaption { margin-bottom: 0.4rem; color: var(--ink); font-weight: 500; }
@@ -235,9 +240,7 @@ def _section(title: str, opening: str, parts: Sequence[str], closing: str) -> st
 
 
 def _facts(summary: Sequence[tuple[str, str]]) -> str:
-    cells = (
-        f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>" for label, value in summary
-    )
+    cells = (f"<div><dt>{html.escape(label)}</dt><dd>{html.escape(value)}</dd></div>" for label, value in summary)
     return f'<dl class="facts">{"".join(cells)}</dl>' if summary else ""
 
 
@@ -248,8 +251,7 @@ def _table(table: MetricsTable) -> str:
     rows = []
     for name, values in table.rows.items():
         cells = (
-            f"<td{' class="best"' if name in best[metric] else ''}>{values[metric]:.3f}</td>"
-            for metric in metrics
+            f'<td class="{"best" if name in best[metric] else ""}">{values[metric]:.3f}</td>' for metric in metrics
         )
         rows.append(f"<tr><td>{html.escape(name)}</td>{''.join(cells)}</tr>")
     caption = f'<p class="caption">{html.escape(table.caption)}</p>' if table.caption else ""

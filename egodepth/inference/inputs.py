@@ -1,15 +1,13 @@
 """What a user names on the command line, turned into pictures and videos with distinct output names."""
 
-import glob
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from egodepth.data.images import IMAGE_SUFFIXES, natural_key
+from egodepth.data.footage import VIDEO_SUFFIXES
+from egodepth.data.images import IMAGE_SUFFIXES, is_image, natural_key
 from egodepth.errors import UserError
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 
 GLOB_CHARACTERS = frozenset("*?[")
 
@@ -67,8 +65,7 @@ def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
     level = 0
     while clashing := {name for name, count in Counter(names).items() if count > 1}:
         names = [
-            _longer_name(path, level) if name in clashing else name
-            for path, name in zip(paths, names, strict=True)
+            _longer_name(path, level) if name in clashing else name for path, name in zip(paths, names, strict=True)
         ]
         level += 1
     return names
@@ -96,11 +93,11 @@ def _expand_folder(folder: Path) -> list[Input]:
 
 
 def _expand_glob(pattern: str) -> list[Input]:
-    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
+    root = _fixed_part(pattern)
+    matches = root.glob(str(Path(pattern).relative_to(root)))
     files = sorted((path for path in matches if _is_readable(path)), key=_natural_order)
     if not files:
         raise UserError(f"{pattern}: this pattern matches no image and no video; check the path and the suffix")
-    root = _fixed_part(pattern)
     return [_file_input(path, path.relative_to(root).with_suffix("")) for path in files]
 
 
@@ -114,23 +111,25 @@ def _fixed_part(pattern: str) -> Path:
     return fixed
 
 
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
 def _is_readable(path: Path) -> bool:
-    known = path.suffix.lower() in IMAGE_SUFFIXES or path.suffix.lower() in VIDEO_SUFFIXES
-    return known and not path.name.startswith(".") and path.is_file()
+    return (is_image(path) or _is_video(path)) and path.is_file()
 
 
 def _natural_order(path: Path) -> tuple:
-    return tuple(natural_key(part) for part in path.parts)
+    return tuple(natural_key(Path(part)) for part in path.parts)
 
 
 def _file_input(path: Path, name: Path) -> Input:
-    suffix = path.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoInput(path, name)
-    if suffix in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageInput(path, name)
     known = ", ".join(sorted(IMAGE_SUFFIXES) + sorted(VIDEO_SUFFIXES))
-    raise UserError(f"{path}: '{suffix}' is no known suffix of an image or a video; known are {known}")
+    raise UserError(f"{path}: '{path.suffix}' is no known suffix of an image or a video; known are {known}")
 
 
 def _with_distinct_names(inputs: list[Input]) -> list[Input]:

@@ -110,8 +110,7 @@ class Predictor:
         if (height, width) == (self.height, self.width):
             inputs = image.to(self.device, torch.float32).clamp(0, 1)
         else:
-            pixels = (image.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-            inputs = self._network_input(list(pixels.cpu().numpy()))
+            inputs = self._network_input([_to_8_bit(each) for each in image])
         inverse_depth = self._inverse_depth(inputs)
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
@@ -184,6 +183,12 @@ class Predictor:
                 "training diverged. Use an earlier checkpoint or train it again."
             )
         return (depth * (self.metres_per_unit or 1.0)).reciprocal()
+
+
+def _to_8_bit(image: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] on any device to (H, W, 3) uint8, rounded to the nearest."""
+    levels = image.float().clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    return levels.permute(1, 2, 0).cpu().numpy()
 
 
 def _enlarge(inverse_depth: Tensor, height: int, width: int) -> Tensor:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace
 
 from egodepth.colour import colour_disparity
 from egodepth.files import replacing
 
-FOLDER_FRAMES_PER_SECOND = 10.0
+FOLDER_FRAMES_PER_SECOND = Fraction(10)
 """Frame rate of a video made from a folder of pictures, which have no rate of their own."""
 
 CODECS = ("libx264", "mpeg4")
@@ -49,9 +50,10 @@ class SteadyRange:
 class DepthVideo:
     """An open depth video; `add` appends one frame. `open_depth_video` makes it."""
 
-    def __init__(self, container: av.container.OutputContainer, frames_per_second: float) -> None:
+    def __init__(self, container: av.container.OutputContainer, frames_per_second: Fraction) -> None:
         self.container = container
-        self.rate = Fraction(frames_per_second).limit_denominator(1001)
+        # Exact for the rates in use (30000/1001 for one); the second codec takes no large denominators.
+        self.rate = frames_per_second.limit_denominator(1001)
         self.colour_range = SteadyRange()
         self.stream: av.VideoStream | None = None
         self.frame_count = 0
@@ -63,7 +65,8 @@ class DepthVideo:
         pixels = beside(image, colours)
         if self.stream is None:
             self.stream = self._open_stream(*pixels.shape[:2])
-        self.container.mux(self.stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        self.container.mux(self.stream.encode(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)))
         self.frame_count += 1
 
     def finish(self) -> None:
@@ -77,21 +80,25 @@ class DepthVideo:
         stream.width = width
         stream.height = height
         stream.pix_fmt = "yuv420p"
+        # Without the label, players guess the colours' encoding from the height.
+        stream.codec_context.colorspace = Colorspace.ITU601
         return stream
 
 
 @contextmanager
-def open_depth_video(path: Path, frames_per_second: float) -> Iterator[DepthVideo]:
+def open_depth_video(path: Path, frames_per_second: Fraction) -> Iterator[DepthVideo]:
     """Open a depth video that appears at `path` when all is written; an interruption leaves none.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
     """
-    with replacing(path) as temporary:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            video = DepthVideo(container, frames_per_second)
-            yield video
-            video.finish()
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
+        video = DepthVideo(container, frames_per_second)
+        yield video
+        video.finish()
 
 
 def beside(image: np.ndarray, colours: np.ndarray) -> np.ndarray:

@@ -56,8 +56,8 @@ def write_depth(path: Path, depth: np.ndarray, format: Literal["npy", "png16", "
 
 def _encode_png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    # Level 3 is about four times as fast as Pillow's own default and a few per cent larger.
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
+    # Level 2 takes a quarter to a third of the time of Pillow's default and adds 5 to 20 % to the file.
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=2)
     return buffer.getvalue()
 
 

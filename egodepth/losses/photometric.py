@@ -15,11 +15,15 @@ from egodepth.geometry import in_float32
 
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
+MID_GREY = 0.5
 
 
 @dataclass(frozen=True)
 class PatchMoments:
     """An image with the mean and the variance of the 3x3 patch around each pixel; all (..., C, H, W).
+
+    Image and mean are less `MID_GREY`: the variance is a small difference of squares, which have a quarter of the
+    rounding error around zero.
 
     The target's are needed against every source at every scale: made once, they halve the cost of SSIM.
     """
@@ -32,8 +36,9 @@ class PatchMoments:
 @in_float32
 def patch_moments(image: Tensor) -> PatchMoments:
     """3x3 patch mean and biased variance of an image (..., C, H, W), reflected at the border."""
-    mean = _patch_mean(image)
-    return PatchMoments(image, mean, _patch_mean(image.square()) - mean.square())
+    centred = image - MID_GREY
+    mean = _patch_mean(centred)
+    return PatchMoments(centred, mean, _patch_mean(centred.square()) - mean.square())
 
 
 @in_float32
@@ -48,12 +53,11 @@ def structural_dissimilarity(image: Tensor, target: PatchMoments) -> Tensor:
         (..., C, H, W), 0 where the patches are equal. Wang et al. 2004 with 3x3 uniform windows, C1 = 1e-4 and
         C2 = 9e-4, as Monodepth2 section 3.1 takes it.
     """
-    mean = _patch_mean(image)
-    variance = _patch_mean(image.square()) - mean.square()
-    mean_product = mean * target.mean
-    covariance = _patch_mean(image * target.image) - mean_product
-    numerator = (2 * mean_product + SSIM_C1) * (2 * covariance + SSIM_C2)
-    denominator = (mean.square() + target.mean.square() + SSIM_C1) * (variance + target.variance + SSIM_C2)
+    moments = patch_moments(image)
+    covariance = _patch_mean(moments.image * target.image) - moments.mean * target.mean
+    mean, target_mean = moments.mean + MID_GREY, target.mean + MID_GREY
+    numerator = (2 * mean * target_mean + SSIM_C1) * (2 * covariance + SSIM_C2)
+    denominator = (mean.square() + target_mean.square() + SSIM_C1) * (moments.variance + target.variance + SSIM_C2)
     return ((1 - numerator / denominator) / 2).clamp(0, 1)
 
 
@@ -68,7 +72,7 @@ def photometric_error(image: Tensor, target: PatchMoments, ssim_weight: float = 
     Returns:
         (..., H, W), at least 0.
     """
-    absolute = (image - target.image).abs().mean(-3)
+    absolute = (image - MID_GREY - target.image).abs().mean(-3)
     if ssim_weight == 0:
         return absolute
     dissimilarity = structural_dissimilarity(image, target).mean(-3)

@@ -1,5 +1,6 @@
 """Convolution blocks that two or more networks share."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -21,3 +22,20 @@ class ConvELU(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_channels, H, W) to (B, out_channels, H, W)."""
         return self.activation(self.conv(features))
+
+
+ATTENTION_REDUCTION = 16
+
+
+class ChannelAttention(nn.Module):
+    """Weighs each channel by what all channels hold on average (squeeze and excitation, without biases)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // ATTENTION_REDUCTION, bias=False)
+        self.excite = nn.Linear(channels // ATTENTION_REDUCTION, channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, H, W) to the same shape."""
+        weights = torch.sigmoid(self.excite(torch.relu(self.squeeze(features.mean((2, 3))))))
+        return features * weights[:, :, None, None]

@@ -12,29 +12,19 @@ from egodepth.networks.weights import check_fit, read_weights
 STRIDES = [2, 4, 8, 16, 32]
 
 
-class Encoder(nn.Module):
-    """Five feature maps of an image, at strides 2, 4, 8, 16 and 32.
+class Backbone(nn.Module):
+    """A timm model without its classifier; the encoders below differ in which of its features they give.
 
     Args:
-        name: of a timm model that can give features at these strides, for example `resnet18`.
+        name: of a timm model that can give features at strides 2 to 32, for example `resnet18`.
         in_channels: 3 for one image, 6 for a pair stacked along the channels.
-        mean, deviation: the input becomes (image - mean) / deviation; one pair for all channels, as in Monodepth2.
+        options: of timm's model, for example `drop_path_rate`.
     """
 
-    def __init__(self, name: str, in_channels: int = 3, mean: float = 0.45, deviation: float = 0.225) -> None:
+    def __init__(self, name: str, in_channels: int = 3, **options: object) -> None:
         super().__init__()
         self.name, self.in_channels = name, in_channels
-        self.mean, self.deviation = mean, deviation
-        self.body = _create(name, in_chans=in_channels)
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Channel count of each of the five features, fine to coarse."""
-        return tuple(self.body.feature_info.channels())
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Features (B, channels[i], H / 2^(i+1), W / 2^(i+1)) of an image (B, in_channels, H, W) in [0, 1]."""
-        return self.body((image - self.mean) / self.deviation)
+        self.body = _create(name, in_chans=in_channels, **options)
 
     def load_pretrained(self, source: str) -> None:
         """Start from a classifier's weights.
@@ -59,6 +49,81 @@ class Encoder(nn.Module):
             weights[stem] = adapt_input_conv(self.in_channels, weights[stem])
         mend = f"Give ImageNet weights of {self.name} with --pretrained PATH, or start without (--pretrained none)."
         self.body.load_state_dict(check_fit(expected, weights, source, mend))
+
+
+class Encoder(Backbone):
+    """Five feature maps of an image, at strides 2, 4, 8, 16 and 32.
+
+    Args:
+        name, in_channels, options: as for `Backbone`.
+        mean, deviation: the input becomes (image - mean) / deviation; one pair for all channels, as in Monodepth2.
+            Zero and one leave it as it is.
+    """
+
+    def __init__(
+        self, name: str, in_channels: int = 3, mean: float = 0.45, deviation: float = 0.225, **options: object
+    ) -> None:
+        super().__init__(name, in_channels, **options)
+        self.mean, self.deviation = mean, deviation
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channel count of each of the five features, fine to coarse."""
+        return tuple(self.body.feature_info.channels())
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Features (B, channels[i], H / 2^(i+1), W / 2^(i+1)) of an image (B, in_channels, H, W) in [0, 1]."""
+        return self.body((image - self.mean) / self.deviation)
+
+
+class HighResolutionEncoder(Backbone):
+    """An HRNet that gives what each of its stages makes at each resolution, not the last stage alone.
+
+    The input is not normalised. Coarse branches are enlarged bilinearly between aligned corners before they join
+    finer ones, as in HRNet for segmentation; timm's, made for classification, takes the nearest pixel.
+
+    Args:
+        name: of a timm HRNet.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, feature_location="")
+        for module in self.body.modules():
+            if isinstance(module, nn.Upsample):
+                module.mode, module.align_corners = "bilinear", True
+
+    @property
+    def channels(self) -> tuple[tuple[int, ...], ...]:
+        """Channel counts of the features at each of the five strides, fine to coarse; per stride in order of depth."""
+        stem, *branches = self.body.feature_info.channels()
+        branches_of_stage = range(2, len(branches) + 1)
+        of_stages = [
+            (width,) * sum(count >= place for count in branches_of_stage) for place, width in enumerate(branches, 1)
+        ]
+        return (stem,), (self.body.conv2.out_channels, *of_stages[0]), *of_stages[1:]
+
+    def forward(self, image: Tensor) -> list[list[Tensor]]:
+        """Features (B, channels[i][j], H / 2^(i+1), W / 2^(i+1)) of an image (B, 3, H, W) in [0, 1].
+
+        At stride 2 the first layer of the stem, at 4 the second one and stages 2 to 4, at 8 stages 2 to 4,
+        at 16 stages 3 and 4, at 32 stage 4.
+        """
+        body = self.body
+        half = body.act1(body.bn1(body.conv1(image)))
+        quarter = body.act2(body.bn2(body.conv2(half)))
+        features = [[half], [quarter], [], [], []]
+        branches = [body.layer1(quarter)]
+        stages = (body.transition1, body.stage2), (body.transition2, body.stage3), (body.transition3, body.stage4)
+        for transition, stage in stages:
+            branches = stage(
+                [
+                    branches[place] if isinstance(change, nn.Identity) else change(branches[-1])
+                    for place, change in enumerate(transition)
+                ]
+            )
+            for place, branch in enumerate(branches, 1):
+                features[place].append(branch)
+        return features
 
 
 def efficientnet_pytorch_names(body: nn.Module) -> dict[str, str]:

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
+from egodepth.networks.encoders import efficientnet_pytorch_names
 from egodepth.networks.weights import check_fit, read_weights
 
-Place = tuple[str, str]
-"""A published tensor: the file that holds it, and its key there."""
+Place = tuple[str, ...]
+"""A published tensor: the file that holds it, and its key there; further keys where it goes by several names."""
 
 NamePlace = Callable[[str], Place]
 """Where the authors keep the tensor that we call by this key."""
@@ -44,12 +45,15 @@ def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, mend: 
         UserError: a file is missing or broken, or a tensor is missing or has another shape; the first one is named.
     """
     places = {key: place_of(key) for key in network.state_dict()}
-    files = {name: read_weights(folder / name) for name in sorted({file for file, _ in places.values()})}
-    found: dict[str, Tensor] = {
-        key: files[file].tensors[theirs] for key, (file, theirs) in places.items() if theirs in files[file].tensors
-    }
+    files = {name: read_weights(folder / name) for name in sorted({file for file, *_ in places.values()})}
+    found: dict[str, Tensor] = {}
+    for key, (file, *names) in places.items():
+        tensors = files[file].tensors
+        theirs = next((name for name in names if name in tensors), None)
+        if theirs is not None:
+            found[key] = tensors[theirs]
     network.load_state_dict(check_fit(network.state_dict(), found, str(folder), mend))
-    taken = set(places.values())
+    taken = {(file, name) for file, *names in places.values() for name in names}
     unused = tuple(
         f"{file}: {key}"
         for file, content in files.items()
@@ -98,3 +102,71 @@ def monodepth2_pose_place(key: str) -> Place:
 
 
 PUBLISHED_POSE_FILES = ("pose_encoder.pth", "pose.pth")
+
+
+# --- DNA-Depth -------------------------------------------------------------------------------------------------
+
+
+def dna_depth_place(network: nn.Module) -> NamePlace:
+    """Specification section 6. A function of the network, as the authors count its encoder's blocks through."""
+    encoder_names = {ours: theirs for theirs, ours in efficientnet_pytorch_names(network.encoder.body).items()}
+
+    def place(key: str) -> Place:
+        part, rest = key.split(".", 1)
+        if part == "encoder":
+            return "encoder.pth", f"model.{encoder_names[rest.removeprefix('body.')]}"
+        for pattern, replacement in DNA_DEPTH_DECODER:
+            rest = re.sub(pattern, replacement, rest)
+        return "depth.pth", rest
+
+    return place
+
+
+DNA_DEPTH_DECODER = (
+    (r"^entries\.(\d)", lambda found: f"iconv{int(found[1]) + 1}_0"),
+    (r"^nodes\.F(\d)_(\d)", lambda found: f"simfpn{found[1]}_{int(found[2]) - 1}"),
+    (r"\.coarser\.1\.", ".up_conv."),
+    (r"\.same\.", ".conv."),
+    (r"\.finer\.", ".down_conv."),
+    (r"\.join\.", ".iconv."),
+    (r"\.fuse\.", ".cat_conv.conv."),
+    (r"^tail\.1\.", "upconv1."),
+    (r"^tail\.2\.", "conv1.0.conv."),
+    (r"^tail\.4\.", "conv1.2."),
+    (r"^heads\.(\d)\.conv\.", r"disp\1.0."),
+    (r"^heads\.(\d)\.attention\.squeeze", r"attn_\1.fc.0"),
+    (r"^heads\.(\d)\.attention\.excite", r"attn_\1.fc.2"),
+    (r"(depth|point)wise\.", r"\1wise_conv.conv."),
+)
+"""What to replace in a key of our decoder, one after the other, to have the authors'."""
+
+
+# --- DIFFNet ---------------------------------------------------------------------------------------------------
+
+
+def diffnet_place(key: str) -> Place:
+    """Specification section A4: the authors' decoder registers each layer in a list and under a name of its own."""
+    part, rest = key.split(".", 1)
+    if part == "encoder":
+        return "encoder.pth", rest.removeprefix("body.")
+    layer, tail = next(
+        (layer, rest.removeprefix(ours)) for ours, layer in DIFFNET_DECODER.items() if rest.startswith(ours)
+    )
+    for ours, theirs in DIFFNET_INNER.items():
+        tail = tail.replace(ours, theirs)
+    return "depth.pth", f"decoder.{list(DIFFNET_DECODER.values()).index(layer)}.{tail}", f"convs.{layer}.{tail}"
+
+
+DIFFNET_DECODER = {
+    "tail.0.": "up_x9_0",
+    "tail.2.": "up_x9_1",
+    "fusions.3.": "72",
+    "fusions.2.": "36",
+    "fusions.1.": "18",
+    "fusions.0.": "9",
+    "heads.0.": "dispConvScale0",
+    "heads.1.": "dispConvScale1",
+    "heads.2.": "dispConvScale2",
+    "heads.3.": "dispConvScale3",
+}
+"""Our layers, and the authors' names for them in the order of their list."""

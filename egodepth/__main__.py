@@ -1,0 +1,5 @@
+"""`python -m egodepth`."""
+
+from egodepth.cli import main
+
+main()

@@ -1,0 +1,266 @@
+"""The command line: parse, call, show. What the commands do is in the rooms below."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Union
+
+import tyro
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+
+from egodepth import __version__
+from egodepth.data.simulator import SimulatorConfig
+from egodepth.errors import UserError
+from egodepth.recipes import RECIPES, Recipe
+
+console = Console(highlight=False, soft_wrap=True)
+
+ProtocolName = Literal["eigen", "eigen-benchmark", "kitti-2015", "kitti-2015-full", "simulated", "odometry"]
+Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Render a street drive with exact depth, in KITTI raw layout.
+
+    Writes stereo frames, calibration, laser scans, exact depth, poses and split lists; training and evaluation read
+    it like any KITTI data.
+    """
+
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="Folder to write; must not hold anything yet.")]
+    config: Annotated[SimulatorConfig, arg(name="")]
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.data.simulator import simulate
+
+        simulate(self.out, self.config)
+        console.print(f"Wrote {self.out}: {self.config.frames} stereo frames with exact depth.")
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a depth network from video or stereo pairs alone."""
+
+    data: Annotated[
+        Positional[Path],
+        arg(metavar="DATA", help="KITTI raw tree, simulated drive, folder of frames, or video file."),
+    ]
+    out: Annotated[Path, arg(metavar="RUN", help="Folder for checkpoints, logs, panels and the released model.")]
+    recipe: Annotated[Recipe, arg(name="")]
+    resume: Annotated[bool, arg(help="Go on where the run's last checkpoint is; give the same options again.")] = False
+    debug: Debug = False
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare a model's depth with ground truth, by one of the field's protocols."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]
+    data: Annotated[Positional[Path], arg(metavar="DATA", help="KITTI raw, KITTI Stereo 2015 or a simulated drive.")]
+    protocol: Annotated[ProtocolName, arg(help="Which pixels count, and how they are compared.")]
+    post_process: Annotated[bool, arg(help="Predict the mirrored image too and join both.")] = False
+    scaling: Annotated[
+        Literal["auto", "median", "none"],
+        arg(help="Scale each prediction by the ratio of medians: as the protocol says, always, or never."),
+    ] = "auto"
+    split: Annotated[str | None, arg(help="Name of a folder in DATA/splits, or a path to a list of frames.")] = None
+    json: Annotated[Path | None, arg(metavar="FILE", help="Write the figures, per image too, as JSON.")] = None
+    figures: Annotated[Path | None, arg(metavar="DIR", help="Write a picture of every frame with its error.")] = None
+    device: Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps.")] = "cpu"
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.commands import evaluate_model
+
+        result = evaluate_model(
+            self.model,
+            self.data,
+            self.protocol,
+            self.scaling,
+            self.post_process,
+            self.split,
+            self.figures,
+            self.device,
+        )
+        console.print(result.table())
+        if self.json is not None:
+            from egodepth.files import write_text
+
+            write_text(self.json, json.dumps(result.to_json(), indent=2) + "\n")
+            console.print(f"Wrote {self.json}")
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Predict the depth of images, folders of images, and videos."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]
+    inputs: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="INPUT", help="Images, folders, quoted globs, videos; any size.")
+    ]
+    out: Annotated[Path, arg(metavar="DIR", help="Folder to write to.")]
+    format: Annotated[
+        Literal["npy", "png16", "color", "video"],
+        arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; video of picture and depth."),
+    ] = "color"
+    batch_size: Annotated[int, arg(help="Pictures that go through the network at once.")] = 4
+    scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None
+    device: Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps.")] = "cpu"
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.inference.predict import predict
+        from egodepth.recipes import load
+
+        if not self.inputs:
+            raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
+        report = predict(load(self.model, self.device), self.inputs, self.out, self.format, self.batch_size, self.scale)
+        for skipped in report.skipped:
+            console.print(f"skipped: {skipped.reason}", markup=False)
+        unit = "metres" if report.is_metric else "up to scale"
+        files = "file" if len(report.written) == 1 else "files"
+        console.print(f"Wrote {len(report.written)} {files} to {self.out} (depth {unit}).")
+
+
+@dataclass(frozen=True)
+class Import:
+    """Turn a published checkpoint into a model folder."""
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE", help="Whose network it is; egodepth list names them.")]
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="Holds the authors' .pth files.")]
+    out: Annotated[Path, arg(metavar="MODEL", help="Model folder to write.")]
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.recipes import import_published
+
+        imported = import_published(self.recipe, self.folder, self.out)
+        for key in imported.unused:
+            console.print(f"not used: {key}", markup=False)
+        console.print(f"Wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class List:
+    """List the systems that can be trained."""
+
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.recipes import describe
+
+        table = Table(box=None, pad_edge=False)
+        for heading in ("recipe", "parameters", "MACs", "size", "modes", "source"):
+            table.add_column(heading, justify="right" if heading in ("parameters", "MACs") else "left")
+        for row in map(describe, RECIPES):
+            table.add_row(
+                row.name,
+                f"{row.parameters / 1e6:.2f} M",
+                f"{row.macs / 1e9:.2f} G",
+                f"{row.height}x{row.width}",
+                ", ".join(row.modes),
+                row.source,
+            )
+        console.print(table)
+
+
+COMMANDS: dict[str, type] = {
+    "simulate": Simulate,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "import": Import,
+    "list": List,
+}
+
+DESCRIPTION = """Depth from footage: train, evaluate and use self-supervised depth networks.
+
+egodepth train --help lists the recipes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit code 0 when done, 2 for an error that the user can mend, 130 after Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_time=False, show_path=False)]
+    )
+    for chatty in ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "timm"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        _run(arguments)
+    except UserError as error:
+        if "--debug" in arguments:
+            raise
+        print(f"egodepth: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("egodepth: stopped; whatever was written is whole.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: list[str]) -> None:
+    if arguments[:1] == ["--version"]:
+        console.print(f"egodepth {__version__}")
+    elif arguments[:1] == ["train"]:
+        _train(arguments[1:])
+    else:
+        _parse(arguments).run()
+
+
+def _parse(arguments: list[str]) -> object:
+    commands = {name: Annotated[command, subcommand(name)] for name, command in COMMANDS.items()}
+    commands["train"] = Annotated[TrainHelp, subcommand("train")]
+    return tyro.cli(
+        Union[tuple(commands.values())],  # noqa: UP007, built at run time
+        prog="egodepth",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(FlagCreatePairsOff,),
+    )
+
+
+def _train(arguments: list[str]) -> None:
+    """Each recipe is a subcommand, whose options have the recipe's values as defaults."""
+    recipes = tuple(
+        Annotated[
+            Train,
+            subcommand(
+                name,
+                default=Train(data=tyro.MISSING, out=tyro.MISSING, recipe=recipe),
+                description=f"Train {name}: {recipe.source}.",
+                prefix_name=False,
+            ),
+        ]
+        for name, recipe in RECIPES.items()
+    )
+    command = tyro.cli(
+        Union[recipes],  # noqa: UP007, built at run time
+        prog="egodepth train",
+        description=Train.__doc__,
+        args=arguments,
+        config=(FlagCreatePairsOff,),
+    )
+    from egodepth.recipes import train
+
+    model = train(arguments[0], command.recipe, command.data, command.out, command.resume)
+    console.print(
+        f"Wrote {model} (the model), {command.out / 'logs'} (curves) and {command.out / 'panels'} (pictures)."
+    )
+
+
+@dataclass(frozen=True)
+class TrainHelp:
+    """Train a depth network from video or stereo pairs alone (egodepth train --help lists the recipes)."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What the commands do, as functions that return values: models, data and evaluation brought together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from egodepth.data.images import read_image, resize_image
+from egodepth.data.kitti_depth import KittiOdometry
+from egodepth.data.opening import open_evaluation_frames, open_sequence
+from egodepth.evaluation.evaluate import EvaluationResult, evaluate
+from egodepth.evaluation.odometry import OdometryResult, predict_transforms, snippet_ate
+from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.evaluation.report import per_image_figures
+from egodepth.geometry import pose_to_transform
+from egodepth.recipes import RECIPES, SOURCES, Mode, build, load, load_pose_network, model_size
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """What a network costs.
+
+    Attributes:
+        parameters: all of them, trained or not.
+        macs: multiply-accumulates of convolutions, matrix products and attention for one image.
+    """
+
+    parameters: int
+    macs: int
+
+
+def complexity(network: nn.Module, height: int, width: int) -> Complexity:
+    """Parameters, and multiply-accumulates of predicting one image's depth, counted by PyTorch.
+
+    Args:
+        network: has `predict_depth`.
+        height, width: image size in pixels.
+    """
+    device = next(network.parameters()).device
+    was_training = network.training
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval().predict_depth(torch.zeros(1, 3, height, width, device=device))
+    network.train(was_training)
+    return Complexity(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
+
+
+@dataclass(frozen=True)
+class SystemDescription:
+    """A line of `egodepth list`."""
+
+    name: str
+    parameters: int
+    macs: int
+    height: int
+    width: int
+    modes: tuple[Mode, ...]
+    source: str
+
+
+def describe(name: str) -> SystemDescription:
+    """What there is to say about a recipe."""
+    recipe = RECIPES[name]
+    cost = complexity(build(name), recipe.height, recipe.width)
+    return SystemDescription(
+        name, cost.parameters, cost.macs, recipe.height, recipe.width, tuple(SOURCES), recipe.source
+    )
+
+
+def evaluate_model(
+    model: str,
+    data: Path,
+    protocol: str,
+    scaling: Scaling = "auto",
+    post_process: bool = False,
+    split: str | None = None,
+    figures: Path | None = None,
+    device: str = "cpu",
+) -> EvaluationResult:
+    """Evaluate a released model on DATA by a protocol.
+
+    Raises:
+        UserError: the model or the data cannot be read, or do not fit the protocol.
+    """
+    frames = open_evaluation_frames(data, protocol, split)
+    predictor = load(model, device)
+    return evaluate(
+        predictor.predict_inverse_depth,
+        frames,
+        protocol_named(protocol),
+        metric_scale=predictor.is_metric,
+        scaling=scaling,
+        post_process=post_process,
+        on_frame=per_image_figures(figures) if figures else None,
+    )
+
+
+def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:
+    """Absolute trajectory error of a model's pose network over a sequence with known poses.
+
+    Args:
+        data: KITTI odometry layout, or a simulated drive.
+        sequence: `09`, or the drive's name; none takes the only one, or the simulated test drive.
+
+    Raises:
+        UserError: the model has no pose network, or the sequence is not there.
+    """
+    recorded: KittiOdometry = open_sequence(data, sequence)
+    network = load_pose_network(model).to(device)
+    height, width = model_size(model)
+
+    def as_input(image: np.ndarray) -> torch.Tensor:
+        pixels = torch.from_numpy(resize_image(image, height, width).copy())
+        return pixels.to(device).permute(2, 0, 1)[None].float() / 255
+
+    @torch.inference_mode()
+    def predict(earlier: np.ndarray, later: np.ndarray) -> np.ndarray:
+        axis_angle, translation = network(as_input(earlier), as_input(later))
+        return pose_to_transform(axis_angle[:, 0], translation[:, 0])[0].cpu().double().numpy()
+
+    images = [resize_image(read_image(path), height, width) for path in recorded.images]
+    return snippet_ate(predict_transforms(predict, images), recorded.poses)

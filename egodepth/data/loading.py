@@ -1,0 +1,201 @@
+"""Batches in an order that a stopped run can pick up again: the sampler, and the loader around it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from egodepth.data.samples import Batch, Sample, Source, TrainingDataset
+from egodepth.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+BROKEN_SHARE_ALLOWED = 0.01
+BROKEN_ALWAYS_ALLOWED = 10
+
+
+class StepSampler:
+    """The indices of every training step's batch, a pure function of the step.
+
+    An epoch is a permutation of the dataset drawn from (seed, epoch), cut into batches over all ranks; the last
+    incomplete one is dropped. A dataset smaller than one batch is repeated, each time in a new order, to fill it.
+
+    Args:
+        length: of the dataset.
+        batch_size: per rank.
+        start_step, stop_step: the global steps to go through, the second exclusive.
+        rank, world_size: this process among those that train together.
+
+    Raises:
+        UserError: the dataset is empty.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start_step: int,
+        stop_step: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if length < 1:
+            raise UserError("The training set is empty. Check the data folder and the split.")
+        self.length = length
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start_step = start_step
+        self.stop_step = stop_step
+        self.rank = rank
+        self.world_size = world_size
+        self._latest: tuple[int, np.ndarray] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return max(1, self.length // self._global_batch)
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step belongs to, counted from zero."""
+        return step // self.steps_per_epoch
+
+    def indices(self, step: int) -> list[int]:
+        """This rank's batch at a step."""
+        order = self._order(self.epoch(step))
+        start = (step % self.steps_per_epoch) * self._global_batch + self.rank * self.batch_size
+        return order[start : start + self.batch_size].tolist()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (self.indices(step) for step in range(self.start_step, self.stop_step))
+
+    def __len__(self) -> int:
+        return max(0, self.stop_step - self.start_step)
+
+    @property
+    def _global_batch(self) -> int:
+        return self.batch_size * self.world_size
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._latest is None or self._latest[0] != epoch:
+            rounds = -(-self._global_batch // self.length) if self.length < self._global_batch else 1
+            generator = np.random.default_rng([self.seed, epoch])
+            self._latest = epoch, np.concatenate([generator.permutation(self.length) for _ in range(rounds)])
+        return self._latest[1]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What came of asking for one sample: the sample that could be read, and what was broken on the way."""
+
+    index: int
+    sample: Sample | None
+    broken: dict[int, str]
+
+
+class _Readable(Dataset[_Read]):
+    """A dataset that answers with the next readable sample instead of failing."""
+
+    def __init__(self, dataset: TrainingDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> _Read:
+        broken: dict[int, str] = {}
+        for place in range(index, index + min(len(self), _broken_allowed(len(self)) + 1)):
+            wrapped = place % len(self)
+            try:
+                return _Read(wrapped, self.dataset[wrapped], broken)
+            except UserError as error:
+                broken[wrapped] = str(error)
+        return _Read(index, None, broken)
+
+
+@dataclass(frozen=True)
+class _Collate:
+    source_ids: tuple[Source, ...]
+
+    def __call__(self, reads: Sequence[_Read]) -> tuple[Batch | None, dict[int, str]]:
+        broken = {index: message for read in reads for index, message in read.broken.items()}
+        if any(read.sample is None for read in reads):
+            return None, broken
+        return Batch.of([read.sample for read in reads], [read.index for read in reads], self.source_ids), broken
+
+
+class BatchLoader:
+    """Iterates over batches in the order of a sampler; made by `make_loader`.
+
+    A sample that cannot be read is replaced by the next one that can, always the same, and reported once by
+    name.
+
+    Raises:
+        UserError: while iterating, when more than ten samples and more than 1 % of the set are broken.
+    """
+
+    def __init__(self, loader: DataLoader, samples: int) -> None:
+        self.loader = loader
+        self.broken: dict[int, str] = {}
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch, broken in self.loader:
+            self._report(broken)
+            if batch is None:
+                self._refuse()
+            yield batch
+
+    def _report(self, broken: dict[int, str]) -> None:
+        messages = set(self.broken.values())
+        for message in sorted(set(broken.values()) - messages):
+            logger.warning("%s Another frame is used in its place.", message)
+        self.broken |= broken
+        if len(self.broken) > _broken_allowed(self._samples):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise UserError(
+            f"{len(self.broken)} of {self._samples} training samples cannot be read, the first: "
+            f"{next(iter(self.broken.values()))}"
+        )
+
+
+def make_loader(
+    dataset: TrainingDataset, sampler: StepSampler | Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+) -> BatchLoader:
+    """Load the sampler's batches with `workers` processes beside this one; 0 loads in this one.
+
+    Args:
+        sampler: gives the indices of each batch.
+        pin_memory: put batches where a CUDA device can fetch them without waiting.
+    """
+    loader = DataLoader(
+        _Readable(dataset),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=_Collate(tuple(dataset.source_ids)),
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+    )
+    return BatchLoader(loader, len(dataset))
+
+
+def sequential_batches(length: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+    """Every index once, in order and dealt out to the ranks, the last batch perhaps smaller: for validation."""
+    mine = range(rank, length, world_size)
+    return [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)]
+
+
+def _broken_allowed(samples: int) -> int:
+    return max(BROKEN_ALWAYS_ALLOWED, int(samples * BROKEN_SHARE_ALLOWED))
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,63 @@
+"""What kind of data a path is, by its layout."""
+
+from pathlib import Path
+from typing import Literal
+
+from egodepth.data.footage import VIDEO_SUFFIXES
+from egodepth.data.images import is_image
+from egodepth.data.kitti import DATE_PATTERN, DRIVE_PATTERN, KittiTree
+from egodepth.errors import UserError
+
+DataKind = Literal["kitti-raw", "kitti-2015", "simulated", "frames", "video"]
+
+SIMULATION_MARK = "simulation.json"
+
+EXPECTED = (
+    "Expected KITTI raw (<date>/<date>_drive_NNNN_sync), KITTI Stereo 2015 (training/image_2 and disp_occ_0), "
+    "a simulated drive, a folder of frames, or a video file."
+)
+
+
+def recognise(path: Path | str) -> DataKind:
+    """Tell the kind of a data set from its layout.
+
+    Raises:
+        UserError: the path is missing, empty, or of no known layout; the message says what was looked for.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder. Check the path.")
+    if path.is_file():
+        return _recognise_file(path)
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    if not entries:
+        raise UserError(f"{path}: is an empty folder. {EXPECTED}")
+    if KittiTree(path).drives():
+        return "simulated" if (path / SIMULATION_MARK).is_file() else "kitti-raw"
+    if any((folder / "image_2").is_dir() and (folder / "disp_occ_0").is_dir() for folder in (path, path / "training")):
+        return "kitti-2015"
+    if any(is_image(entry) for entry in entries):
+        return "frames"
+    raise UserError(f"{path}: {_hint(path, entries)}{EXPECTED}")
+
+
+def _recognise_file(path: Path) -> DataKind:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return "video"
+    if is_image(path):
+        raise UserError(f"{path}: is a single image; a data set is a video or a folder of frames. Give {path.parent}.")
+    raise UserError(f"{path}: is no video by its name ({', '.join(sorted(VIDEO_SUFFIXES))}). {EXPECTED}")
+
+
+def _hint(path: Path, entries: list[Path]) -> str:
+    """A word to someone who is one folder off."""
+    if any(DRIVE_PATTERN.fullmatch(entry.name) for entry in entries):
+        return f"is one date of KITTI raw; give the folder above, {path.parent}. "
+    if DRIVE_PATTERN.fullmatch(path.name):
+        return f"is one drive of KITTI raw; give the folder above its date, {path.parent.parent}. "
+    if any(DATE_PATTERN.fullmatch(entry.name) for entry in entries):
+        return "has a KITTI date without drives in it. "
+    for entry in entries:
+        if entry.is_dir() and any(is_image(inner) for inner in entry.iterdir()):
+            return f"holds no frames itself, but {entry} does. "
+    return "has a layout that is not known. "

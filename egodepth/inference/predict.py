@@ -1,0 +1,301 @@
+"""The prediction run: read pictures and videos in batches, predict their depth, write it, report.
+
+Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+from typing import TypeVar, get_args
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from egodepth.data.footage import VideoInfo, read_video_frames, video_info
+from egodepth.data.images import read_image
+from egodepth.errors import UserError
+from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs
+from egodepth.inference.predictor import Predictor
+from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
+from egodepth.inference.writers import SUFFIXES, Format, write_depth
+
+WRITER_THREADS = min(4, os.cpu_count() or 1)
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An input that was not used, or not all of it.
+
+    Attributes:
+        path: of the input.
+        reason: one line that names the file and says what is wrong with it.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class PredictionReport:
+    """What a prediction run did.
+
+    Attributes:
+        written: the files that it wrote, in order.
+        skipped: the inputs that it could not read, or not all of.
+        is_metric: whether the depths are metres; else they are right up to one unknown factor.
+    """
+
+    written: tuple[Path, ...]
+    skipped: tuple[Skipped, ...]
+    is_metric: bool
+
+
+def predict(
+    predictor: Predictor,
+    inputs: Sequence[str | Path],
+    out: Path,
+    format: Format,
+    batch_size: int = 4,
+    scale: float | None = None,
+    progress: bool = True,
+) -> PredictionReport:
+    """Predict the depth of every picture of `inputs` and write it below `out`.
+
+    `npy`, `png16` and `color` write one file for each picture, `OUT/name.npy`, and for each frame of a video,
+    `OUT/name/000000.npy`. `video` writes `OUT/name.mp4` for each video and one for all the pictures of each
+    folder, at 10 frames per second. Files of these names that exist already are replaced, others are kept.
+
+    An input that cannot be read is skipped and reported, and so are the broken parts of a video; if no input
+    can be read at all (the only file is broken), that is an error.
+
+    Args:
+        inputs: images, folders, globs and videos, see `expand_inputs`.
+        out: the folder to write to; made if it is missing.
+        batch_size: pictures that go through the network at once.
+        scale: metres per unit of the network's depth, where the user knows better than the model.
+        progress: show a progress bar with the time left on stderr.
+
+    Raises:
+        UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
+            asked of a model without a scale, the disk is full, or `out` cannot be written to.
+    """
+    predictor = _checked_predictor(predictor, format, batch_size, scale)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file, but depth is written to a folder; name another place")
+    expanded = expand_inputs(inputs)
+    with _progress_bar(progress) as bar:
+        task = bar.add_task("Predicting", total=None)
+        run = _Run(predictor, expanded, out, batch_size, on_picture=lambda: bar.advance(task))
+        bar.update(task, total=run.count_pictures())
+        if format == "video":
+            run.write_videos()
+        else:
+            run.write_pictures(format)
+    if not run.written:
+        raise UserError(_nothing_readable(run.skipped))
+    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture on its way through a run: as it is, and at the network's size."""
+
+    name: Path
+    image: np.ndarray | None
+    reduced: np.ndarray
+    height: int
+    width: int
+
+
+class _Run:
+    """One prediction run and what it has written and skipped so far."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        inputs: Sequence[Input],
+        out: Path,
+        batch_size: int,
+        on_picture: Callable[[], None],
+    ) -> None:
+        self.predictor = predictor
+        self.out = out
+        self.batch_size = batch_size
+        self.on_picture = on_picture
+        self.written: list[Path] = []
+        self.skipped: list[Skipped] = []
+        self._input_paths = {each.path.resolve() for each in inputs}
+        self._videos: dict[Path, VideoInfo] = {}
+        self._inputs = [each for each in inputs if isinstance(each, ImageInput) or self._inspect(each)]
+
+    def count_pictures(self) -> int | None:
+        """Pictures and frames of all inputs; None where a video does not tell its own."""
+        frames = [video.frames for video in self._videos.values()]
+        return len(self._inputs) - len(frames) + sum(frames) if all(frames) else None
+
+    def write_pictures(self, format: Format) -> None:
+        """One file for each picture and each frame."""
+        pictures = chain.from_iterable(
+            self._read_video(each) if isinstance(each, VideoInput) else self._read_images([each])
+            for each in self._inputs
+        )
+        reduced = (self._prepared(name, image, keep=False) for name, image in pictures)
+        # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
+        # also by Ctrl-C, waits for the files that are being written.
+        with ThreadPoolExecutor(WRITER_THREADS) as pool:
+            pending: deque[tuple[Path, Future[None]]] = deque()
+            for picture, depth in self._predicted(reduced):
+                path = self._output_path(picture.name, SUFFIXES[format])
+                pending.append((path, pool.submit(write_depth, path, depth, format)))
+                if len(pending) > WRITER_THREADS:
+                    self._wait_for(*pending.popleft())
+            for path, writing in pending:
+                self._wait_for(path, writing)
+
+    def write_videos(self) -> None:
+        """One video for each video, and one for the pictures of each folder."""
+        for sequence, name in _sequences(self._inputs):
+            path = self._output_path(name, SUFFIXES["video"])
+            first = sequence[0]
+            if isinstance(first, VideoInput):
+                self._write_video(path, self._read_video(first), self._videos[first.path].frames_per_second)
+            else:
+                self._write_video(path, self._of_one_size(sequence), FOLDER_FRAMES_PER_SECOND)
+
+    def _wait_for(self, path: Path, writing: Future[None]) -> None:
+        writing.result()
+        self.written.append(path)
+        self.on_picture()
+
+    def _inspect(self, video: VideoInput) -> bool:
+        """Learn a video's rate and length, or skip it."""
+        try:
+            self._videos[video.path] = video_info(video.path)
+        except UserError as error:
+            self.skipped.append(Skipped(video.path, str(error)))
+            return False
+        return True
+
+    def _write_video(self, path: Path, frames: Iterator[tuple[Path, np.ndarray]], rate: Fraction) -> None:
+        first = next(frames, None)
+        if first is None:
+            return
+        prepared = (self._prepared(name, image, keep=True) for name, image in chain([first], frames))
+        with open_depth_video(path, rate) as video:
+            for picture, depth in self._predicted(prepared):
+                video.add(picture.image, depth)
+                self.on_picture()
+        self.written.append(path)
+
+    def _predicted(self, pictures: Iterable[_Picture]) -> Iterator[tuple[_Picture, np.ndarray]]:
+        """Send pictures through the network in batches; each comes back with its depth (H, W)."""
+        for batch in _batches(pictures, self.batch_size):
+            inverse_depths = self.predictor.predict_inverse_depths([picture.reduced for picture in batch])
+            for picture, inverse_depth in zip(batch, inverse_depths, strict=True):
+                yield picture, self.predictor.depth_at_size(inverse_depth, picture.height, picture.width)
+
+    def _prepared(self, name: Path, image: np.ndarray, keep: bool) -> _Picture:
+        """Reduce a picture at once: a batch then holds small ones alone, unless `keep` asks for the whole."""
+        height, width = image.shape[:2]
+        return _Picture(name, image if keep else None, self.predictor.reduce_image(image), height, width)
+
+    def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
+        for each in images:
+            try:
+                image = read_image(each.path)
+            except UserError as error:
+                self.skipped.append(Skipped(each.path, str(error)))
+                self.on_picture()
+            else:
+                yield each.name, image
+
+    def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
+        """The pictures that have the first one's size: a video has one size."""
+        size: tuple[int, ...] | None = None
+        paths = {each.name: each.path for each in images}
+        for name, image in self._read_images(images):
+            size = size or image.shape[:2]
+            if image.shape[:2] == size:
+                yield name, image
+            else:
+                found = f"{image.shape[1]}x{image.shape[0]} pixels, but the video is {size[1]}x{size[0]}"
+                self.skipped.append(Skipped(paths[name], f"{paths[name]}: {found}; put it in a folder of its own"))
+                self.on_picture()
+
+    def _read_video(self, video: VideoInput) -> Iterator[tuple[Path, np.ndarray]]:
+        """The frames of a video that can be decoded; many missing ones are reported."""
+        count = 0
+        for frame in read_video_frames(video.path):
+            yield video.name / f"{count:06d}", frame
+            count += 1
+        expected = self._videos[video.path].frames
+        # Some containers only give a duration, from which the number of frames is off by one at times.
+        if expected - count > max(1, expected // 100):
+            reason = f"only {count} of about {expected} frames can be decoded; the others are left out"
+            self.skipped.append(Skipped(video.path, f"{video.path}: {reason}. Copy or convert the video again."))
+
+    def _output_path(self, name: Path, suffix: str) -> Path:
+        path = self.out / name.with_name(name.name + suffix)
+        if path.resolve() in self._input_paths:
+            raise UserError(f"{path}: is one of the inputs and would be replaced; choose another --out folder")
+        return path
+
+
+def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, scale: float | None) -> Predictor:
+    if format not in get_args(Format):
+        raise UserError(f"--format {format}: unknown; choose one of {', '.join(get_args(Format))}")
+    if batch_size < 1:
+        raise UserError(f"--batch-size {batch_size}: must be 1 or more")
+    if scale is not None:
+        if not (math.isfinite(scale) and scale > 0):
+            raise UserError(f"--scale {scale}: must be a positive number of metres per unit of depth")
+        predictor = predictor.with_scale(scale)
+    if format == "png16" and not predictor.is_metric:
+        raise UserError(
+            "--format png16 stores metres, but this model's depth is up to an unknown scale; "
+            "use npy or color, or give the metres per unit with --scale"
+        )
+    return predictor
+
+
+def _sequences(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:
+    """What makes one video each, with its output name: a video, or the pictures of one folder."""
+    sequences: dict[Path, list[Input]] = {}
+    for each in inputs:
+        path = each.path.resolve()
+        sequences.setdefault(path.parent if isinstance(each, ImageInput) else path, []).append(each)
+    names = distinct_names(list(sequences), [Path(path.stem if path.is_file() else path.name) for path in sequences])
+    return list(zip(sequences.values(), names, strict=True))
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _progress_bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )
+
+
+def _nothing_readable(skipped: Sequence[Skipped]) -> str:
+    if len(skipped) == 1:
+        return skipped[0].reason
+    return f"none of the {len(skipped)} inputs can be read; the first is {skipped[0].reason}"
