@@ -103,6 +103,15 @@ def monodepth2_pose_place(key: str) -> Place:
 
 PUBLISHED_POSE_FILES = ("pose_encoder.pth", "pose.pth")
 
+Replacements = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+"""Patterns and what takes their place, one after the other."""
+
+
+def _replaced(key: str, replacements: Replacements) -> str:
+    for pattern, replacement in replacements:
+        key = re.sub(pattern, replacement, key)
+    return key
+
 
 # --- DNA-Depth -------------------------------------------------------------------------------------------------
 
@@ -115,14 +124,12 @@ def dna_depth_place(network: nn.Module) -> NamePlace:
         part, rest = key.split(".", 1)
         if part == "encoder":
             return "encoder.pth", f"model.{encoder_names[rest.removeprefix('body.')]}"
-        for pattern, replacement in DNA_DEPTH_DECODER:
-            rest = re.sub(pattern, replacement, rest)
-        return "depth.pth", rest
+        return "depth.pth", _replaced(rest, DNA_DEPTH_DECODER)
 
     return place
 
 
-DNA_DEPTH_DECODER = (
+DNA_DEPTH_DECODER: Replacements = (
     (r"^entries\.(\d)", lambda found: f"iconv{int(found[1]) + 1}_0"),
     (r"^nodes\.F(\d)_(\d)", lambda found: f"simfpn{found[1]}_{int(found[2]) - 1}"),
     (r"\.coarser\.1\.", ".up_conv."),
@@ -149,24 +156,30 @@ def diffnet_place(key: str) -> Place:
     part, rest = key.split(".", 1)
     if part == "encoder":
         return "encoder.pth", rest.removeprefix("body.")
-    layer, tail = next(
-        (layer, rest.removeprefix(ours)) for ours, layer in DIFFNET_DECODER.items() if rest.startswith(ours)
-    )
-    for ours, theirs in DIFFNET_INNER.items():
-        tail = tail.replace(ours, theirs)
-    return "depth.pth", f"decoder.{list(DIFFNET_DECODER.values()).index(layer)}.{tail}", f"convs.{layer}.{tail}"
+    layer = ".".join(rest.split(".")[:2])
+    tail = _replaced(rest, DIFFNET_TAILS)
+    return "depth.pth", f"decoder.{list(DIFFNET_LAYERS).index(layer)}.{tail}", f"convs.{DIFFNET_LAYERS[layer]}.{tail}"
 
 
-DIFFNET_DECODER = {
-    "tail.0.": "up_x9_0",
-    "tail.2.": "up_x9_1",
-    "fusions.3.": "72",
-    "fusions.2.": "36",
-    "fusions.1.": "18",
-    "fusions.0.": "9",
-    "heads.0.": "dispConvScale0",
-    "heads.1.": "dispConvScale1",
-    "heads.2.": "dispConvScale2",
-    "heads.3.": "dispConvScale3",
+DIFFNET_LAYERS = {
+    "tail.0": "up_x9_0",
+    "tail.2": "up_x9_1",
+    "fusions.3": "72",
+    "fusions.2": "36",
+    "fusions.1": "18",
+    "fusions.0": "9",
+    "heads.0": "dispConvScale0",
+    "heads.1": "dispConvScale1",
+    "heads.2": "dispConvScale2",
+    "heads.3": "dispConvScale3",
 }
-"""Our layers, and the authors' names for them in the order of their list."""
+"""Our layers of the decoder, and the authors' names for them in the order of their list."""
+
+DIFFNET_TAILS: Replacements = (
+    (r"^tail\.\d\.conv\.", "conv.conv."),
+    (r"^fusions\.\d\.attention\.squeeze\.", "ca.fc.0."),
+    (r"^fusions\.\d\.attention\.excite\.", "ca.fc.2."),
+    (r"^fusions\.\d\.conv\.", "conv_se."),
+    (r"^heads\.\d\.", "conv."),
+)
+"""What to replace in a key of our decoder to have the authors' key within that layer."""

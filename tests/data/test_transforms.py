@@ -76,14 +76,14 @@ def test_a_mirrored_camera_sees_a_mirrored_point_at_the_mirrored_pixel(fx, cx, p
     assert place[1].item() == pytest.approx(mirror[1].item(), abs=1e-4)
 
 
-def test_all_views_of_a_sample_are_jittered_alike_and_losses_see_clean_ones():
+def test_all_views_that_a_network_sees_are_jittered_alike_and_losses_see_clean_ones():
     batch = batch_of()
     same = replace(batch, sources=batch.target[:, None].expand(-1, 3, -1, -1, -1))
     views = augment(same, ALWAYS_JITTER, seed=0, key=0)
     assert views.target.equal(batch.target / 255)
     assert not views.target_jittered.equal(views.target)
-    for source in views.sources_jittered.unbind(1):
-        assert source.equal(views.target_jittered)
+    for name, source in zip(views.source_ids, views.sources_jittered.unbind(1), strict=True):
+        assert source.equal(views.target if name == "stereo" else views.target_jittered)
 
 
 def test_samples_of_a_batch_are_drawn_apart():

@@ -57,6 +57,7 @@ class Hits:
     solid: np.ndarray
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def cast_pair(view: StereoView, pose: np.ndarray, solids: Solids) -> Hits:
     """The first hit of every pixel of both eyes, left camera to world by `pose` (4, 4)."""
     x, y = view.rays()
@@ -64,7 +65,7 @@ def cast_pair(view: StereoView, pose: np.ndarray, solids: Solids) -> Hits:
     depth = np.empty((2, view.height, view.width), dtype=np.float32)
     down = rotation[1, 0] * x + (rotation[1, 1] * y + rotation[1, 2])[:, None]
     for eye in range(2):
-        depth[eye] = np.where(down > 0, -origins[eye, 1] / np.where(down > 0, down, 1), np.inf)
+        depth[eye] = np.where(down > 0, -origins[eye, 1] / down, np.inf)
     depth[depth > GROUND_REACH_M] = np.inf
     solid = np.where(np.isfinite(depth), np.int32(GROUND), np.int32(SKY))
 
@@ -86,11 +87,10 @@ def _draw(
     index: int, solids: Solids, origin: tuple, direction: tuple, distance: np.ndarray, number: np.ndarray
 ) -> None:
     """Enter a solid into a window of first hits wherever it is nearer than what is there."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Plain numbers, because a float64 scalar would turn all arrays into float64.
-        half, taper = solids.half[index].tolist(), solids.taper[index].tolist()
-        enter, leave = crossing(int(solids.kind[index]), half, taper, origin, direction)
-        closer = (enter <= leave) & (enter > 0) & (enter < distance)
+    # Plain numbers, because a float64 scalar would turn all arrays into float64.
+    half, taper = solids.half[index].tolist(), solids.taper[index].tolist()
+    enter, leave = crossing(int(solids.kind[index]), half, taper, origin, direction)
+    closer = (enter <= leave) & (enter > 0) & (enter < distance)
     np.copyto(distance, enter, where=closer)
     np.copyto(number, np.int32(index), where=closer)
 
@@ -122,6 +122,7 @@ def scan_directions() -> tuple[np.ndarray, np.ndarray]:
     return np.deg2rad(azimuths), np.deg2rad(np.linspace(-24.0, 2.0, 40))
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def cast_scan(scanner_to_world: np.ndarray, solids: Solids) -> tuple[np.ndarray, np.ndarray]:
     """A scan from a scanner with axes x forward, y left, z up.
 
@@ -129,7 +130,6 @@ def cast_scan(scanner_to_world: np.ndarray, solids: Solids) -> tuple[np.ndarray,
         points (N, 3) float32 in metres in the scanner's axes, and the index (N,) of the solid hit, or GROUND.
     """
     azimuths, elevations = scan_directions()
-    # Seen from above and turned so that x is forward and y left; azimuth grows to the left.
     rays = np.stack(
         [
             np.cos(elevations)[:, None] * np.cos(azimuths),
@@ -139,8 +139,7 @@ def cast_scan(scanner_to_world: np.ndarray, solids: Solids) -> tuple[np.ndarray,
     )
     rotation, origin = scanner_to_world[:3, :3], scanner_to_world[:3, 3]
     world = np.einsum("ij,jea->iea", rotation, rays).astype(np.float32)
-    with np.errstate(divide="ignore"):
-        distance = np.where(world[1] > 0, -origin[1] / world[1], np.inf).astype(np.float32)
+    distance = np.where(world[1] > 0, -origin[1] / world[1], np.inf).astype(np.float32)
     solid = np.full(distance.shape, GROUND, dtype=np.int32)
 
     for index, (left, low, right, high), nearest in _around(scanner_to_world, solids, azimuths, elevations):
@@ -220,6 +219,7 @@ class ShadowMap:
         return above * (1 - down) + below * down
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def cast_shadows(street: Street) -> ShadowMap:
     """Follow the sun's rays through everything in the street that stands still."""
     z = np.arange(street.start_m, street.end_m, SHADOW_CELL_M)
@@ -246,10 +246,9 @@ def cast_shadows(street: Street) -> ShadowMap:
         origin = tuple(
             (axis[0] * x + (axis[2] * depth - axis[1] * solids.centre[index, 1])).astype(np.float32) for axis in axes
         )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            direction = tuple(np.float32(axes @ sun))
-            half, taper = solids.half[index].tolist(), solids.taper[index].tolist()
-            enter, leave = crossing(int(solids.kind[index]), half, taper, origin, direction)
+        direction = tuple(np.float32(axes @ sun))
+        half, taper = solids.half[index].tolist(), solids.taper[index].tolist()
+        enter, leave = crossing(int(solids.kind[index]), half, taper, origin, direction)
         height = np.where((enter <= leave) & (leave > 0), -sun[1] * leave, -1).astype(np.float32)
         shown = blocked[rows, columns]
         np.maximum(shown, height, out=shown)

@@ -196,8 +196,8 @@ def _car(random: np.random.Generator, towards: bool) -> Solids:
     for x in (-wide + 0.1, wide - 0.1):
         for z in (-0.62 * long, 0.62 * long):
             skins = (shade, rubber, shade)
-            parts.add(CYLINDER, (x, -0.32, z), (0.32, 0.12, 0.32), skins, (0.25,) * 3, across, reach_m=90)
-    parts.add(BOX, (0, -0.16, 0), (wide - 0.22, 0.06, long - 0.25), shade, (0.08,) * 3, reach_m=90)
+            parts.add(CYLINDER, (x, -0.32, z), (0.32, 0.12, 0.32), skins, (0.25,) * 3, across, reach_m=70)
+    parts.add(BOX, (0, -0.16, 0), (wide - 0.22, 0.06, long - 0.25), shade, (0.08,) * 3, reach_m=70)
     parts.add(BOX, (0, -0.004, 0), (wide + 0.02, 0.006, long + 0.05), Skin(tiles.ROUGH, (3.0, 3.0)), (0.2,) * 3)
     return parts.build()
 

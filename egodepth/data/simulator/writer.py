@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -176,8 +177,9 @@ _received: tuple[Path, list[_Drive]]
 
 
 def _receive(folder: Path, drives: list[_Drive]) -> None:
-    """Keep a worker's share of the world, once per process."""
+    """Keep a worker's share of the world, once per process; Ctrl-C is the parent's to answer."""
     global _received
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _received = (folder, drives)
 
 
