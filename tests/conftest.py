@@ -9,3 +9,16 @@ from hypothesis import settings
 
 settings.register_profile("egodepth", deadline=None, max_examples=50)
 settings.load_profile("egodepth")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory) -> Path:
+    """A small simulated drive, stereo, with exact depth: what a user's KITTI tree looks like."""
+    from egodepth.data.simulator import SimulatorConfig, simulate
+
+    out = tmp_path_factory.mktemp("simulated") / "drive"
+    return simulate(out, SimulatorConfig(frames=16, height=64, width=192), progress=False)

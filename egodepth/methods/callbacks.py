@@ -123,6 +123,25 @@ class CheckpointWriter(lightning.Callback):
                 self.release(module)
 
 
+class SharedStatistics(lightning.Callback):
+    """Gives every process the batch statistics of the first one before they are used or kept.
+
+    DDP itself would do so at every forward pass, in validation too, where processes with unequal shares of the
+    frames would then wait for each other for ever.
+    """
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._share(trainer, module)
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._share(trainer, module)
+
+    def _share(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if trainer.world_size > 1:
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+
 class NumericalWatch(lightning.Callback):
     """Stops before a step whose gradient is not finite, while the weights are still good.
 
@@ -163,6 +182,7 @@ class LossWatch(lightning.Callback):
     PATIENCE = 5
     LEAST_GAIN = 0.005
     FLAT = 1e-3
+    STATE = ("sum", "count", "best", "best_step", "warned_stuck", "warned_flat")
 
     def __init__(self, steps: int) -> None:
         self.window = max(100, steps // self.WINDOWS)
@@ -171,7 +191,8 @@ class LossWatch(lightning.Callback):
         self.warned_stuck = self.warned_flat = False
 
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        # By name, because Lightning hangs things of its own on a callback.
+        return {name: getattr(self, name) for name in self.STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

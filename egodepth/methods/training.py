@@ -16,6 +16,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequential_batches
@@ -26,6 +27,7 @@ from egodepth.methods.callbacks import (
     LossWatch,
     NumericalWatch,
     PanelWriter,
+    SharedStatistics,
     SpeedMeter,
     TrainingProgress,
     WholeFileCheckpoints,
@@ -154,6 +156,7 @@ def fit(
     part = f"part_{sum(1 for _ in run.glob('logs/part_*'))}"
     trainer = lightning.Trainer(
         accelerator="auto",
+        strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
         devices=config.devices,
         num_nodes=config.nodes,
         precision=config.precision,
@@ -168,11 +171,12 @@ def fit(
         enable_progress_bar=False,
         use_distributed_sampler=False,
         default_root_dir=run,
-        logger=[TensorBoardLogger(run, "logs", version=part), CSVLogger(run, "logs", version=part)],
+        logger=[TensorBoardLogger(run, "tensorboard", version=part), CSVLogger(run, "logs", version=part)],
         plugins=[WholeFileCheckpoints()],
         callbacks=[
             TrainingProgress(),
             SpeedMeter(config.batch_size * world),
+            SharedStatistics(),
             NumericalWatch(run / LAST_CHECKPOINT),
             LossWatch(steps),
             PanelWriter(run / "panels"),

@@ -5,10 +5,10 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -160,32 +160,56 @@ def _render(folder: Path, drives: list[_Drive], progress: bool, workers: int | N
                 _write_frame(folder, drives[drive], frame)
                 advance()
             return
-        # Forking shares the textures and leaves out the imports; the children use neither torch nor threads.
-        method = "fork" if sys.platform == "linux" else "spawn"
-        pool = ProcessPoolExecutor(
-            workers, multiprocessing.get_context(method), initializer=_receive, initargs=(folder, drives)
-        )
-        try:
-            for done in as_completed([pool.submit(_write_task, *task) for task in tasks]):
-                done.result()
+        _render_side_by_side(folder, drives, tasks, workers, advance)
+
+
+def _render_side_by_side(
+    folder: Path, drives: list[_Drive], tasks: list[tuple[int, int]], workers: int, advance: Callable[[], None]
+) -> None:
+    """Give each of several processes every n-th frame; stop all of them at the first error or at Ctrl-C."""
+    # Forking shares the textures and leaves out the imports; the children use neither torch nor threads.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    processes, receivers, finished = [], [], 0
+    try:
+        for number in range(workers):
+            receiver, sender = context.Pipe(duplex=False)
+            share = (sender, folder, drives, tasks[number::workers])
+            process = context.Process(target=_write_share, args=share, daemon=True)
+            process.start()
+            sender.close()
+            processes.append(process)
+            receivers.append(receiver)
+        while receivers:
+            for receiver in connection.wait(receivers):
+                try:
+                    error = receiver.recv()
+                except EOFError:
+                    receivers.remove(receiver)
+                    continue
+                if error is not None:
+                    raise error
+                finished += 1
                 advance()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        if finished < len(tasks):
+            raise RuntimeError(f"a rendering process was killed after {finished} of {len(tasks)} frames")
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
 
 
-_received: tuple[Path, list[_Drive]]
-
-
-def _receive(folder: Path, drives: list[_Drive]) -> None:
-    """Keep a worker's share of the world, once per process; Ctrl-C is the parent's to answer."""
-    global _received
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _received = (folder, drives)
-
-
-def _write_task(drive: int, frame: int) -> None:
-    folder, drives = _received
-    _write_frame(folder, drives[drive], frame)
+def _write_share(
+    sender: connection.Connection, folder: Path, drives: list[_Drive], tasks: list[tuple[int, int]]
+) -> None:
+    """In a process of its own: write frames, and tell the parent of each one, or of what went wrong."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    for drive, frame in tasks:
+        try:
+            _write_frame(folder, drives[drive], frame)
+        except Exception as error:
+            sender.send(error)
+            return
+        sender.send(None)
 
 
 def _processors() -> int:

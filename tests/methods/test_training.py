@@ -1,0 +1,200 @@
+"""Training through the real command: exact resume, several processes, words about runs that go wrong."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import egodepth
+from egodepth.errors import UserError
+from egodepth.recipes import RECIPES, Recipe, train
+
+TINY = "mobilenetv3_small_050"
+OPTIONS = [
+    "--mode", "mono+stereo", "--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none",
+    "--network.encoder", TINY, "--pose.encoder", TINY, "--workers", "0", "--log-every", "1",
+]  # fmt: skip
+
+
+def command(drive: Path, run: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "egodepth", "train", "monodepth2", str(drive), "--out", str(run), *OPTIONS, *more]
+
+
+def call(arguments: list[str]) -> subprocess.CompletedProcess:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "model.safetensors")
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    """All rows of the CSV logs, part after part."""
+    return [row for file in sorted(run.glob("logs/*/metrics.csv")) for row in csv.DictReader(file.open())]
+
+
+def small_recipe(**changes) -> Recipe:
+    recipe = RECIPES["monodepth2"]
+    recipe = replace(
+        recipe,
+        height=64,
+        width=96,
+        pretrained="none",
+        network=replace(recipe.network, encoder=TINY),
+        pose=replace(recipe.pose, encoder=TINY),
+        training=replace(recipe.training, batch_size=2, steps=2, workers=0, log_every=1),
+    )
+    return replace(recipe, **changes)
+
+
+def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
+    options = ("--steps", "10", "--checkpoint-every", "2")
+    assert call(command(drive, tmp_path / "whole", *options)).returncode == 0
+
+    process = subprocess.Popen(
+        command(drive, tmp_path / "killed", *options),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not checkpoint.is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    assert 2 <= reached < 10, "the kill came too late to test anything"
+
+    resumed = call(command(drive, tmp_path / "killed", *options, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert whole.keys() == killed.keys()
+    assert [key for key in whole if not torch.equal(whole[key], killed[key])] == []
+
+
+def test_two_processes_end_with_equal_weights_and_the_mean_of_their_metrics(drive, tmp_path):
+    script = Path(__file__).with_name("two_processes.py")
+    result = call([sys.executable, str(script), str(drive), str(tmp_path)])
+    assert result.returncode == 0, result.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first["weights"] == second["weights"]
+    assert first["seen"] and not set(first["seen"]) & set(second["seen"]), "the ranks must share the samples out"
+    judged = first["validation"] + second["validation"]
+    expected = sum(loss * count for loss, count in judged) / sum(count for _, count in judged)
+    logged = [float(row["validation_loss"]) for row in log_of(tmp_path / "run") if row.get("validation_loss")]
+    assert logged[-1] == pytest.approx(expected, rel=1e-5)
+    assert len(judged) >= 2
+
+
+@pytest.mark.parametrize("mode", ["mono", "stereo", "mono+stereo"])
+def test_every_mode_trains_and_releases_a_model(drive, tmp_path, mode):
+    model = train("monodepth2", small_recipe(mode=mode), drive, tmp_path / "run")
+    predictor = egodepth.load(model)
+    assert predictor.metres_per_unit == (None if mode == "mono" else 5.4)
+    config = json.loads((model / "config.json").read_text())
+    assert (config["pose"] is None) == (mode == "stereo")
+    assert predictor.predict_depth(torch.rand(1, 3, 50, 70)).shape == (1, 1, 50, 70)
+    rows = log_of(tmp_path / "run")
+    columns = {key for row in rows for key, value in row.items() if value}
+    expected = {"loss", "loss_scale_3", "reprojected_scale_0", "learning_rate", "images_per_second", "validation_loss"}
+    assert expected <= columns
+    assert list((tmp_path / "run" / "panels").glob("*.png"))
+    assert list((tmp_path / "run").glob("tensorboard/*/events*"))
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(drive, tmp_path):
+    runs = {}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        recipe = small_recipe()
+        train("monodepth2", replace(recipe, training=replace(recipe.training, seed=seed)), drive, tmp_path / name)
+        runs[name] = weights(tmp_path / name)
+    assert all(torch.equal(runs["one"][key], runs["again"][key]) for key in runs["one"])
+    assert not all(torch.equal(runs["one"][key], runs["other"][key]) for key in runs["one"])
+
+
+def test_the_learning_rate_drops_after_three_quarters_of_the_steps(drive, tmp_path):
+    recipe = small_recipe()
+    train("monodepth2", replace(recipe, training=replace(recipe.training, steps=8)), drive, tmp_path / "run")
+    rates = [float(row["learning_rate"]) for row in log_of(tmp_path / "run") if row.get("learning_rate")]
+    # A row is written after its step, when the schedule has moved on.
+    assert rates == pytest.approx([1e-4] * 5 + [1e-5] * 3)
+
+
+def test_half_precision_networks_train(drive, tmp_path):
+    recipe = small_recipe()
+    model = train(
+        "monodepth2",
+        replace(recipe, training=replace(recipe.training, precision="bf16-mixed")),
+        drive,
+        tmp_path / "run",
+    )
+    assert all(tensor.dtype != torch.bfloat16 for tensor in weights(model.parent).values())
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(drive, tmp_path):
+    recipe = small_recipe()
+    training = replace(recipe.training, steps=4, checkpoint_every=1)
+    # Adam's first step is as long as the learning rate, so the second loss cannot be a number.
+    optimiser = replace(recipe.optimiser, learning_rate=1e30)
+    with pytest.raises(UserError, match=r"not a number any more.*last\.ckpt.*learning-rate"):
+        train("monodepth2", replace(recipe, training=training, optimiser=optimiser), drive, tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
+
+
+def test_a_finished_run_is_not_trained_over(drive, tmp_path):
+    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+    with pytest.raises(UserError, match="--resume"):
+        train("monodepth2", small_recipe(), drive, tmp_path / "run")
+
+
+def test_a_run_is_not_resumed_with_other_options(drive, tmp_path):
+    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+    with pytest.raises(UserError, match=r"mode mono, this call stereo"):
+        train("monodepth2", small_recipe(mode="stereo"), drive, tmp_path / "run", resume=True)
+
+
+def test_a_size_that_is_not_a_multiple_of_32_is_refused_with_the_nearest_one(drive, tmp_path):
+    with pytest.raises(UserError, match=r"--height 100.*Take 96"):
+        train("monodepth2", small_recipe(height=100), drive, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stuck_loss_is_said_in_plain_words(caplog):
+    from types import SimpleNamespace
+
+    from egodepth.methods.callbacks import LossWatch
+
+    watch = LossWatch(steps=1000)
+    module = SimpleNamespace(depth_variation=torch.tensor(0.5))
+    with caplog.at_level("WARNING", logger="egodepth"):
+        for step in range(1, 1001):
+            loss = torch.tensor(max(0.3 - step / 1000, 0.1))
+            watch.on_train_batch_end(SimpleNamespace(global_step=step), module, {"loss": loss})
+    assert [record.message for record in caplog.records if "has not fallen since step 200" in record.message]
+    assert len(caplog.records) == 1
+
+
+def test_a_collapsed_depth_is_said_in_plain_words(caplog):
+    from types import SimpleNamespace
+
+    from egodepth.methods.callbacks import LossWatch
+
+    watch = LossWatch(steps=100)
+    with caplog.at_level("WARNING", logger="egodepth"):
+        for step in range(1, 101):
+            module = SimpleNamespace(depth_variation=torch.tensor(1e-5))
+            watch.on_train_batch_end(SimpleNamespace(global_step=step), module, {"loss": torch.tensor(1.0 / step)})
+    assert ["collapsed" in record.message for record in caplog.records] == [True]
