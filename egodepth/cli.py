@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import AvoidSubcommands, FlagCreatePairsOff, Positional, arg, subcommand
 
 from egodepth import __version__
 from egodepth.data.simulator import SimulatorConfig
+from egodepth.demo import DemoConfig
 from egodepth.errors import UserError
+from egodepth.files import write_text
 from egodepth.recipes import RECIPES, Recipe
 
 console = Console(highlight=False, soft_wrap=True)
@@ -72,14 +75,22 @@ class Evaluate:
         arg(help="Scale each prediction by the ratio of medians: as the protocol says, always, or never."),
     ] = "auto"
     split: Annotated[str | None, arg(help="Name of a folder in DATA/splits, or a path to a list of frames.")] = None
+    sequence: Annotated[str | None, arg(help="Of protocol odometry: 09, or a drive's name; the last by default.")] = (
+        None
+    )
     json: Annotated[Path | None, arg(metavar="FILE", help="Write the figures, per image too, as JSON.")] = None
     figures: Annotated[Path | None, arg(metavar="DIR", help="Write a picture of every frame with its error.")] = None
     device: Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps.")] = "cpu"
     debug: Debug = False
 
     def run(self) -> None:
-        from egodepth.commands import evaluate_model
+        from egodepth.commands import evaluate_model, evaluate_odometry
 
+        if self.protocol == "odometry":
+            odometry = evaluate_odometry(self.model, self.data, self.sequence, self.device)
+            console.print(f"ATE {odometry.mean:.3f} ± {odometry.std:.3f} m over {len(odometry.errors)} snippets")
+            self._write(odometry.to_json())
+            return
         result = evaluate_model(
             self.model,
             self.data,
@@ -91,10 +102,11 @@ class Evaluate:
             self.device,
         )
         console.print(result.table())
-        if self.json is not None:
-            from egodepth.files import write_text
+        self._write(result.to_json())
 
-            write_text(self.json, json.dumps(result.to_json(), indent=2) + "\n")
+    def _write(self, figures: dict) -> None:
+        if self.json is not None:
+            write_text(self.json, json.dumps(figures, indent=2) + "\n")
             console.print(f"Wrote {self.json}")
 
 
@@ -155,7 +167,7 @@ class List:
     debug: Debug = False
 
     def run(self) -> None:
-        from egodepth.recipes import describe
+        from egodepth.commands import describe
 
         table = Table(box=None, pad_edge=False)
         for heading in ("recipe", "parameters", "MACs", "size", "modes", "source"):
@@ -172,7 +184,26 @@ class List:
         console.print(table)
 
 
+@dataclass(frozen=True)
+class Demo:
+    """Render a drive, train on it, evaluate and use the model, and write a report: about seven minutes on two cores."""
+
+    out: Annotated[Positional[Path], arg(metavar="OUT", help="Folder to write; an interrupted demo goes on in it.")]
+    config: Annotated[DemoConfig, arg(name="")]
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.demo import run_demo
+
+        result = run_demo(self.out, self.config)
+        console.print(f"Done in {result.seconds / 60:.1f} minutes. Wrote")
+        console.print(f"  {result.report}  curves, metrics and pictures on one page")
+        console.print(f"  {result.video}  depth beside its input")
+        console.print(f"  {result.model}  the model: egodepth predict {result.model} YOUR.mp4 --out DIR --format video")
+
+
 COMMANDS: dict[str, type] = {
+    "demo": Demo,
     "simulate": Simulate,
     "evaluate": Evaluate,
     "predict": Predict,
@@ -193,6 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for chatty in ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "timm"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\.")
     try:
         _run(arguments)
     except UserError as error:
@@ -247,7 +279,7 @@ def _train(arguments: list[str]) -> None:
         prog="egodepth train",
         description=Train.__doc__,
         args=arguments,
-        config=(FlagCreatePairsOff,),
+        config=(FlagCreatePairsOff, AvoidSubcommands),
     )
     from egodepth.recipes import train
 

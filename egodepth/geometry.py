@@ -241,6 +241,9 @@ def sample(source: Tensor, grid: Tensor, align_corners: bool = True) -> Tensor:
         align_corners: True is what the grid is made for. False repeats what the published Monodepth2 code does
             on PyTorch 1.3 and later, a slight zoom towards the centre.
     """
+    # PyTorch's backward pass on a CPU reads outside memory at a coordinate that is not a number. A run that has
+    # diverged must live to say so: its loss or its gradient is still not a number elsewhere.
+    grid = grid.nan_to_num(nan=2.0)
     sampled = F.grid_sample(
         source.flatten(0, -4),
         grid.flatten(0, -4),

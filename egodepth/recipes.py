@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,12 +21,17 @@ from egodepth.files import write_text
 from egodepth.inference.predictor import SIZE_MULTIPLE, Predictor
 from egodepth.methods.photometric import PhotometricConfig, PhotometricMethod
 from egodepth.methods.training import OptimiserConfig, TrainingConfig, check_run_folder, fit
+from egodepth.networks.diffnet import DIFFNetConfig
+from egodepth.networks.dna_depth import ENCODERS as DNA_DEPTH_ENCODERS
+from egodepth.networks.dna_depth import DNADepthConfig
 from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.pose import PoseConfig
 from egodepth.networks.pretrained import (
     PUBLISHED_POSE_FILES,
     Imported,
     NamePlace,
+    diffnet_place,
+    dna_depth_place,
     has_files,
     import_weights,
     monodepth2_place,
@@ -34,6 +39,7 @@ from egodepth.networks.pretrained import (
 )
 from egodepth.networks.weights import CONFIG_FILE, check_fit, read_released, save_released
 
+NetworkConfig = Monodepth2Config | DNADepthConfig | DIFFNetConfig
 Mode = Literal["mono", "stereo", "mono+stereo"]
 
 SOURCES: dict[Mode, tuple[Source, ...]] = {
@@ -66,11 +72,12 @@ class Recipe:
         width: likewise.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
-        pretrained: where the encoders start: imagenet (timm's hub), none, or the path of a file of weights.
+        pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
+        pose_pretrained: likewise for the pose network's encoder; none given means as `pretrained`.
     """
 
     source: Annotated[str, Suppress] = ""
-    network: Monodepth2Config = field(default_factory=Monodepth2Config)
+    network: NetworkConfig = field(default_factory=Monodepth2Config)
     pose: PoseConfig = field(default_factory=PoseConfig)
     method: PhotometricConfig = field(default_factory=PhotometricConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -82,20 +89,54 @@ class Recipe:
     width: int = 640
     intrinsics: str = "calibrated"
     pretrained: str = "imagenet"
+    pose_pretrained: str | None = None
 
 
-MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019, table 1"
+MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019"
+DNA_DEPTH = "Boya et al., Deep Neighbor Layer Aggregation for Lightweight Self-Supervised Monocular Depth, ICASSP 2024"
+DIFFNET = "Zhou et al., Self-Supervised Monocular Depth Estimation with Internal Feature Fusion, BMVC 2021"
+
+
+def _dna_depth(variant: int, height: int = 192, width: int = 640) -> Recipe:
+    return Recipe(
+        source=DNA_DEPTH,
+        network=DNADepthConfig(encoder=DNA_DEPTH_ENCODERS[variant]),
+        optimiser=OptimiserConfig(epochs=40, decay_epoch=35),
+        training=TrainingConfig(batch_size=16),
+        height=height,
+        width=width,
+    )
+
+
+def _diffnet(height: int, width: int, batch_size: int) -> Recipe:
+    return Recipe(
+        source=DIFFNET,
+        network=DIFFNetConfig(),
+        optimiser=OptimiserConfig(epochs=20, decay_epoch=14),
+        training=TrainingConfig(batch_size=batch_size),
+        height=height,
+        width=width,
+    )
+
 
 RECIPES: dict[str, Recipe] = {
     "monodepth2": Recipe(source=MONODEPTH2),
     "monodepth2-r50": Recipe(
-        source=MONODEPTH2 + " (supplement, ResNet-50)",
+        source=MONODEPTH2,
         network=Monodepth2Config(encoder="resnet50.tv_in1k"),
         pose=PoseConfig(encoder="resnet50.tv_in1k"),
     ),
+    **{f"dna-depth-b{variant}": _dna_depth(variant) for variant in range(len(DNA_DEPTH_ENCODERS))},
+    **{f"dna-depth-b{variant}-1024x320": _dna_depth(variant, 320, 1024) for variant in (0, 1)},
+    "diffnet": _diffnet(192, 640, batch_size=16),
+    "diffnet-1024x320": _diffnet(320, 1024, batch_size=8),
 }
 
-PUBLISHED: dict[type, NamePlace] = {Monodepth2Config: monodepth2_place}
+PUBLISHED: dict[type, Callable[[nn.Module], NamePlace]] = {
+    Monodepth2Config: lambda _: monodepth2_place,
+    DNADepthConfig: dna_depth_place,
+    DIFFNetConfig: lambda _: diffnet_place,
+}
 """Where the authors of each network keep its tensors."""
 
 
@@ -139,14 +180,15 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     _check_size(recipe.height, recipe.width)
     check_run_folder(run, resume)
     _check_same_options(name, recipe, data, run, resume)
-    sources = SOURCES[recipe.mode]
+    views = SOURCES[recipe.mode]
     size = recipe.height, recipe.width
-    sets = open_training_sets(data, recipe.data, recipe.intrinsics, sources, *size, cache_folder=run / "frames")
+    sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
     lightning.seed_everything(recipe.training.seed, verbose=False)
     method = build_method(recipe)
     if not (resume and (run / RUN_FILE).is_file()):
-        for network in method.networks().values():
-            network.encoder.load_pretrained(recipe.pretrained)
+        sources = {"depth": recipe.pretrained, "pose": recipe.pose_pretrained or recipe.pretrained}
+        for part, network in method.networks().items():
+            network.encoder.load_pretrained(sources[part])
     write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
     model = run / MODEL_FOLDER
     scale = recipe.method.metres_per_unit if "stereo" in SOURCES[recipe.mode] else None
@@ -351,7 +393,7 @@ def import_published(name: str, folder: Path, out: Path) -> Imported:
     mend = f"These files are not {name}'s; choose the recipe that they were trained with (egodepth list)."
     networks: dict[str, nn.Module] = {"depth": recipe.network.build()}
     with_pose = has_files(folder, PUBLISHED_POSE_FILES)
-    imported = import_weights(networks["depth"], PUBLISHED[type(recipe.network)], folder, mend)
+    imported = import_weights(networks["depth"], PUBLISHED[type(recipe.network)](networks["depth"]), folder, mend)
     unused = imported.unused
     if with_pose:
         networks["pose"] = recipe.pose.build()
