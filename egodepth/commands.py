@@ -63,7 +63,8 @@ class SystemDescription:
 def describe(name: str) -> SystemDescription:
     """What there is to say about a recipe."""
     recipe = RECIPES[name]
-    cost = complexity(build(name), recipe.height, recipe.width)
+    # Counting needs shapes alone, so no number is multiplied.
+    cost = complexity(build(name).to("meta"), recipe.height, recipe.width)
     return SystemDescription(
         name, cost.parameters, cost.macs, recipe.height, recipe.width, tuple(SOURCES), recipe.source
     )

@@ -74,6 +74,8 @@ def _remove(path: Path) -> None:
 def _as_user_error(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{path}: the disk is full; nothing was changed. Free some space and run again.")
+    if error.errno == errno.EFBIG:
+        return UserError(f"{path}: the file grew too large for this place; nothing was changed. Choose another.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
         return UserError(f"{path}: cannot be written ({error.strerror}). Choose another place.")
     return error

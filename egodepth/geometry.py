@@ -33,6 +33,8 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((value.device.type for value in args if isinstance(value, Tensor)), "cpu")
+        if not torch.amp.is_autocast_available(device):
+            return function(*args, **kwargs)
         with torch.autocast(device, enabled=False):
             return function(*map(raised, args), **{key: raised(value) for key, value in kwargs.items()})
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from tyro.conf import Suppress, arg
 
 from egodepth import __version__
-from egodepth.data.opening import DataConfig, open_training_sets
+from egodepth.data.opening import DataConfig, TrainingSets, open_training_sets
 from egodepth.data.samples import Source
 from egodepth.data.transforms import AugmentationConfig
 from egodepth.errors import UserError
@@ -38,6 +40,8 @@ from egodepth.networks.pretrained import (
     monodepth2_pose_place,
 )
 from egodepth.networks.weights import CONFIG_FILE, check_fit, read_released, save_released
+
+log = logging.getLogger("egodepth")
 
 NetworkConfig = Monodepth2Config | DNADepthConfig | DIFFNetConfig
 Mode = Literal["mono", "stereo", "mono+stereo"]
@@ -183,6 +187,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     views = SOURCES[recipe.mode]
     size = recipe.height, recipe.width
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
+    _report(sets)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     method = build_method(recipe)
     if not (resume and (run / RUN_FILE).is_file()):
@@ -204,6 +209,20 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
     return model
+
+
+MESSAGES_SHOWN = 10
+
+
+@rank_zero_only
+def _report(sets: TrainingSets) -> None:
+    """Say what there is to train on, and which frames are left out, by name."""
+    validation = len(sets.validation) if sets.validation is not None else 0
+    log.info("%d samples to train on, %d to validate on.", len(sets.training), validation)
+    for message in sets.left_out[:MESSAGES_SHOWN]:
+        log.warning("left out: %s", message)
+    if len(sets.left_out) > MESSAGES_SHOWN:
+        log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
 
 
 def build_method(recipe: Recipe) -> PhotometricMethod:

@@ -1,18 +1,16 @@
 """What holds for every test: no deadline for properties, no network, a terminal of a fixed width."""
 
 import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("COLUMNS", "160")
 
-from hypothesis import settings
-
 settings.register_profile("egodepth", deadline=None, max_examples=50)
 settings.load_profile("egodepth")
-
-from pathlib import Path
-
-import pytest
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,9 @@ def test_a_point_stays_at_its_place_in_the_picture_when_the_camera_is_resized(h,
     camera, point = camera_and_point(h, w, fx, fy, cx, cy)
     before = pixel_of(camera, point) + 0.5
     after = pixel_of(camera.resize(new_h, new_w), point) + 0.5
-    torch.testing.assert_close(after / torch.tensor([new_w, new_h]), before / torch.tensor([w, h]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        after / torch.tensor([new_w, new_h]), before / torch.tensor([w, h]), rtol=1e-4, atol=1e-4
+    )
 
 
 @given(sizes, sizes, focal, focal, fraction, fraction)

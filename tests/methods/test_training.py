@@ -89,7 +89,8 @@ def test_two_processes_end_with_equal_weights_and_the_mean_of_their_metrics(driv
     assert result.returncode == 0, result.stderr
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
-    assert first["seen"] and not set(first["seen"]) & set(second["seen"]), "the ranks must share the samples out"
+    assert first["seen"]
+    assert not set(first["seen"]) & set(second["seen"]), "the processes must share the samples out"
     judged = first["validation"] + second["validation"]
     expected = sum(loss * count for loss, count in judged) / sum(count for _, count in judged)
     logged = [float(row["validation_loss"]) for row in log_of(tmp_path / "run") if row.get("validation_loss")]
