@@ -1,18 +1,22 @@
 """egodepth: fast, accurate depth from unlabelled footage."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "load"]
+__all__ = ["__version__", "build", "complexity", "load"]
 
 if TYPE_CHECKING:
-    from egodepth.recipes import build, load
+    from egodepth.commands import complexity
+    from egodepth.models import load
+    from egodepth.recipes import build
+
+
+HOMES = {"build": "egodepth.recipes", "complexity": "egodepth.commands", "load": "egodepth.models"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: half the modules below need the version, and PyTorch takes seconds to load.
-    if name in ("build", "load"):
-        from egodepth import recipes
-
-        return getattr(recipes, name)
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'egodepth' has no attribute {name!r}")

@@ -17,6 +17,7 @@ from rich.table import Table
 from tyro.conf import AvoidSubcommands, FlagCreatePairsOff, Positional, arg, subcommand
 
 from egodepth import __version__
+from egodepth.data.opening import EvaluationDataConfig
 from egodepth.data.simulator import SimulatorConfig
 from egodepth.demo import DemoConfig
 from egodepth.errors import UserError
@@ -67,14 +68,14 @@ class Evaluate:
     """Compare a model's depth with ground truth, by one of the field's protocols."""
 
     model: Annotated[Positional[str], arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]
-    data: Annotated[Positional[Path], arg(metavar="DATA", help="KITTI raw, KITTI Stereo 2015 or a simulated drive.")]
+    root: Annotated[Positional[Path], arg(metavar="DATA", help="KITTI raw, KITTI Stereo 2015 or a simulated drive.")]
     protocol: Annotated[ProtocolName, arg(help="Which pixels count, and how they are compared.")]
     post_process: Annotated[bool, arg(help="Predict the mirrored image too and join both.")] = False
     scaling: Annotated[
         Literal["auto", "median", "none"],
         arg(help="Scale each prediction by the ratio of medians: as the protocol says, always, or never."),
     ] = "auto"
-    split: Annotated[str | None, arg(help="Name of a folder in DATA/splits, or a path to a list of frames.")] = None
+    data: EvaluationDataConfig = EvaluationDataConfig()  # noqa: RUF009, frozen
     sequence: Annotated[str | None, arg(help="Of protocol odometry: 09, or a drive's name; the last by default.")] = (
         None
     )
@@ -87,17 +88,17 @@ class Evaluate:
         from egodepth.commands import evaluate_model, evaluate_odometry
 
         if self.protocol == "odometry":
-            odometry = evaluate_odometry(self.model, self.data, self.sequence, self.device)
+            odometry = evaluate_odometry(self.model, self.root, self.sequence, self.device)
             console.print(f"ATE {odometry.mean:.3f} ± {odometry.std:.3f} m over {len(odometry.errors)} snippets")
             self._write(odometry.to_json())
             return
         result = evaluate_model(
             self.model,
-            self.data,
+            self.root,
             self.protocol,
             self.scaling,
             self.post_process,
-            self.split,
+            self.data,
             self.figures,
             self.device,
         )
@@ -130,7 +131,7 @@ class Predict:
 
     def run(self) -> None:
         from egodepth.inference.predict import predict
-        from egodepth.recipes import load
+        from egodepth.models import load
 
         if not self.inputs:
             raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
@@ -152,7 +153,7 @@ class Import:
     debug: Debug = False
 
     def run(self) -> None:
-        from egodepth.recipes import import_published
+        from egodepth.models import import_published
 
         imported = import_published(self.recipe, self.folder, self.out)
         for key in imported.unused:
@@ -281,7 +282,7 @@ def _train(arguments: list[str]) -> None:
         args=arguments,
         config=(FlagCreatePairsOff, AvoidSubcommands),
     )
-    from egodepth.recipes import train
+    from egodepth.runs import train
 
     model = train(arguments[0], command.recipe, command.data, command.out, command.resume)
     console.print(

@@ -10,13 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.data.images import read_image, resize_image
 from egodepth.data.kitti_depth import KittiOdometry
-from egodepth.data.opening import open_evaluation_frames, open_sequence
+from egodepth.data.opening import EvaluationDataConfig, open_evaluation_frames, open_sequence
 from egodepth.evaluation.evaluate import EvaluationResult, evaluate
 from egodepth.evaluation.odometry import OdometryResult, predict_transforms, snippet_ate
 from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.evaluation.report import per_image_figures
 from egodepth.geometry import pose_to_transform
-from egodepth.recipes import RECIPES, SOURCES, Mode, build, load, load_pose_network, model_size
+from egodepth.models import load, load_pose_network, model_size
+from egodepth.recipes import RECIPES, SOURCES, Mode, build
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def evaluate_model(
     protocol: str,
     scaling: Scaling = "auto",
     post_process: bool = False,
-    split: str | None = None,
+    frames_of: EvaluationDataConfig = EvaluationDataConfig(),  # noqa: B008, frozen
     figures: Path | None = None,
     device: str = "cpu",
 ) -> EvaluationResult:
@@ -85,7 +86,7 @@ def evaluate_model(
     Raises:
         UserError: the model or the data cannot be read, or do not fit the protocol.
     """
-    frames = open_evaluation_frames(data, protocol, split)
+    frames = open_evaluation_frames(data, protocol, frames_of)
     predictor = load(model, device)
     return evaluate(
         predictor.predict_inverse_depth,

@@ -20,7 +20,9 @@ from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.evaluation.report import PictureRow, comparison, frame_pictures, write_report
 from egodepth.files import write_text
 from egodepth.inference.predict import predict
-from egodepth.recipes import RECIPES, Recipe, load, train
+from egodepth.models import load
+from egodepth.recipes import RECIPES, Recipe
+from egodepth.runs import train
 
 CAMERA_HEIGHT_M = 1.65
 PLANE_CAPS_M = (15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
@@ -132,7 +134,7 @@ def compare(
     Args:
         kept: takes the model's evaluated frames by their number.
     """
-    frames = open_evaluation_frames(drive, "simulated", None)
+    frames = open_evaluation_frames(drive, "simulated")
     protocol = protocol_named("simulated")
 
     def keep(result: FrameResult) -> None:

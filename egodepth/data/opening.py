@@ -72,13 +72,30 @@ def open_training_sets(
     return _drives(root, config, intrinsics, source_ids, height, width)
 
 
-def open_evaluation_frames(root: Path, protocol: str, split: str | None) -> EvaluationFrames:
+@dataclass(frozen=True)
+class EvaluationDataConfig:
+    """Which frames are evaluated.
+
+    Attributes:
+        kind: layout of the data; none means that it is recognised.
+        split: name of a folder in DATA/splits, or a path to a folder or file of test lists.
+    """
+
+    kind: DataKind | None = None
+    split: str | None = None
+
+
+def open_evaluation_frames(
+    root: Path,
+    protocol: str,
+    config: EvaluationDataConfig = EvaluationDataConfig(),
+) -> EvaluationFrames:
     """Open DATA as a protocol asks: frames with its ground truth.
 
     Raises:
         UserError: the data has another layout than the protocol needs, or lacks a file.
     """
-    kind = recognise(root)
+    kind, split = config.kind or recognise(root), config.split
     if protocol.startswith("kitti-2015"):
         _expect(root, kind, ("kitti-2015",), protocol)
         return KittiStereo2015Frames(root)

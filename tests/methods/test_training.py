@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 import egodepth
 from egodepth.errors import UserError
-from egodepth.recipes import RECIPES, Recipe, train
+from egodepth.recipes import RECIPES, Recipe
+from egodepth.runs import train
 
 TINY = "mobilenetv3_small_050"
 OPTIONS = [

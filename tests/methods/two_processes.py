@@ -13,7 +13,8 @@ from pathlib import Path
 import lightning.pytorch as lightning
 
 from egodepth.methods import training
-from egodepth.recipes import RECIPES, train
+from egodepth.recipes import RECIPES
+from egodepth.runs import train
 
 TINY = "mobilenetv3_small_050"
 

@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import egodepth
 from egodepth.commands import complexity
 from egodepth.errors import UserError
+from egodepth.models import import_published, load, load_pose_network
 from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.pose import PoseConfig
-from egodepth.recipes import import_published, load, load_pose_network
 from tests.seeded_weights import seeded_tensor, write_seeded_checkpoints
 
 FOLDER = Path(__file__).parents[1] / "reference"
