@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
-from egodepth.networks.disparity import DisparityNetwork
+from egodepth.networks.disparity import EncoderDecoder
 from egodepth.networks.encoders import HighResolutionEncoder
 
 FUSION_WIDTHS = (32, 64, 128, 256)
@@ -31,23 +31,9 @@ class DIFFNetConfig:
 
     encoder: str = "hrnet_w18.ms_in1k"
 
-    def build(self) -> "DIFFNet":
-        return DIFFNet(HighResolutionEncoder(self.encoder))
-
-
-class DIFFNet(DisparityNetwork):
-    """Encoder and decoder; four sigmoid disparities in training, the finest one in use."""
-
-    def __init__(self, encoder: HighResolutionEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = Decoder(encoder.channels)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder(self.encoder(image))
-
-    def finest(self, image: Tensor) -> Tensor:
-        return self.decoder(self.encoder(image), scales=1)[0]
+    def build(self) -> EncoderDecoder:
+        encoder = HighResolutionEncoder(self.encoder)
+        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(nn.Module):

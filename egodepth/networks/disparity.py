@@ -33,3 +33,23 @@ class DisparityNetwork(nn.Module):
     def predict_depth(self, image: Tensor) -> Tensor:
         """Depth (B, 1, H, W) in units of training, for an image (B, 3, H, W) in [0, 1]."""
         return sigmoid_to_depth(self.finest(image), self.min_depth, self.max_depth)
+
+
+class EncoderDecoder(DisparityNetwork):
+    """An encoder and a decoder of its features.
+
+    Args:
+        encoder: gives features of an image; has `load_pretrained`.
+        decoder: gives the sigmoid disparities of the finest `scales` levels from them, all without that argument.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder(self.encoder(image))
+
+    def finest(self, image: Tensor) -> Tensor:
+        return self.decoder(self.encoder(image), scales=1)[0]

@@ -12,7 +12,7 @@ from timm.layers import create_conv2d
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
-from egodepth.networks.disparity import DisparityNetwork
+from egodepth.networks.disparity import EncoderDecoder
 from egodepth.networks.encoders import Encoder
 
 ENCODERS = (*(f"tf_efficientnet_b{size}.aa_in1k" for size in range(8)), "tf_efficientnet_b8.ra_in1k")
@@ -54,32 +54,16 @@ class DNADepthConfig:
 
     encoder: str = ENCODERS[0]
 
-    def build(self) -> "DNADepth":
+    def build(self) -> EncoderDecoder:
         # The authors feed images as they are, although the ImageNet weights were made with normalised ones.
-        return DNADepth(
-            Encoder(
-                self.encoder,
-                mean=0,
-                deviation=1,
-                drop_path_rate=STOCHASTIC_DEPTH,
-                bn_momentum=BATCH_NORM_MOMENTUM,
-            )
+        encoder = Encoder(
+            self.encoder,
+            mean=0,
+            deviation=1,
+            drop_path_rate=STOCHASTIC_DEPTH,
+            bn_momentum=BATCH_NORM_MOMENTUM,
         )
-
-
-class DNADepth(DisparityNetwork):
-    """Encoder and decoder; four sigmoid disparities in training, the finest one in use."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = Decoder(encoder.channels)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder(self.encoder(image))
-
-    def finest(self, image: Tensor) -> Tensor:
-        return self.decoder(self.encoder(image), scales=1)[0]
+        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(nn.Module):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
-from egodepth.networks.disparity import DisparityNetwork
+from egodepth.networks.disparity import EncoderDecoder
 from egodepth.networks.encoders import Encoder
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)
@@ -28,23 +28,9 @@ class Monodepth2Config:
 
     encoder: str = "resnet18.tv_in1k"
 
-    def build(self) -> "Monodepth2":
-        return Monodepth2(Encoder(self.encoder))
-
-
-class Monodepth2(DisparityNetwork):
-    """Encoder and decoder; four sigmoid disparities in training, the finest one in use."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = Decoder(encoder.channels)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder(self.encoder(image))
-
-    def finest(self, image: Tensor) -> Tensor:
-        return self.decoder(self.encoder(image), scales=1)[0]
+    def build(self) -> EncoderDecoder:
+        encoder = Encoder(self.encoder)
+        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(nn.Module):

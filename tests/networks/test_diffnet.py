@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
-from egodepth.networks.diffnet import AttentionFusion, DIFFNet, DIFFNetConfig
+from egodepth.networks.diffnet import AttentionFusion, DIFFNetConfig
+from egodepth.networks.disparity import EncoderDecoder
 from egodepth.networks.pretrained import diffnet_place, import_weights
 from tests.seeded_weights import seeded_state, seeded_tensor, write_seeded_checkpoints
 
@@ -19,7 +20,7 @@ MEND = "Choose the recipe."
 
 
 @functools.cache
-def without_storage(encoder: str = DIFFNetConfig.encoder) -> DIFFNet:
+def without_storage(encoder: str = DIFFNetConfig.encoder) -> EncoderDecoder:
     """On the meta device: layers and shapes without values, which is all that counting needs."""
     with torch.device("meta"):
         return DIFFNetConfig(encoder).build()
@@ -52,7 +53,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def imported(published: Path) -> DIFFNet:
+def imported(published: Path) -> EncoderDecoder:
     network = DIFFNetConfig().build().eval()
     assert import_weights(network, diffnet_place, published, MEND).unused == ()
     return network
@@ -115,14 +116,14 @@ def test_the_encoder_gives_the_features_of_all_its_stages() -> None:
 
 
 @torch.no_grad()
-def test_imported_weights_give_the_published_features(imported: DIFFNet, image: Tensor) -> None:
+def test_imported_weights_give_the_published_features(imported: EncoderDecoder, image: Tensor) -> None:
     for level, expected_level in zip(imported.encoder(image), REFERENCE["seeded_features"], strict=True):
         for feature, expected in zip(level, expected_level, strict=True):
             assert statistics(feature)[: len(expected)] == close(expected)
 
 
 @torch.no_grad()
-def test_imported_weights_give_the_published_disparities(imported: DIFFNet, image: Tensor) -> None:
+def test_imported_weights_give_the_published_disparities(imported: EncoderDecoder, image: Tensor) -> None:
     disparities = imported(image)
     for disparity, expected in zip(disparities, REFERENCE["seeded_disparities"], strict=True):
         assert statistics(disparity) == close(expected)
@@ -143,7 +144,7 @@ def test_the_attention_module_gives_the_published_values() -> None:
 
 
 @torch.no_grad()
-def test_inference_leaves_out_the_coarse_heads(imported: DIFFNet, image: Tensor) -> None:
+def test_inference_leaves_out_the_coarse_heads(imported: EncoderDecoder, image: Tensor) -> None:
     complete, used = imported(image)[0], []
     hooks = [
         head.register_forward_hook(lambda *_, scale=scale: used.append(scale))
@@ -177,7 +178,9 @@ def named_form(key: str) -> str:
 
 
 @pytest.mark.parametrize("form", ["decoder", "convs"])
-def test_either_set_of_decoder_names_is_enough(form: str, published: Path, imported: DIFFNet, tmp_path: Path) -> None:
+def test_either_set_of_decoder_names_is_enough(
+    form: str, published: Path, imported: EncoderDecoder, tmp_path: Path
+) -> None:
     listed = seeded_state({key: entry for key, entry in DECODER.items() if key.startswith("decoder.")})
     assert {named_form(key) for key in listed} == set(DECODER) - set(listed)
     (tmp_path / "encoder.pth").symlink_to(published / "encoder.pth")

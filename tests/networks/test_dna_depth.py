@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
 from egodepth.networks.blocks import ChannelAttention
-from egodepth.networks.dna_depth import ENCODERS, DNADepth, DNADepthConfig, Node, SeparableConv
+from egodepth.networks.disparity import EncoderDecoder
+from egodepth.networks.dna_depth import ENCODERS, DNADepthConfig, Node, SeparableConv
 from egodepth.networks.pretrained import dna_depth_place, import_weights
 from tests.seeded_weights import seeded_state, seeded_tensor, write_seeded_checkpoints
 
@@ -23,12 +24,12 @@ SIZES = range(len(ENCODERS))
 PUBLISHED_SIZES = (0, 1)
 
 
-def network_of(size: int) -> DNADepth:
+def network_of(size: int) -> EncoderDecoder:
     return DNADepthConfig(ENCODERS[size]).build()
 
 
 @functools.cache
-def without_storage(size: int) -> DNADepth:
+def without_storage(size: int) -> EncoderDecoder:
     """On the meta device: layers and shapes without values, which is all that counting needs."""
     with torch.device("meta"):
         return network_of(size)
@@ -53,7 +54,7 @@ def close(expected: list[float]) -> object:
 
 
 @pytest.fixture(scope="module", params=PUBLISHED_SIZES)
-def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, DNADepth]:
+def imported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, EncoderDecoder]:
     """Size and network, with key-seeded files of the authors' layout imported."""
     folder = tmp_path_factory.mktemp("published")
     write_seeded_checkpoints(folder, KEY_LISTS[request.param])
@@ -122,14 +123,14 @@ def test_disparities_have_four_sizes(height: int, width: int) -> None:
 
 
 @torch.no_grad()
-def test_imported_weights_give_the_published_features(imported: tuple[int, DNADepth], image: Tensor) -> None:
+def test_imported_weights_give_the_published_features(imported: tuple[int, EncoderDecoder], image: Tensor) -> None:
     size, network = imported
     for feature, expected in zip(network.encoder(image), REFERENCE["seeded_features"][size], strict=True):
         assert statistics(feature)[: len(expected)] == close(expected)
 
 
 @torch.no_grad()
-def test_imported_weights_give_the_published_disparities(imported: tuple[int, DNADepth], image: Tensor) -> None:
+def test_imported_weights_give_the_published_disparities(imported: tuple[int, EncoderDecoder], image: Tensor) -> None:
     size, network = imported
     disparities, corners = network(image), REFERENCE["seeded_corners"][size]
     for disparity, expected in zip(disparities, REFERENCE["seeded_disparities"][size], strict=True):
@@ -139,7 +140,7 @@ def test_imported_weights_give_the_published_disparities(imported: tuple[int, DN
 
 
 @torch.no_grad()
-def test_the_modules_give_the_published_values(imported: tuple[int, DNADepth]) -> None:
+def test_the_modules_give_the_published_values(imported: tuple[int, EncoderDecoder]) -> None:
     place = dna_depth_place(imported[1])
 
     def seeded(module: nn.Module, ours: str, theirs: str) -> nn.Module:
@@ -168,7 +169,7 @@ def test_the_modules_give_the_published_values(imported: tuple[int, DNADepth]) -
 
 
 @torch.no_grad()
-def test_inference_leaves_out_the_coarse_heads(imported: tuple[int, DNADepth], image: Tensor) -> None:
+def test_inference_leaves_out_the_coarse_heads(imported: tuple[int, EncoderDecoder], image: Tensor) -> None:
     _, network = imported
     complete, used = network(image)[0], []
     hooks = [
@@ -185,7 +186,7 @@ def test_inference_leaves_out_the_coarse_heads(imported: tuple[int, DNADepth], i
 # --- training --------------------------------------------------------------------------------------------------
 
 
-def test_gradients_reach_every_parameter(imported: tuple[int, DNADepth], image: Tensor) -> None:
+def test_gradients_reach_every_parameter(imported: tuple[int, EncoderDecoder], image: Tensor) -> None:
     # Evaluation mode, so that no block is dropped by chance; key-seeded weights, as random ones can leave the two
     # hidden units of a channel attention at zero.
     _, network = imported
