@@ -220,9 +220,8 @@ egodepth train --help lists the recipes."""
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; exit code 0 when done, 2 for an error that the user can mend, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_time=False, show_path=False)]
-    )
+    handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     for chatty in ("lightning", "lightning.pytorch", "lightning.fabric", "httpx", "timm"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")

@@ -17,7 +17,9 @@ from PIL import Image
 import egodepth
 from egodepth.cli import main
 from egodepth.recipes import RECIPES
+from tests.seeded_weights import write_seeded_checkpoints
 
+REFERENCE = Path(__file__).parent / "reference"
 TINY = "mobilenetv3_small_050"
 SMALL = [
     "--height",
@@ -196,6 +198,27 @@ def test_help_is_there_and_names_the_options(command, capsys):
             assert option in printed
 
 
+@pytest.mark.parametrize("recipe", ["monodepth2", "dna-depth-b0", "dna-depth-b1", "diffnet"])
+def test_published_checkpoints_of_every_system_become_models_that_predict(recipe, tmp_path, capsys):
+    keys = json.loads((REFERENCE / f"{recipe.replace('monodepth2', 'monodepth2-r18')}-keys.json").read_text())
+    pose_files = json.loads((REFERENCE / "monodepth2-r18-keys.json").read_text())
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    write_seeded_checkpoints(folder, pose_files | keys)
+    assert run("import", recipe, folder, "--out", tmp_path / "model") == 0
+    assert "not used" not in capsys.readouterr().out
+    depth = egodepth.load(tmp_path / "model").predict_depth(torch.rand(1, 3, 70, 90))
+    assert depth.shape == (1, 1, 70, 90)
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["pose"] is not None
+
+
+@pytest.mark.parametrize("recipe", ["dna-depth-b0", "diffnet"])
+def test_other_systems_train_with_the_same_method(drive, tmp_path, recipe):
+    options = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 1, "--pretrained", "none", "--workers", 0]
+    assert run("train", recipe, drive, "--out", tmp_path / "run", *options, "--pose.encoder", TINY) == 0
+    assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
+
+
 # --- bad input -------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +270,7 @@ def test_training_goes_on_beside_a_broken_frame_and_says_so(frames, tmp_path, ca
     broken = frames / "4.png"
     broken.write_bytes(broken.read_bytes()[:500])
     assert train(frames, tmp_path / "run", "--intrinsics", "111,111,95,29") == 0
-    assert "4.png" in capsys.readouterr().out + caplog.text
+    assert "4.png" in capsys.readouterr().err + caplog.text
 
 
 def test_a_video_of_one_frame_is_refused_for_training_and_predicted(metric_run, frames, tmp_path, capsys):

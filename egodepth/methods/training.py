@@ -188,9 +188,10 @@ def fit(
     method.to(memory_format=torch.channels_last)
     checkpoint = run / LAST_CHECKPOINT if resume and (run / LAST_CHECKPOINT).is_file() else None
     data = _Batches(training_set, validation_set, config, steps)
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from stop
 
 
 class _Batches(lightning.LightningDataModule):

@@ -84,6 +84,26 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
     assert [key for key in whole if not torch.equal(whole[key], killed[key])] == []
 
 
+def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path):
+    process = subprocess.Popen(
+        command(drive, tmp_path / "run", "--steps", "1000", "--checkpoint-every", "1"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    while not checkpoint.is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert torch.load(checkpoint, weights_only=True)["global_step"] >= 1
+    assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
+
+
 def test_two_processes_end_with_equal_weights_and_the_mean_of_their_metrics(drive, tmp_path):
     script = Path(__file__).with_name("two_processes.py")
     result = call([sys.executable, str(script), str(drive), str(tmp_path)])
