@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Union
 
@@ -75,7 +75,7 @@ class Evaluate:
         Literal["auto", "median", "none"],
         arg(help="Scale each prediction by the ratio of medians: as the protocol says, always, or never."),
     ] = "auto"
-    data: EvaluationDataConfig = EvaluationDataConfig()  # noqa: RUF009, frozen
+    data: EvaluationDataConfig = field(default_factory=EvaluationDataConfig)
     sequence: Annotated[str | None, arg(help="Of protocol odometry: 09, or a drive's name; the last by default.")] = (
         None
     )

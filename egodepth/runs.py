@@ -21,7 +21,7 @@ from egodepth.recipes import SOURCES, Recipe, build_method
 
 log = logging.getLogger("egodepth")
 
-LOADING_OPTIONS = ("devices", "nodes", "workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
+LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
 """What may change from one part of a run to the next without another result."""
 
 MESSAGES_SHOWN = 10

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -245,6 +246,20 @@ def test_a_split_line_that_names_a_missing_frame_is_refused_by_its_line(drive, t
     split.write_text("\n".join([*lines[:2], lines[0].split()[0] + " 777 l"]) + "\n")
     assert train(drive, tmp_path / "run", "--data.split", split) == 2
     assert refused(capsys, "train_files.txt, line 3", "777")
+
+
+def test_a_stride_for_drives_is_refused(drive, tmp_path, capsys):
+    assert train(drive, tmp_path / "run", "--data.stride", 2) == 2
+    assert refused(capsys, "--data.stride 2")
+
+
+def test_a_drive_too_short_to_hold_frames_out_trains_without_validation(drive, tmp_path):
+    short = tmp_path / "short"
+    shutil.copytree(drive, short, ignore=shutil.ignore_patterns("splits", "simulation.json"))
+    for camera in short.glob("*/*/image_0?/data"):
+        for file in sorted(camera.iterdir())[4:]:
+            file.unlink()
+    assert train(short, tmp_path / "run") == 0
 
 
 @pytest.mark.parametrize(

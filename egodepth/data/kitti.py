@@ -241,6 +241,10 @@ def _lines_of_all_drives(root: Path, stage: Stage, source_ids: Sequence[Source])
 # --- samples ---------------------------------------------------------------------------------------------------
 
 
+class NoUsableFrames(UserError):
+    """Frames are listed, but none of them has all its neighbours."""
+
+
 class KittiRaw:
     """Training samples from KITTI raw drives (a `TrainingDataset`).
 
@@ -286,7 +290,7 @@ class KittiRaw:
                 views.append(paths)
         if not self._lines:
             reason = f" ({self.left_out[0]})" if self.left_out else ""
-            raise UserError(f"{root}: no frame has all the neighbours that training needs{reason}. Add frames.")
+            raise NoUsableFrames(f"{root}: no frame has all the neighbours that training needs{reason}. Add frames.")
         number_of: dict[Path, int] = {}
         self._views_of_line = [[number_of.setdefault(path, len(number_of)) for path in paths] for paths in views]
         self._frames = FrameStore(list(number_of), height, width, cache_bytes)

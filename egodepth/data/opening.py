@@ -6,10 +6,11 @@ from pathlib import Path
 
 from egodepth.data.footage import Footage, footage_camera
 from egodepth.data.images import list_images
-from egodepth.data.kitti import KittiRaw, evaluation_lines, training_lines
+from egodepth.data.kitti import KittiRaw, NoUsableFrames, evaluation_lines, training_lines
 from egodepth.data.kitti_depth import KittiOdometry, KittiRawFrames, KittiStereo2015Frames, read_poses
 from egodepth.data.recognise import DataKind, recognise
 from egodepth.data.samples import EvaluationFrames, Source, TrainingDataset
+from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 
 SINGLE_CAMERA: tuple[DataKind, ...] = ("frames", "video")
@@ -135,11 +136,20 @@ def _drives(
 ) -> TrainingSets:
     if intrinsics not in ("calibrated", "fixed"):
         raise UserError(f"--intrinsics {intrinsics}: KITTI drives bring their calibration. Take calibrated or fixed.")
-    opened = []
-    for stage in ("train", "val"):
+    if config.stride != 1:
+        raise UserError(
+            f"--data.stride {config.stride}: is for footage; drives go frame by frame. Leave it out."
+        )
+
+    def frames(stage: Stage) -> KittiRaw:
         lines = training_lines(root, config.split, stage, source_ids)
-        opened.append(KittiRaw(root, lines, source_ids, height, width, intrinsics) if lines else None)
-    training, validation = opened
+        return KittiRaw(root, lines, source_ids, height, width, intrinsics)
+
+    training = frames("train")
+    try:
+        validation = frames("val")
+    except NoUsableFrames:  # a drive so short that its held-out frames are its last ones, or a split of one list
+        validation = None
     return TrainingSets(training, validation, tuple(training.left_out))
 
 

@@ -42,7 +42,7 @@ class OptimiserConfig:
 
     Attributes:
         learning_rate: until the drop.
-        epochs: length of the published schedule; `TrainingConfig.steps` squeezes the same schedule into that many.
+        epochs: length of the published schedule; --steps squeezes the same schedule into that many steps.
         decay_epoch: after how many of these epochs the rate drops.
         decay_factor: what it is multiplied by then.
     """
