@@ -281,12 +281,13 @@ def _train(arguments: list[str]) -> None:
         args=arguments,
         config=(FlagCreatePairsOff, AvoidSubcommands),
     )
+    from lightning.pytorch.utilities import rank_zero_only
+
     from egodepth.runs import train
 
     model = train(arguments[0], command.recipe, command.data, command.out, command.resume)
-    console.print(
-        f"Wrote {model} (the model), {command.out / 'logs'} (curves) and {command.out / 'panels'} (pictures)."
-    )
+    written = f"{model} (the model), {command.out / 'logs'} (curves) and {command.out / 'panels'} (pictures)"
+    rank_zero_only(console.print)(f"Wrote {written}.")
 
 
 @dataclass(frozen=True)

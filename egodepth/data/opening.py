@@ -137,9 +137,7 @@ def _drives(
     if intrinsics not in ("calibrated", "fixed"):
         raise UserError(f"--intrinsics {intrinsics}: KITTI drives bring their calibration. Take calibrated or fixed.")
     if config.stride != 1:
-        raise UserError(
-            f"--data.stride {config.stride}: is for footage; drives go frame by frame. Leave it out."
-        )
+        raise UserError(f"--data.stride {config.stride}: is for footage; drives go frame by frame. Leave it out.")
 
     def frames(stage: Stage) -> KittiRaw:
         lines = training_lines(root, config.split, stage, source_ids)

@@ -118,9 +118,10 @@ class CheckpointWriter(lightning.Callback):
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object) -> None:
         step = trainer.global_step
         if step % self.every == 0 or step == trainer.max_steps:
-            trainer.save_checkpoint(self.path)
+            # The model first, so that a run that can be resumed always has one.
             if trainer.is_global_zero:
                 self.release(module)
+            trainer.save_checkpoint(self.path)
 
 
 class SharedStatistics(lightning.Callback):
