@@ -40,7 +40,7 @@ class DemoConfig:
     """
 
     frames: int = 240
-    steps: int = 1100
+    steps: int = 1000
     seed: int = 0
 
 

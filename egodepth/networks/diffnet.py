@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder
+from egodepth.networks.disparity import EncoderDecoder, start_far
 from egodepth.networks.encoders import HighResolutionEncoder
 
 FUSION_WIDTHS = (32, 64, 128, 256)
@@ -56,6 +56,8 @@ class Decoder(nn.Module):
             ConvELU(FULL_WIDTH, FULL_WIDTH),
         )
         self.heads = nn.ModuleList(ReflectConv(width, 1) for width in (FULL_WIDTH, *FUSION_WIDTHS[:3]))
+        for head in self.heads:
+            start_far(head)
 
     def forward(self, features: list[list[Tensor]], scales: int = 4) -> tuple[Tensor, ...]:
         """Sigmoid disparities of the finest `scales` levels, fine to coarse.

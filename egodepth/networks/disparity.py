@@ -1,8 +1,23 @@
 """The face that every disparity network shows to training, evaluation and inference."""
 
+import math
+
 from torch import Tensor, nn
 
 from egodepth.geometry import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
+
+INITIAL_DEPTH = 2.0
+"""Where an untrained head puts every pixel, in units of training: 10.8 m with a stereo baseline of 0.54 m."""
+
+
+def start_far(head: nn.Conv2d) -> None:
+    """Set the bias of a head's last convolution so that training starts from `INITIAL_DEPTH`.
+
+    An unbiased sigmoid starts at 0.2 units, where a stereo pair is shifted by 29 % of the image's width: further than
+    any gradient of the photometric error reaches, and some runs never come back.
+    """
+    sigmoid = (1 / INITIAL_DEPTH - 1 / MAX_DEPTH) / (1 / MIN_DEPTH - 1 / MAX_DEPTH)
+    nn.init.constant_(head.bias, math.log(sigmoid / (1 - sigmoid)))
 
 
 class DisparityNetwork(nn.Module):

@@ -12,7 +12,7 @@ from timm.layers import create_conv2d
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder
+from egodepth.networks.disparity import EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 
 ENCODERS = (*(f"tf_efficientnet_b{size}.aa_in1k" for size in range(8)), "tf_efficientnet_b8.ra_in1k")
@@ -130,6 +130,7 @@ class Head(nn.Module):
         super().__init__()
         self.attention = ChannelAttention(channels)
         self.conv = SeparableConv(channels, 1)
+        start_far(self.conv.pointwise)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, 1, H, W) in (0, 1)."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder
+from egodepth.networks.disparity import EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)
@@ -49,6 +49,8 @@ class Decoder(nn.Module):
             ConvELU(width + skip, width) for width, skip in zip(DECODER_WIDTHS, skips, strict=True)
         )
         self.heads = nn.ModuleList(ReflectConv(DECODER_WIDTHS[scale], 1) for scale in range(SCALES))
+        for head in self.heads:
+            start_far(head)
 
     def forward(self, features: list[Tensor], scales: int = SCALES) -> tuple[Tensor, ...]:
         """Sigmoid disparities of the finest `scales` levels, fine to coarse.

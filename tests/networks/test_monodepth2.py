@@ -167,6 +167,14 @@ def test_a_broken_checkpoint_file_is_refused_by_name(published, tmp_path, conten
         import_published("monodepth2", tmp_path, tmp_path / "model")
 
 
+@pytest.mark.parametrize("name", ["monodepth2", "dna-depth-b0", "diffnet"])
+def test_an_untrained_network_starts_near_two_units_of_depth(name):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        depth = egodepth.build(name).train().predict_depth(torch.rand(4, 3, 64, 96))
+    assert 1.5 < float(depth.median()) < 2.7
+
+
 def test_gradients_reach_every_parameter():
     network = egodepth.build("monodepth2").train()
     sum(disparity.mean() for disparity in network(torch.rand(2, 3, 64, 96))).backward()
