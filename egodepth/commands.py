@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from egodepth.data.images import read_image, resize_image
-from egodepth.data.kitti_depth import KittiOdometry
+from egodepth.data.images import read_resized_image
 from egodepth.data.opening import EvaluationDataConfig, open_evaluation_frames, open_sequence
 from egodepth.evaluation.evaluate import EvaluationResult, evaluate
 from egodepth.evaluation.odometry import OdometryResult, predict_transforms, snippet_ate
@@ -109,12 +108,12 @@ def evaluate_odometry(model: str, data: Path, sequence: str | None = None, devic
     Raises:
         UserError: the model has no pose network, or the sequence is not there.
     """
-    recorded: KittiOdometry = open_sequence(data, sequence)
+    recorded = open_sequence(data, sequence)
     network = load_pose_network(model).to(device)
     height, width = model_size(model)
 
     def as_input(image: np.ndarray) -> torch.Tensor:
-        pixels = torch.from_numpy(resize_image(image, height, width).copy())
+        pixels = torch.from_numpy(image.copy())
         return pixels.to(device).permute(2, 0, 1)[None].float() / 255
 
     @torch.inference_mode()
@@ -122,5 +121,5 @@ def evaluate_odometry(model: str, data: Path, sequence: str | None = None, devic
         axis_angle, translation = network(as_input(earlier), as_input(later))
         return pose_to_transform(axis_angle[:, 0], translation[:, 0])[0].cpu().double().numpy()
 
-    images = [resize_image(read_image(path), height, width) for path in recorded.images]
+    images = [read_resized_image(path, height, width) for path in recorded.images]
     return snippet_ate(predict_transforms(predict, images), recorded.poses)

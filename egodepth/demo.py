@@ -12,8 +12,7 @@ from rich.console import Console
 from egodepth.data.kitti import training_lines
 from egodepth.data.kitti_depth import KittiRawFrames
 from egodepth.data.opening import open_evaluation_frames
-from egodepth.data.recognise import SIMULATION_MARK
-from egodepth.data.simulator import SimulatorConfig, simulate
+from egodepth.data.simulator import MARKER, SimulatorConfig, simulate
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict, evaluate
 from egodepth.evaluation.priors import constant_depth, ground_plane_of
 from egodepth.evaluation.protocols import Scaling, protocol_named
@@ -89,7 +88,7 @@ def run_demo(out: Path, config: DemoConfig) -> DemoResult:
     drive, run = out / "drive", out / "run"
 
     console.print("[bold]1 of 4[/] Rendering a street drive")
-    if not (drive / SIMULATION_MARK).is_file():
+    if not (drive / MARKER).is_file():
         simulate(drive, SimulatorConfig(frames=config.frames, seed=config.seed))
 
     console.print("[bold]2 of 4[/] Training a depth network on it, from pixels alone")

@@ -6,11 +6,10 @@ from typing import Literal
 from egodepth.data.footage import VIDEO_SUFFIXES
 from egodepth.data.images import is_image
 from egodepth.data.kitti import DATE_PATTERN, DRIVE_PATTERN, KittiTree
+from egodepth.data.simulator import MARKER
 from egodepth.errors import UserError
 
 DataKind = Literal["kitti-raw", "kitti-2015", "simulated", "frames", "video"]
-
-SIMULATION_MARK = "simulation.json"
 
 EXPECTED = (
     "Expected KITTI raw (<date>/<date>_drive_NNNN_sync), KITTI Stereo 2015 (training/image_2 and disp_occ_0), "
@@ -33,7 +32,7 @@ def recognise(path: Path | str) -> DataKind:
     if not entries:
         raise UserError(f"{path}: is an empty folder. {EXPECTED}")
     if KittiTree(path).drives():
-        return "simulated" if (path / SIMULATION_MARK).is_file() else "kitti-raw"
+        return "simulated" if (path / MARKER).is_file() else "kitti-raw"
     if any((folder / "image_2").is_dir() and (folder / "disp_occ_0").is_dir() for folder in (path, path / "training")):
         return "kitti-2015"
     if any(is_image(entry) for entry in entries):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import egodepth
 from egodepth.errors import UserError
+from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.recipes import RECIPES, Recipe
 from egodepth.runs import train
 
@@ -33,6 +34,16 @@ def command(drive: Path, run: Path, *more: str) -> list[str]:
 def call(arguments: list[str]) -> subprocess.CompletedProcess:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+
+
+def started(arguments: list[str], run: Path) -> subprocess.Popen:
+    """The command as a process that has written its first checkpoint and goes on."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    while not (run / LAST_CHECKPOINT).is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    return process
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -62,19 +73,10 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
     options = ("--steps", "10", "--checkpoint-every", "2")
     assert call(command(drive, tmp_path / "whole", *options)).returncode == 0
 
-    process = subprocess.Popen(
-        command(drive, tmp_path / "killed", *options),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    while not checkpoint.is_file():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        time.sleep(0.02)
+    process = started(command(drive, tmp_path / "killed", *options), tmp_path / "killed")
     process.send_signal(signal.SIGKILL)
     process.wait()
-    reached = torch.load(checkpoint, weights_only=True)["global_step"]
+    reached = torch.load(tmp_path / "killed" / LAST_CHECKPOINT, weights_only=True)["global_step"]
     assert 2 <= reached < 10, "the kill came too late to test anything"
 
     resumed = call(command(drive, tmp_path / "killed", *options, "--resume"))
@@ -85,22 +87,13 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
 
 
 def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path):
-    process = subprocess.Popen(
-        command(drive, tmp_path / "run", "--steps", "1000", "--checkpoint-every", "1"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    while not checkpoint.is_file():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        time.sleep(0.02)
+    arguments = command(drive, tmp_path / "run", "--steps", "1000", "--checkpoint-every", "1")
+    process = started(arguments, tmp_path / "run")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert torch.load(checkpoint, weights_only=True)["global_step"] >= 1
+    assert torch.load(tmp_path / "run" / LAST_CHECKPOINT, weights_only=True)["global_step"] >= 1
     assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
 
 
