@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import HighResolutionEncoder
 
 FUSION_WIDTHS = (32, 64, 128, 256)
@@ -36,7 +36,7 @@ class DIFFNetConfig:
         return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
-class Decoder(nn.Module):
+class Decoder(DisparityDecoder):
     """From the coarsest feature up: double the size, join all features of that size, weigh, convolve.
 
     Args:
@@ -59,21 +59,13 @@ class Decoder(nn.Module):
         for head in self.heads:
             start_far(head)
 
-    def forward(self, features: list[list[Tensor]], scales: int = 4) -> tuple[Tensor, ...]:
-        """Sigmoid disparities of the finest `scales` levels, fine to coarse.
-
-        Args:
-            features: lists of maps from stride 2 to 32.
-        """
+    def states(self, features: list[list[Tensor]], scales: int) -> list[Tensor]:
+        states = []
         state = features[4][0]
-        outputs = []
         for level in (3, 2, 1, 0):
             state = self.fusions[level](state, features[level])
-            outputs.append(state)
-        outputs.append(self.tail(state))
-        return tuple(
-            torch.sigmoid(head(output)) for head, output in zip(self.heads[:scales], reversed(outputs), strict=False)
-        )
+            states.insert(0, state)
+        return [self.tail(state), *states][:scales]
 
 
 class AttentionFusion(nn.Module):

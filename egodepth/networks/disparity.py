@@ -1,7 +1,9 @@
 """The face that every disparity network shows to training, evaluation and inference."""
 
 import math
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from egodepth.geometry import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
@@ -20,10 +22,23 @@ def start_far(head: nn.Conv2d) -> None:
     nn.init.constant_(head.bias, math.log(sigmoid / (1 - sigmoid)))
 
 
+@dataclass(frozen=True)
+class Features:
+    """What a network made on its way to the disparities, for losses that look inside it.
+
+    Attributes:
+        encoder: (B, C_i, H / 2^(i+1), W / 2^(i+1)), five maps, fine to coarse.
+        decoder: (B, C_s, h_s, w_s), the maps that the heads read, fine to coarse, one for each disparity.
+    """
+
+    encoder: tuple[Tensor, ...]
+    decoder: tuple[Tensor, ...]
+
+
 class DisparityNetwork(nn.Module):
     """A network that gives sigmoid disparities from one image.
 
-    A subclass implements `forward`, and `finest` too where the coarse outputs cost something that inference
+    A subclass implements `with_features`, and `finest` too where the coarse outputs cost something that inference
     need not pay.
 
     Attributes:
@@ -39,6 +54,10 @@ class DisparityNetwork(nn.Module):
         Args:
             image: (B, 3, H, W) in [0, 1], H and W multiples of 32.
         """
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[tuple[Tensor, ...], Features]:
+        """The disparities of `forward`, and the features on the way to them."""
         raise NotImplementedError
 
     def finest(self, image: Tensor) -> Tensor:
@@ -50,21 +69,49 @@ class DisparityNetwork(nn.Module):
         return sigmoid_to_depth(self.finest(image), self.min_depth, self.max_depth)
 
 
+class DisparityDecoder(nn.Module):
+    """From an encoder's features to sigmoid disparities. A subclass gives `heads` and `states`.
+
+    Attributes:
+        heads: from a state to the logits of its disparity, fine to coarse.
+    """
+
+    heads: nn.ModuleList
+
+    def states(self, features: list, scales: int) -> list[Tensor]:
+        """The maps that the finest `scales` heads read, fine to coarse.
+
+        Args:
+            features: of the encoder, from stride 2 to 32.
+        """
+        raise NotImplementedError
+
+    def disparities(self, states: list[Tensor]) -> tuple[Tensor, ...]:
+        """Sigmoid disparities of states, fine to coarse."""
+        return tuple(torch.sigmoid(head(state)) for head, state in zip(self.heads, states, strict=False))
+
+    def forward(self, features: list, scales: int | None = None) -> tuple[Tensor, ...]:
+        """Sigmoid disparities of the finest `scales` levels, by default of all, fine to coarse."""
+        return self.disparities(self.states(features, scales or len(self.heads)))
+
+
 class EncoderDecoder(DisparityNetwork):
     """An encoder and a decoder of its features.
 
     Args:
-        encoder: gives features of an image; has `load_pretrained`.
-        decoder: gives the sigmoid disparities of the finest `scales` levels from them, all without that argument.
+        encoder: gives features of an image, one map for each stride or a list of them; has `load_pretrained`.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, decoder: DisparityDecoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder(self.encoder(image))
+    def with_features(self, image: Tensor) -> tuple[tuple[Tensor, ...], Features]:
+        encoded = self.encoder(image)
+        states = self.decoder.states(encoded, len(self.decoder.heads))
+        last = tuple(maps if isinstance(maps, Tensor) else maps[-1] for maps in encoded)
+        return self.decoder.disparities(states), Features(last, tuple(states))
 
     def finest(self, image: Tensor) -> Tensor:
         return self.decoder(self.encoder(image), scales=1)[0]

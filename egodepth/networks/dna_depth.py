@@ -12,7 +12,7 @@ from timm.layers import create_conv2d
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 
 ENCODERS = (*(f"tf_efficientnet_b{size}.aa_in1k" for size in range(8)), "tf_efficientnet_b8.ra_in1k")
@@ -66,7 +66,7 @@ class DNADepthConfig:
         return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
-class Decoder(nn.Module):
+class Decoder(DisparityDecoder):
     """The lattice (equations 8 to 11), the step to full resolution, and the heads (equation 12).
 
     Args:
@@ -87,20 +87,14 @@ class Decoder(nn.Module):
         )
         self.heads = nn.ModuleList([Head(WIDTH // 2), *(Head(WIDTH) for _ in OUTPUTS)])
 
-    def forward(self, features: list[Tensor], scales: int = 1 + len(OUTPUTS)) -> tuple[Tensor, ...]:
-        """Sigmoid disparities of the finest `scales` levels, fine to coarse.
-
-        Args:
-            features: five maps from stride 2 to 32.
-        """
+    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
         # In the published code alone: in training the two deepest features lose half of their values.
         features = [*features[:3], *map(self.dropout, features[3:])]
         levels = zip(range(1, 6), self.entries, features, strict=True)
         lattice = {f"F{level}_0": entry(feature) for level, entry, feature in levels}
         for name, inputs in LATTICE.items():
             lattice[name] = self.nodes[name](*(lattice[neighbour] for neighbour in inputs))
-        outputs = [self.tail(lattice["F1_4"]), *(lattice[name] for name in OUTPUTS)]
-        return tuple(head(output) for head, output in zip(self.heads[:scales], outputs, strict=False))
+        return [self.tail(lattice["F1_4"]), *(lattice[name] for name in OUTPUTS)][:scales]
 
 
 class Node(nn.Module):
@@ -124,7 +118,7 @@ class Node(nn.Module):
 
 
 class Head(nn.Module):
-    """Channel attention, and a separable convolution to one sigmoid disparity (equation 12)."""
+    """Channel attention, and a separable convolution to the logits of a disparity (equation 12)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -133,8 +127,8 @@ class Head(nn.Module):
         start_far(self.conv.pointwise)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, channels, H, W) to (B, 1, H, W) in (0, 1)."""
-        return torch.sigmoid(self.conv(self.attention(features)))
+        """(B, channels, H, W) to (B, 1, H, W)."""
+        return self.conv(self.attention(features))
 
 
 class SeparableConv(nn.Sequential):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
-from egodepth.networks.disparity import EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)
@@ -33,7 +33,7 @@ class Monodepth2Config:
         return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
-class Decoder(nn.Module):
+class Decoder(DisparityDecoder):
     """From the coarsest feature up: convolve, double the size, join the skip, convolve, read off a disparity.
 
     Args:
@@ -52,13 +52,8 @@ class Decoder(nn.Module):
         for head in self.heads:
             start_far(head)
 
-    def forward(self, features: list[Tensor], scales: int = SCALES) -> tuple[Tensor, ...]:
-        """Sigmoid disparities of the finest `scales` levels, fine to coarse.
-
-        Args:
-            features: five maps from stride 2 to 32.
-        """
-        disparities = []
+    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
+        states = []
         state = features[4]
         for level in reversed(range(len(DECODER_WIDTHS))):
             state = F.interpolate(self.before[level](state), scale_factor=2, mode="nearest")
@@ -66,5 +61,5 @@ class Decoder(nn.Module):
                 state = torch.cat([state, features[level - 1]], dim=1)
             state = self.after[level](state)
             if level < scales:
-                disparities.append(torch.sigmoid(self.heads[level](state)))
-        return tuple(reversed(disparities))
+                states.insert(0, state)
+        return states
