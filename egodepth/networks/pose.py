@@ -1,13 +1,17 @@
-"""Monodepth2's pose network: the motion of the camera between two images.
+"""Pose networks: the motion of the camera between two images.
 
-Source: Godard et al. (ICCV 2019), supplementary section; specification section 3.3, "separate_resnet".
+Sources: Godard et al. (ICCV 2019), supplementary section, for Monodepth2's over a ResNet; FA-Depth for the one over
+FBNetV3, whose variant and decoder the paper leaves open: b, and Monodepth2's decoder for one motion instead of two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from egodepth.errors import UserError
+from egodepth.geometry import pose_to_transform
 from egodepth.networks.encoders import Encoder
 
 MOTION_SCALE = 0.01
@@ -16,7 +20,7 @@ MOTION_SCALE = 0.01
 
 @dataclass(frozen=True)
 class PoseConfig:
-    """The pose network.
+    """Monodepth2's pose network.
 
     Attributes:
         encoder: a timm model; its stem is widened to two stacked images.
@@ -28,13 +32,51 @@ class PoseConfig:
         return PoseNetwork(Encoder(self.encoder, in_channels=6))
 
 
-class PoseNetwork(nn.Module):
-    """Axis-angle and translation from a pair of images in temporal order."""
+@dataclass(frozen=True)
+class FBNetPoseConfig:
+    """FA-Depth's pose network, with less than a quarter of the multiply-accumulates of Monodepth2's.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Attributes:
+        encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images.
+    """
+
+    encoder: str = "fbnetv3_b.ra2_in1k"
+
+    def build(self) -> "PoseNetwork":
+        return PoseNetwork(FBNetEncoder(self.encoder, in_channels=6), motions=1)
+
+
+class FBNetEncoder(Encoder):
+    """FBNetV3 up to the 1x1 convolution that widens its coarsest feature sixfold for a classifier.
+
+    Raises:
+        UserError: the model is no FBNetV3.
+    """
+
+    def __init__(self, name: str, in_channels: int = 3) -> None:
+        if not name.startswith("fbnetv3_"):
+            raise UserError(f"encoder {name!r}: not an FBNetV3. Choose fbnetv3_b, fbnetv3_d or fbnetv3_g.")
+        super().__init__(name, in_channels)
+        stages = self.body.blocks
+        self.coarsest_channels = stages[-1][0].conv.in_channels
+        stages[-1] = nn.Identity()
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return (*super().channels[:4], self.coarsest_channels)
+
+
+class PoseNetwork(nn.Module):
+    """Axis-angle and translation from a pair of images in temporal order.
+
+    Args:
+        encoder: of two stacked images.
+        motions: that the decoder gives. Monodepth2's gives two, though one is used: so the published weights have it.
+    """
+
+    def __init__(self, encoder: Encoder, motions: int = 2) -> None:
         super().__init__()
         self.encoder = encoder
-        # Twelve outputs for two motions, though one is used: so the published weights have it.
         self.decoder = nn.Sequential(
             nn.Conv2d(encoder.channels[4], 256, kernel_size=1),
             nn.ReLU(inplace=True),
@@ -42,7 +84,7 @@ class PoseNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(256, 12, kernel_size=1),
+            nn.Conv2d(256, 6 * motions, kernel_size=1),
         )
 
     def forward(self, earlier: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,9 +94,28 @@ class PoseNetwork(nn.Module):
             earlier, later: (B, 3, H, W) in [0, 1].
 
         Returns:
-            axis-angle in radians and translation in units of training, each (B, 2, 3); only index 0 of the
+            axis-angle in radians and translation in units of training, each (B, motions, 3); only index 0 of the
             second axis is trained.
         """
         motion = self.decoder(self.encoder(torch.cat([earlier, later], dim=1))[4]).mean((2, 3))
-        motion = MOTION_SCALE * motion.float().unflatten(1, (2, 6))
+        motion = MOTION_SCALE * motion.float().unflatten(1, (-1, 6))
         return motion[..., :3], motion[..., 3:]
+
+
+def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor], offset: int) -> Tensor:
+    """The motion (B, 4, 4) from the target camera to that of another moment, chained over the moments between.
+
+    Args:
+        target: (B, 3, H, W), the frame of offset 0.
+        frames: (B, 3, H, W) each by their time offset; all from the target to `offset`.
+        offset: of the other moment, not zero.
+    """
+    step = 1 if offset > 0 else -1
+    frames = {**frames, 0: target}
+    transform = None
+    for moment in range(step, offset + step, step):
+        earlier, later = (frames[moment - 1], frames[moment]) if step > 0 else (frames[moment], frames[moment + 1])
+        axis_angle, translation = network(earlier, later)
+        motion = pose_to_transform(axis_angle[:, 0], translation[:, 0], invert=step < 0)
+        transform = motion if transform is None else motion @ transform
+    return transform
