@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         """
         if source == "none":
             return
-        weights = _hub_weights(self.name) if source == "imagenet" else read_weights(Path(source)).tensors
+        weights = hub_weights(self.name) if source == "imagenet" else read_weights(Path(source)).tensors
         if "_conv_stem.weight" in weights:
             names = efficientnet_pytorch_names(self.body)
             weights = {names[key]: tensor for key, tensor in weights.items() if key in names}
@@ -172,7 +172,12 @@ def _create(name: str, **options: object) -> nn.Module:
     return body
 
 
-def _hub_weights(name: str) -> dict[str, Tensor]:
+def hub_weights(name: str) -> dict[str, Tensor]:
+    """ImageNet weights of a timm model, from timm's hub.
+
+    Raises:
+        UserError: it is out of reach.
+    """
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the hub's client raises many unrelated types; to the user they mean the same

@@ -4,16 +4,17 @@ Nothing else in egodepth knows how somebody else named a tensor. Key lists: spec
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.networks.encoders import efficientnet_pytorch_names
-from egodepth.networks.weights import check_fit, read_weights
+from egodepth.networks.weights import WeightsFile, check_fit, read_weights
 
 Place = tuple[str, ...]
 """A published tensor: the file that holds it, and its key there; further keys where it goes by several names."""
@@ -24,6 +25,17 @@ NamePlace = Callable[[str], Place]
 CLASSIFIER = re.compile(r"(^|\.)_?(fc|classifier)\.")
 """The classification head that the authors' encoders carry unused."""
 
+UNUSED = re.compile(r"^prematching_conv\.")
+"""A layer of ManyDepth's that its authors build and never call."""
+
+COMPUTED = re.compile(r"\.relative_position_index$|^backprojector\.")
+"""Tables that follow from the architecture or the image size, which some authors store and we do not."""
+
+LEFT_OUT = (CLASSIFIER, UNUSED, COMPUTED)
+
+NESTED = "model_params"
+"""Where a file keeps its state dictionary that holds the state of a training beside it."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -31,7 +43,7 @@ class Imported:
 
     Attributes:
         entries: plain values of the files, such as `height`, `width` and `use_stereo`.
-        unused: keys, as `file: key`, that no tensor of ours corresponds to, without the classification head.
+        unused: keys, as `file: key`, that no tensor of ours corresponds to, without those of `LEFT_OUT`.
     """
 
     entries: dict[str, Any] = field(default_factory=dict)
@@ -41,14 +53,16 @@ class Imported:
 def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, mend: str) -> Imported:
     """Load the authors' weights in `folder` into `network`.
 
+    A number that stands as a plain entry in a file counts as a tensor without axes.
+
     Raises:
         UserError: a file is missing or broken, or a tensor is missing or has another shape; the first one is named.
     """
     places = {key: place_of(key) for key in network.state_dict()}
-    files = {name: read_weights(folder / name) for name in sorted({file for file, *_ in places.values()})}
+    files = {name: _flat(read_weights(folder / name)) for name in sorted({file for file, *_ in places.values()})}
     found: dict[str, Tensor] = {}
     for key, (file, *names) in places.items():
-        tensors = files[file].tensors
+        tensors = _numbers(files[file].entries) | files[file].tensors
         theirs = next((name for name in names if name in tensors), None)
         if theirs is not None:
             found[key] = tensors[theirs]
@@ -58,12 +72,27 @@ def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, mend: 
         f"{file}: {key}"
         for file, content in files.items()
         for key in content.tensors
-        if (file, key) not in taken and not CLASSIFIER.search(key)
+        if (file, key) not in taken and not any(pattern.search(key) for pattern in LEFT_OUT)
     )
     entries: dict[str, Any] = {}
     for content in files.values():
         entries |= content.entries
     return Imported(entries, unused)
+
+
+def _numbers(entries: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The plain entries that are numbers, as scalars."""
+    return {key: torch.tensor(value) for key, value in entries.items() if type(value) in (int, float)}
+
+
+def _flat(content: WeightsFile) -> WeightsFile:
+    """The weights that a file with the state of a training keeps one level down; any other file as it is."""
+    nested = content.entries.get(NESTED)
+    if not isinstance(nested, Mapping):
+        return content
+    tensors = {key: value for key, value in nested.items() if isinstance(value, Tensor)}
+    plain = {key: value for key, value in content.entries.items() if isinstance(value, (bool, int, float, str))}
+    return WeightsFile(tensors, plain)
 
 
 def has_files(folder: Path, names: tuple[str, ...]) -> bool:
@@ -183,3 +212,94 @@ DIFFNET_TAILS: Replacements = (
     (r"^heads\.\d\.", "conv."),
 )
 """What to replace in a key of our decoder to have the authors' key within that layer."""
+
+
+# --- SDFA-Net --------------------------------------------------------------------------------------------------
+
+
+def sdfa_net_place(file: str) -> NamePlace:
+    """Specification section 9. A function of the file's name, as the authors' one file is named after its training."""
+
+    def place(key: str) -> Place:
+        part, rest = key.split(".", 1)
+        if part == "encoder":
+            return file, f"0.{_replaced(rest, SDFA_NET_ENCODER)}"
+        kind, tail = rest.split(".", 1)
+        if kind == "outputs":
+            path, tail = tail.split(".", 1)
+            return file, f"1._convs.{14 + (path == 'distilled')}.conv.{tail}"
+        level, tail = tail.split(".", 1)
+        count = 2 * (3 - int(level))
+        if kind == "joins":
+            count += tail.startswith("aggregation.")
+            return file, f"1._convs.{count}.{_replaced(tail, SDFA_NET_JOINS)}"
+        return file, f"1._convs.{6 + count + (kind == 'after')}.conv.{tail}"
+
+    return place
+
+
+def only_checkpoint(folder: Path) -> str:
+    """The name of the one .pth file in a folder, or of the file itself if it is given.
+
+    Raises:
+        UserError: it is no folder, or holds none or several.
+    """
+    if folder.is_file():
+        return folder.name
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such file or folder. Give the published .pth file.")
+    names = sorted(path.name for path in folder.glob("*.pth"))
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise UserError(f"{folder}: one .pth file was expected, found {found}. Put the one to import in a folder.")
+    return names[0]
+
+
+SDFA_NET_ENCODER: Replacements = (
+    # timm counts a patch merging to the stage after it, the authors to the one before.
+    (r"^layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample"),
+    (r"^norms\.", "norm"),
+)
+
+SDFA_NET_JOINS: Replacements = (
+    (r"^adapter\.0\.", "conv.conv."),
+    (r"^adapter\.1\.", "bn."),
+    (r"^aggregation\.", ""),
+    (r"^decoded_offsets\.", "delta_gen1."),
+    (r"^encoder_offsets\.raw\.", "delta_gen2."),
+    (r"^encoder_offsets\.distilled\.", "delta_gen3."),
+    (r"\.3\.weight$", ".3.conv.weight"),
+)
+"""What to replace in a key of our network, one after the other, to have the authors' within that layer."""
+
+
+# --- ManyDepth -------------------------------------------------------------------------------------------------
+
+
+def manydepth_place(key: str) -> Place:
+    """Specification section B10: the stem and the first stage in lists of their own, the decoder as Monodepth2's.
+
+    The range of the depth hypotheses stands in the encoder's file as plain entries.
+    """
+    part, rest = key.split(".", 1)
+    if part == "encoder":
+        return "encoder.pth", _replaced(rest, MANYDEPTH_ENCODER)
+    return monodepth2_place(key)
+
+
+def manydepth_teacher_place(key: str) -> Place:
+    """The single-frame teacher is a network of Monodepth2's, in files beside the multi-frame network's."""
+    file, *names = monodepth2_place(key)
+    return f"mono_{file}", *names
+
+
+PUBLISHED_TEACHER_FILES = ("mono_encoder.pth", "mono_depth.pth")
+
+MANYDEPTH_ENCODER: Replacements = (
+    (r"^body\.conv1\.", "layer0.0."),
+    (r"^body\.bn1\.", "layer0.1."),
+    (r"^body\.layer1\.", "layer1.1."),
+    (r"^body\.", ""),
+    (r"^reduce\.", "reduce_conv.0."),
+)
+"""What to replace in a key of our encoder, one after the other, to have the authors'."""
