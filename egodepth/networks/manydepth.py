@@ -1,0 +1,254 @@
+"""ManyDepth's multi-frame network: Monodepth2's, with a cost volume against other moments inside its encoder.
+
+Source: Watson et al., "The Temporal Opportunist: Self-Supervised Multi-Frame Monocular Depth" (CVPR 2021), section 3;
+specification sections B2 and B4. The 1x1 convolution "prematching_conv", which the published weights hold and the
+authors' network never calls, is not built.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from egodepth.errors import UserError
+from egodepth.geometry import MIN_DEPTH, Camera, pose_to_transform, sigmoid_to_depth
+from egodepth.networks.cost_volume import CostVolume, Spacing, depth_hypotheses, match, unmatched
+from egodepth.networks.disparity import DisparityNetwork, Features
+from egodepth.networks.encoders import Encoder
+from egodepth.networks.monodepth2 import Decoder
+from egodepth.networks.pose import PoseNetwork
+
+FIRST_RANGE = (0.1, 10.0)
+"""Nearest and farthest hypothesis before the teacher has said anything, in units of training."""
+
+BIN_MEMORY = 0.99
+"""What share of the bins' range a batch leaves as it was."""
+
+MATCHING_STRIDE = 4
+RESNET_PARTS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+@dataclass(frozen=True)
+class ManyDepthConfig:
+    """ManyDepth's multi-frame network.
+
+    Attributes:
+        encoder: a timm ResNet.
+        bins: depth hypotheses of the cost volume, at least two.
+        bin_spacing: even in depth (`linear`) or in inverse depth (`inverse`).
+    """
+
+    encoder: str = "resnet18.tv_in1k"
+    bins: int = 96
+    bin_spacing: Spacing = "linear"
+
+    def build(self) -> "ManyDepth":
+        """Raises UserError: the encoder is no ResNet, or there are too few bins."""
+        encoder = MatchingEncoder(self.encoder, self.bins, self.bin_spacing)
+        return ManyDepth(encoder, Decoder(encoder.channels))
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Other moments of the same scene, earlier or later, that the current image is matched with.
+
+    Attributes:
+        images: (B, L, 3, H, W) in [0, 1].
+        transforms: (B, L, 4, 4), current camera to lookup camera.
+        valid: (B, L) bool, false where a frame is missing.
+        intrinsics: (B, 3, 3) in pixels of the images, without skew.
+    """
+
+    images: Tensor
+    transforms: Tensor
+    valid: Tensor
+    intrinsics: Tensor
+
+
+def has_pose(transforms: Tensor) -> Tensor:
+    """Whether there is a frame behind each transform (..., 4, 4): (...) bool, for `Lookups.valid`.
+
+    The published interface marks a missing frame by a transform of zeros.
+    """
+    return (transforms != 0).flatten(-2).any(-1)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What the matching encoder gives.
+
+    Attributes:
+        features: five maps for the decoder, at strides 2 to 32; that of stride 4 is the one from before matching.
+        fused: (B, C, H / 4, W / 4), features and cost volume together: what the deeper layers read.
+        volume: (B, bins, H / 4, W / 4), the cost volume.
+    """
+
+    features: tuple[Tensor, ...]
+    fused: Tensor
+    volume: CostVolume
+
+
+class MatchingEncoder(Encoder):
+    """A ResNet that is interrupted at stride 4 to match its features with those of other moments.
+
+    Args:
+        name: of a timm ResNet.
+        bins: depth hypotheses.
+
+    Attributes:
+        min_depth_bin, max_depth_bin: scalars, the range of the hypotheses in units of training; kept with the weights.
+    """
+
+    min_depth_bin: Tensor
+    max_depth_bin: Tensor
+
+    def __init__(self, name: str, bins: int, spacing: Spacing) -> None:
+        super().__init__(name)
+        if not all(hasattr(self.body, part) for part in RESNET_PARTS):
+            raise UserError(f"encoder {name!r}: is no ResNet, which matching needs. Choose one such as resnet18.")
+        if bins < 2:
+            raise UserError(f"bins: {bins} depth hypotheses span no range. Give at least 2.")
+        self.bins, self.spacing = bins, spacing
+        width = self.channels[1]
+        self.reduce = nn.Conv2d(width + bins, width, kernel_size=3, padding=1)
+        for key, depth in zip(("min_depth_bin", "max_depth_bin"), FIRST_RANGE, strict=True):
+            self.register_buffer(key, torch.tensor(depth))
+
+    def forward(self, image: Tensor, lookups: Lookups | None = None) -> Matched:
+        """Match an image (B, 3, H, W) in [0, 1] with its lookup frames; without them the cost volume is zero."""
+        half, quarter = self._until_matching(image)
+        depths = self.depths()
+        if lookups is None:
+            volume = unmatched(quarter, depths)
+        else:
+            # No gradient, yet in training these batches too count in the statistics of the norms.
+            with torch.no_grad():
+                _, theirs = self._until_matching(lookups.images.flatten(0, 1))
+            theirs = theirs.unflatten(0, lookups.images.shape[:2])
+            intrinsics = _of_features(lookups.intrinsics)
+            volume = match(quarter, theirs, lookups.transforms, lookups.valid, intrinsics, depths)
+        trusted = (volume.cost * volume.confidence).to(quarter.dtype)
+        fused = torch.relu(self.reduce(torch.cat([quarter, trusted], dim=1)))
+        deep = [fused]
+        for stage in (self.body.layer2, self.body.layer3, self.body.layer4):
+            deep.append(stage(deep[-1]))
+        return Matched((half, quarter, *deep[1:]), fused, volume)
+
+    def depths(self) -> Tensor:
+        """The hypotheses (bins,) in ascending order, in units of training."""
+        return depth_hypotheses(self.min_depth_bin, self.max_depth_bin, self.bins, self.spacing)
+
+    @torch.no_grad()
+    def update_bins(self, teacher_depth: Tensor) -> None:
+        """Let the range follow the depths (B, 1, H, W) that a single-frame network finds (paper, section 3.3)."""
+        depth = teacher_depth.float().flatten(1)
+        nearest = (0.9 * depth.amin(1).mean()).clamp(min=MIN_DEPTH)
+        farthest = 1.1 * depth.amax(1).mean()
+        self.min_depth_bin.lerp_(nearest, 1 - BIN_MEMORY)
+        self.max_depth_bin.lerp_(farthest, 1 - BIN_MEMORY)
+
+    def _until_matching(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at strides 2 and 4."""
+        body = self.body
+        half = body.act1(body.bn1(body.conv1((image - self.mean) / self.deviation)))
+        return half, body.layer1(body.maxpool(half))
+
+
+def _of_features(intrinsics: Tensor) -> Tensor:
+    """Intrinsics (B, 3, 3) in pixels of the features from those in pixels of the image.
+
+    Without a shift by half a pixel: the stem's strided layers are centred on every fourth pixel, starting at 0.
+    """
+    return intrinsics / intrinsics.new_tensor([[MATCHING_STRIDE], [MATCHING_STRIDE], [1.0]])
+
+
+@dataclass(frozen=True)
+class MatchedFeatures(Features):
+    """Features of a network that matches, and what the matching said, for the losses.
+
+    Attributes:
+        fused: (B, C, H / 4, W / 4), features and cost volume together.
+        lowest_cost_depth: (B, 1, H / 4, W / 4), in units of training, without gradient.
+        confidence: (B, 1, H / 4, W / 4) bool, where the matching can be relied on.
+    """
+
+    fused: Tensor
+    lowest_cost_depth: Tensor
+    confidence: Tensor
+
+
+class ManyDepth(DisparityNetwork):
+    """A disparity network that also takes other moments; with one image alone it runs on a zero cost volume."""
+
+    def __init__(self, encoder: MatchingEncoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, image: Tensor, lookups: Lookups | None = None) -> tuple[Tensor, ...]:
+        """Sigmoid disparities in (0, 1), fine to coarse: (B, 1, H / 2^s, W / 2^s) for s = 0 to 3.
+
+        Args:
+            image: (B, 3, H, W) in [0, 1], H and W multiples of 32.
+            lookups: of the same size.
+        """
+        return self.with_features(image, lookups)[0]
+
+    def with_features(
+        self, image: Tensor, lookups: Lookups | None = None
+    ) -> tuple[tuple[Tensor, ...], MatchedFeatures]:
+        matched = self.encoder(image, lookups)
+        states = self.decoder.states(matched.features, len(self.decoder.heads))
+        volume = matched.volume
+        features = MatchedFeatures(
+            matched.features, tuple(states), matched.fused, volume.lowest_cost_depth, volume.confidence
+        )
+        return self.decoder.disparities(states), features
+
+    def finest(self, image: Tensor, lookups: Lookups | None = None) -> Tensor:
+        return self.decoder(self.encoder(image, lookups).features, scales=1)[0]
+
+    def predict_depth(self, image: Tensor, lookups: Lookups | None = None) -> Tensor:
+        """Depth (B, 1, H, W) in units of training, for an image (B, 3, H, W) in [0, 1] and its lookup frames."""
+        return sigmoid_to_depth(self.finest(image, lookups), self.min_depth, self.max_depth)
+
+    def update_bins(self, teacher_depth: Tensor) -> None:
+        """Let the range of the hypotheses follow the teacher's depths (B, 1, H, W), once after each batch."""
+        self.encoder.update_bins(teacher_depth)
+
+
+class MultiFrameDepth(nn.Module):
+    """ManyDepth as it is used: the frame before is matched by the motion that the pose network finds.
+
+    Args:
+        network: matches frames.
+        pose_network: of the same training.
+        intrinsics: (3, 3) of the camera, normalised as `egodepth.geometry.Camera.normalised` gives them.
+
+    Attributes:
+        frames: how many pictures are stacked along the channels of an input: the current one and the one before.
+    """
+
+    frames = 2
+
+    def __init__(self, network: ManyDepth, pose_network: PoseNetwork, intrinsics: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.pose_network = pose_network
+        self.register_buffer("intrinsics", intrinsics.float(), persistent=False)
+
+    def predict_depth(self, pictures: Tensor) -> Tensor:
+        """Depth (B, 1, H, W) in units of training.
+
+        Args:
+            pictures: (B, 6, H, W) in [0, 1], the current frame and the one before. A black one is missing, as in the
+                published code; the depth then is that of a single frame. (B, 3, H, W) has none at all.
+        """
+        image, previous = pictures[:, :3], pictures[:, 3:]
+        if previous.shape[1] == 0:
+            return self.network.predict_depth(image)
+        axis_angle, translation = self.pose_network(previous, image)
+        transforms = pose_to_transform(axis_angle[:, 0], translation[:, 0], invert=True)[:, None]
+        valid = previous.flatten(1).amax(1, keepdim=True) > 0
+        intrinsics = Camera.from_normalised(self.intrinsics, *image.shape[-2:]).intrinsics.expand(image.shape[0], 3, 3)
+        return self.network.predict_depth(image, Lookups(previous[:, None], transforms, valid, intrinsics))
