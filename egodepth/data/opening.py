@@ -1,19 +1,32 @@
-"""From a path that a user gives to the data sets that training and evaluation read."""
+"""From a path that a user gives to the data sets that training and evaluation read.
 
-from collections.abc import Sequence
+What a kind of data can be used for stands in two tables: `TRAINING` and `EVALUATION_FRAMES`.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from egodepth.data.cityscapes import Cityscapes, CityscapesFrames, NoViews, training_names
+from egodepth.data.cityscapes_layout import Crop
+from egodepth.data.cityscapes_triplets import CityscapesTriplets, triplet_names
+from egodepth.data.ddad import Ddad, DdadFrames, listed_scenes
 from egodepth.data.footage import Footage, footage_camera
 from egodepth.data.images import list_images
 from egodepth.data.kitti import KittiRaw, NoUsableFrames, evaluation_lines, training_lines
-from egodepth.data.kitti_depth import KittiOdometry, KittiRawFrames, KittiStereo2015Frames, read_poses
+from egodepth.data.kitti_depth import (
+    GroundTruth,
+    KittiOdometry,
+    KittiRawFrames,
+    KittiStereo2015Frames,
+    read_poses,
+)
+from egodepth.data.kitti_selection import KittiSelectionFrames
+from egodepth.data.make3d import Make3dFrames, read_names
 from egodepth.data.recognise import DataKind, recognise
 from egodepth.data.samples import EvaluationFrames, Source, TrainingDataset
-from egodepth.data.splits import Stage
+from egodepth.data.splits import Stage, find_split_file
 from egodepth.errors import UserError
-
-SINGLE_CAMERA: tuple[DataKind, ...] = ("frames", "video")
 
 
 @dataclass(frozen=True)
@@ -23,12 +36,16 @@ class DataConfig:
     Attributes:
         kind: layout of the data; none means that it is recognised.
         split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
-        stride: frames between two views that follow each other, for footage of a high frame rate.
+        stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
+            multiplies the published two.
+        crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
+            the 1984x640 pixels of SDFA-Net.
     """
 
     kind: DataKind | None = None
     split: str | None = None
     stride: int = 1
+    crop: Crop = "manydepth"
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,19 @@ class TrainingSets:
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked of a kind of data for training."""
+
+    root: Path
+    config: DataConfig
+    intrinsics: str
+    source_ids: Sequence[Source]
+    height: int
+    width: int
+    cache_folder: Path
+
+
 def open_training_sets(
     root: Path,
     config: DataConfig,
@@ -57,7 +87,8 @@ def open_training_sets(
     """Open DATA for training.
 
     Args:
-        intrinsics: `calibrated`, `fixed` (KITTI alone) or `fx,fy,cx,cy` in pixels (footage alone).
+        intrinsics: `calibrated`, `fixed` (KITTI: one camera for all; Cityscapes: one baseline of 0.22 m, and a
+            principal point that mirroring leaves in place) or `fx,fy,cx,cy` in pixels (footage alone).
         source_ids: of the training mode.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.
@@ -66,11 +97,11 @@ def open_training_sets(
         UserError: the layout is not known, or cannot train with these sources.
     """
     kind = config.kind or recognise(root)
-    if kind == "kitti-2015":
-        raise UserError(f"{root}: KITTI Stereo 2015 has single frames, for evaluation only. Train on KITTI raw.")
-    if kind in SINGLE_CAMERA:
-        return _footage(root, config, intrinsics, source_ids, height, width, cache_folder)
-    return _drives(root, config, intrinsics, source_ids, height, width)
+    if kind not in TRAINING:
+        raise UserError(
+            f"{root}: is {kind} data, single frames for evaluation only. Train on {', '.join(TRAINING)} data."
+        )
+    return TRAINING[kind](_Wanted(root, config, intrinsics, source_ids, height, width, cache_folder))
 
 
 @dataclass(frozen=True)
@@ -79,34 +110,47 @@ class EvaluationDataConfig:
 
     Attributes:
         kind: layout of the data; none means that it is recognised.
-        split: name of a folder in DATA/splits, or a path to a folder or file of test lists.
+        split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
+            also the name of one of their own splits, such as `val`.
     """
 
     kind: DataKind | None = None
     split: str | None = None
 
 
+@dataclass(frozen=True)
+class _FrameSet:
+    """Frames with ground truth: the kinds of data that hold them, and what reads them.
+
+    `read` takes the root, the split and whether the frame before each is wanted too.
+    """
+
+    kinds: tuple[DataKind, ...]
+    read: Callable[[Path, str | None, bool], EvaluationFrames]
+
+
 def open_evaluation_frames(
     root: Path,
-    protocol: str,
+    frames: str,
     config: EvaluationDataConfig = EvaluationDataConfig(),
+    with_previous: bool = False,
 ) -> EvaluationFrames:
     """Open DATA as a protocol asks: frames with its ground truth.
+
+    Args:
+        frames: a name in `EVALUATION_FRAMES`; protocols name theirs.
+        with_previous: read the frame before each as well, where the data has it (for multi-frame systems).
 
     Raises:
         UserError: the data has another layout than the protocol needs, or lacks a file.
     """
-    kind, split = config.kind or recognise(root), config.split
-    if protocol.startswith("kitti-2015"):
-        _expect(root, kind, ("kitti-2015",), protocol)
-        return KittiStereo2015Frames(root)
-    if protocol == "simulated":
-        _expect(root, kind, ("simulated",), protocol)
-        return KittiRawFrames(root, evaluation_lines(root, split, "improved"), "improved")
-    _expect(root, kind, ("kitti-raw", "simulated"), protocol)
-    if protocol == "eigen-benchmark":
-        return KittiRawFrames(root, evaluation_lines(root, split, "improved"), "improved")
-    return KittiRawFrames(root, evaluation_lines(root, split, "raw"), "velodyne")
+    wanted, kind = EVALUATION_FRAMES[frames], config.kind or recognise(root)
+    if kind not in wanted.kinds:
+        raise UserError(
+            f"{root}: is {kind} data; this protocol needs {' or '.join(wanted.kinds)} data. "
+            "Give other data or another protocol."
+        )
+    return wanted.read(root, config.split, with_previous)
 
 
 def open_sequence(root: Path, sequence: str | None) -> KittiOdometry:
@@ -131,17 +175,16 @@ def open_sequence(root: Path, sequence: str | None) -> KittiOdometry:
     return KittiOdometry(name, list_images(images[name]), read_poses(poses[name]))
 
 
-def _drives(
-    root: Path, config: DataConfig, intrinsics: str, source_ids: Sequence[Source], height: int, width: int
-) -> TrainingSets:
-    if intrinsics not in ("calibrated", "fixed"):
-        raise UserError(f"--intrinsics {intrinsics}: KITTI drives bring their calibration. Take calibrated or fixed.")
-    if config.stride != 1:
-        raise UserError(f"--data.stride {config.stride}: is for footage; drives go frame by frame. Leave it out.")
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def _drives(wanted: _Wanted) -> TrainingSets:
+    _check_intrinsics(wanted, "KITTI drives", ("calibrated", "fixed"))
+    _check_stride(wanted, "drives go frame by frame")
 
     def frames(stage: Stage) -> KittiRaw:
-        lines = training_lines(root, config.split, stage, source_ids)
-        return KittiRaw(root, lines, source_ids, height, width, intrinsics)
+        lines = training_lines(wanted.root, wanted.config.split, stage, wanted.source_ids)
+        return KittiRaw(wanted.root, lines, wanted.source_ids, wanted.height, wanted.width, wanted.intrinsics)
 
     training = frames("train")
     try:
@@ -151,25 +194,120 @@ def _drives(
     return TrainingSets(training, validation, tuple(training.left_out))
 
 
-def _footage(
-    root: Path,
-    config: DataConfig,
-    intrinsics: str,
-    source_ids: Sequence[Source],
-    height: int,
-    width: int,
-    cache_folder: Path,
-) -> TrainingSets:
-    if intrinsics == "fixed":
+def _footage(wanted: _Wanted) -> TrainingSets:
+    if wanted.intrinsics == "fixed":
         raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
-    camera = footage_camera(root, None if intrinsics == "calibrated" else intrinsics)
+    camera = footage_camera(wanted.root, None if wanted.intrinsics == "calibrated" else wanted.intrinsics)
+    size, stride = (wanted.height, wanted.width), wanted.config.stride
     training, validation = (
-        Footage(root, source_ids, height, width, camera, cache_folder, stage, config.stride)
+        Footage(wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder, stage, stride)
         for stage in ("train", "val")
     )
     return TrainingSets(training, validation if len(validation) else None, tuple(training.left_out))
 
 
-def _expect(root: Path, kind: DataKind, wanted: tuple[DataKind, ...], protocol: str) -> None:
-    if kind not in wanted:
-        raise UserError(f"{root}: is {kind} data; protocol {protocol} needs {' or '.join(wanted)}. Give other data.")
+def _cityscapes(wanted: _Wanted) -> TrainingSets:
+    _check_intrinsics(wanted, "Cityscapes", ("calibrated", "fixed"))
+    config = wanted.config
+
+    def frames(stage: Stage) -> Cityscapes:
+        return Cityscapes(
+            wanted.root,
+            wanted.source_ids,
+            wanted.height,
+            wanted.width,
+            stage,
+            names=training_names(wanted.root, config.split, stage),
+            crop=config.crop,
+            stride=config.stride,
+            published=wanted.intrinsics == "fixed",
+        )
+
+    training = frames("train")
+    try:
+        validation = frames("val")
+    except NoViews:  # a split of one list, or an archive without the val cities
+        validation = None
+    return TrainingSets(training, validation, tuple(training.left_out))
+
+
+def _triplets(wanted: _Wanted) -> TrainingSets:
+    _check_intrinsics(wanted, "Cityscapes' triplets", ("calibrated", "fixed"))
+    _check_stride(wanted, "triplets have their neighbours already")
+
+    def frames(stage: Stage) -> CityscapesTriplets:
+        names = triplet_names(wanted.root, wanted.config.split, stage)
+        size = wanted.height, wanted.width
+        return CityscapesTriplets(wanted.root, names, wanted.source_ids, *size, wanted.intrinsics == "fixed")
+
+    validation = frames("val")
+    return TrainingSets(frames("train"), validation if len(validation) else None, ())
+
+
+def _ddad(wanted: _Wanted) -> TrainingSets:
+    _check_intrinsics(wanted, "DDAD", ("calibrated",))
+    _check_stride(wanted, "DDAD goes frame by frame")
+    if wanted.config.split is not None:
+        raise UserError(f"--data.split {wanted.config.split}: DDAD's own splits train and validate. Leave it out.")
+    size = wanted.height, wanted.width
+    training = Ddad(wanted.root, wanted.source_ids, *size)
+    has_validation = bool(listed_scenes(wanted.root, "val"))
+    validation = Ddad(wanted.root, wanted.source_ids, *size, stage="val") if has_validation else None
+    return TrainingSets(training, validation, tuple(training.left_out))
+
+
+def _check_intrinsics(wanted: _Wanted, what: str, known: tuple[str, ...]) -> None:
+    if wanted.intrinsics not in known:
+        raise UserError(
+            f"--intrinsics {wanted.intrinsics}: the calibration of {what} comes with the data. "
+            f"Take {' or '.join(known)}."
+        )
+
+
+def _check_stride(wanted: _Wanted, reason: str) -> None:
+    if wanted.config.stride != 1:
+        raise UserError(f"--data.stride {wanted.config.stride}: is for footage; {reason}. Leave it out.")
+
+
+TRAINING: dict[DataKind, Callable[[_Wanted], TrainingSets]] = {
+    "kitti-raw": _drives,
+    "simulated": _drives,
+    "cityscapes": _cityscapes,
+    "cityscapes-triplets": _triplets,
+    "ddad": _ddad,
+    "frames": _footage,
+    "video": _footage,
+}
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def _drive_frames(ground_truth: GroundTruth) -> Callable[[Path, str | None, bool], KittiRawFrames]:
+    # A split may have a list of its own for either ground truth, as KITTI's have not the same frames.
+    listed_as = "improved" if ground_truth == "improved" else "raw"
+
+    def read(root: Path, split: str | None, with_previous: bool) -> KittiRawFrames:
+        return KittiRawFrames(root, evaluation_lines(root, split, listed_as), ground_truth, with_previous)
+
+    return read
+
+
+def _make3d_frames(root: Path, split: str | None, _: bool) -> Make3dFrames:
+    file = find_split_file(root, split, ["test_files.txt"])
+    return Make3dFrames(root, read_names(file) if file else None)
+
+
+EVALUATION_FRAMES: dict[str, _FrameSet] = {
+    "eigen": _FrameSet(("kitti-raw", "simulated"), _drive_frames("velodyne")),
+    "eigen-benchmark": _FrameSet(("kitti-raw", "simulated"), _drive_frames("improved")),
+    "simulated": _FrameSet(("simulated",), _drive_frames("improved")),
+    "kitti-2015": _FrameSet(("kitti-2015",), lambda root, _, __: KittiStereo2015Frames(root)),
+    "kitti-benchmark": _FrameSet(("kitti-benchmark",), lambda root, _, __: KittiSelectionFrames(root)),
+    "cityscapes": _FrameSet(("cityscapes",), CityscapesFrames),
+    "ddad": _FrameSet(
+        ("ddad",),
+        lambda root, split, with_previous: DdadFrames(root, split or "val", with_previous=with_previous),
+    ),
+    "make3d": _FrameSet(("make3d",), _make3d_frames),
+}

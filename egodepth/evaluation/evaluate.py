@@ -27,10 +27,11 @@ from egodepth.evaluation.metrics import (
 )
 from egodepth.evaluation.protocols import Protocol, Scaling
 
-Predict = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[..., np.ndarray]
 """From an image (H, W, 3) uint8 RGB at its native size to inverse depth (h, w) float32 at the network's size.
 
-In 1/metre when the model predicts metres, else in any unit.
+In 1/metre when the model predicts metres, else in any unit. Where a frame knows the one before it, that is the second
+argument.
 """
 
 
@@ -49,7 +50,7 @@ class FrameResult:
 
     Attributes:
         index: the frame's place in the collection.
-        frame: image and ground truth.
+        frame: the part of image and ground truth that the protocol looks at.
         depth: (H, W) float32, the prediction at the ground truth's size, scaled and clamped, in metres.
         mask: (H, W) bool, the pixels that counted.
     """
@@ -139,7 +140,7 @@ def evaluate(
     with bar or nullcontext():
         indices = range(rank, len(frames), processes)
         for index in bar.track(indices, description="evaluating") if bar else indices:
-            frame = frames[index]
+            frame = protocol.crop(frames[index])
             mask = protocol.mask(frame.depth)
             if not mask.any():
                 skipped[index] = frame.name
@@ -160,10 +161,10 @@ def evaluate(
 
 def predict_disparity(predict: Predict, frame: EvaluationFrame, blended_by: Protocol | None) -> np.ndarray:
     """Inverse depth (h, w) of a frame, joined with its mirror's where a protocol's `blend` is given."""
-    disparity = _checked(predict(frame.image), frame.name)
+    disparity = _checked(predict(*_pictures(frame)), frame.name)
     if blended_by is None:
         return disparity
-    mirrored = _checked(predict(np.ascontiguousarray(frame.image[:, ::-1])), frame.name)
+    mirrored = _checked(predict(*_pictures(frame, mirrored=True)), frame.name)
     return blended_by.blend(disparity, mirrored[:, ::-1])
 
 
@@ -215,6 +216,12 @@ def _checked(disparity: np.ndarray, name: str) -> np.ndarray:
     return disparity
 
 
+def _pictures(frame: EvaluationFrame, mirrored: bool = False) -> list[np.ndarray]:
+    """The image, and the one before it where there is one."""
+    pictures = [picture for picture in (frame.image, frame.previous) if picture is not None]
+    return [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures] if mirrored else pictures
+
+
 def _compare(
     index: int,
     frame: EvaluationFrame,
@@ -225,6 +232,8 @@ def _compare(
 ) -> FrameResult:
     depth = protocol.resize(disparity, *frame.depth.shape)
     truth = frame.depth[mask]
+    if protocol.clamp_truth_m is not None:
+        truth = truth.clip(*protocol.clamp_truth_m)
     ratio = median_ratio(truth, depth[mask], protocol.median)
     if by_median:
         depth = depth * np.float32(ratio)

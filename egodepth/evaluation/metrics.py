@@ -1,10 +1,11 @@
-"""The seven depth metrics of this field, and their mean over images.
+"""The seven depth metrics of this field, those of single benchmarks, and their mean over images.
 
 Every metric takes the valid pixels of one image: ground truth and prediction as (N,) tensors of positive
 depths in metres. The field's figure is the mean over images of the per-image value; pixels are never pooled over
 images.
 
-Source: Eigen et al. (NeurIPS 2014), section 4.3; Monodepth2 supplement, section "evaluation".
+Sources: Eigen et al. (NeurIPS 2014), section 4.3; Monodepth2 supplement, section "evaluation"; datasets
+specification, sections 3.2 (Make3D) and 4 (KITTI's benchmarks).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,48 @@ def a3(ground_truth: Tensor, prediction: Tensor) -> Tensor:
     return share_within(ground_truth, prediction, 1.25**3)
 
 
+def mean_log10(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Mean of |log10 g - log10 p|: what supervised papers and FAL-Net call log10."""
+    return (ground_truth.log10() - prediction.log10()).abs().mean()
+
+
+def rms_log10(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Root of the mean squared error of the decimal logarithms: what the Monodepth2 family calls log10."""
+    return (ground_truth.log10() - prediction.log10()).square().mean().sqrt()
+
+
+def silog(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """100 times the standard deviation of ln p - ln g, which no factor on the prediction changes."""
+    error = prediction.log() - ground_truth.log()
+    return 100 * (error.square().mean() - error.mean().square()).clamp(min=0).sqrt()
+
+
+def sq_error_rel(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Mean of (g - p)² / g² in percent: KITTI's benchmark squares the denominator, `sq_rel` does not."""
+    return 100 * ((ground_truth - prediction) / ground_truth).square().mean()
+
+
+def abs_error_rel(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Mean of |g - p| / g in percent, as KITTI's benchmark prints it."""
+    return 100 * abs_rel(ground_truth, prediction)
+
+
+def irmse(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Root of the mean squared error of the inverse depths, in 1/km."""
+    return 1000 * (1 / prediction - 1 / ground_truth).square().mean().sqrt()
+
+
+def disparity_outliers(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Share of disparities (N,), in pixels, that are off by more than 3 px and more than 5 %: KITTI's D1-all."""
+    error = (ground_truth - prediction).abs()
+    return ((error > 3) & (error > 0.05 * ground_truth)).to(error.dtype).mean()
+
+
+def end_point_error(ground_truth: Tensor, prediction: Tensor) -> Tensor:
+    """Mean error of disparities (N,) in pixels."""
+    return (ground_truth - prediction).abs().mean()
+
+
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "abs_rel": abs_rel,
     "sq_rel": sq_rel,
@@ -66,8 +109,14 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "a1": a1,
     "a2": a2,
     "a3": a3,
+    "mean_log10": mean_log10,
+    "rms_log10": rms_log10,
+    "silog": silog,
+    "sq_error_rel": sq_error_rel,
+    "abs_error_rel": abs_error_rel,
+    "irmse": irmse,
 }
-SEVEN = tuple(METRICS)
+SEVEN = ("abs_rel", "sq_rel", "rmse", "rmse_log", "a1", "a2", "a3")
 HIGHER_IS_BETTER = frozenset({"a1", "a2", "a3"})
 
 DepthMetrics = dict[str, float]
