@@ -30,7 +30,7 @@ from egodepth.data.opening import DataConfig, open_training_sets
 from egodepth.data.simulator import SimulatorConfig, simulate
 from egodepth.data.transforms import augment
 from egodepth.methods.photometric import photometric_loss
-from egodepth.recipes import RECIPES, SOURCES, build_method
+from egodepth.recipes import RECIPES, SOURCES, build_method, build_networks
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def main(options: Benchmark) -> None:
 def run(options: Benchmark, dataset) -> None:
     device = torch.device(options.device)
     watch = Stopwatch(device)
-    recipe = RECIPES[options.recipe]
-    method = build_method(replace(recipe, mode=options.mode)).to(device, memory_format=torch.channels_last).train()
+    recipe = replace(RECIPES[options.recipe], mode=options.mode, loss="photometric")
+    method = build_method(recipe, build_networks(recipe)).to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(method.parameters(), lr=recipe.optimiser.learning_rate, fused=True)
     # A fresh dataset object in each pass would hide the cache; the first pass through these steps decodes.
     steps = StepSampler(len(dataset), options.batch_size, 0, 0, options.steps + 2)
@@ -93,10 +93,11 @@ def run(options: Benchmark, dataset) -> None:
             views = augment(batch, recipe.augmentation, 0, step)
         with watch("networks forward"):
             disparities = method.depth_network(views.target_jittered)
-            transforms = method._transforms(views)
+            transforms = method.transforms(views)
         with watch("warp and loss"):
+            sources = views.sources.transpose(0, 1)
             loss = photometric_loss(
-                views.target, views.sources.transpose(0, 1), disparities, transforms, views.intrinsics, recipe.method
+                views.target, sources, disparities, transforms, views.intrinsics, recipe.photometric
             )
         with watch("backward"):
             loss.total.backward()

@@ -10,21 +10,34 @@ import torch
 from torch import nn
 
 from egodepth import __version__
+from egodepth.data.kitti import fixed_intrinsics
 from egodepth.errors import UserError
 from egodepth.inference.predictor import Predictor
+from egodepth.networks.equivalent import merge
+from egodepth.networks.folding import fold_batch_norms
+from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
 from egodepth.networks.pretrained import (
     PUBLISHED_POSE_FILES,
+    PUBLISHED_TEACHER_FILES,
     Imported,
     has_files,
     import_weights,
+    manydepth_teacher_place,
     monodepth2_pose_place,
 )
 from egodepth.networks.weights import CONFIG_FILE, check_fit, read_released, save_released
-from egodepth.recipes import PUBLISHED, Recipe, recipe_named
+from egodepth.recipes import (
+    PUBLISHED,
+    PUBLISHED_METRES_PER_UNIT,
+    MultiFrameRecipe,
+    Recipe,
+    build_networks,
+    recipe_named,
+)
 
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
-CONFIG_FORMAT = 1
+CONFIG_FORMAT = 2
 
 Configuration = TypeVar("Configuration")
 
@@ -36,11 +49,15 @@ def save_model(
     networks: Mapping[str, nn.Module],
     metres_per_unit: float | None,
     provenance: Mapping[str, Any],
+    folded: bool,
+    intrinsics: torch.Tensor | None = None,
 ) -> None:
     """Write a released model: what `load` reads.
 
     Args:
         networks: `depth`, and `pose` where there is one.
+        folded: the depth network is `deployed`, not in the form in which it is trained.
+        intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with.
         metres_per_unit: None where depth is up to scale.
         provenance: what it was made from, for people to read.
     """
@@ -50,6 +67,8 @@ def save_model(
         "recipe": name,
         "network": asdict(recipe.network),
         "pose": asdict(recipe.pose) if "pose" in networks else None,
+        "folded": folded,
+        "intrinsics": None if intrinsics is None else intrinsics.tolist(),
         "height": recipe.height,
         "width": recipe.width,
         "metres_per_unit": metres_per_unit,
@@ -72,8 +91,34 @@ def load(model: str | Path, device: str | torch.device = "cpu") -> Predictor:
         UserError: there is no such model, or its files are broken or from a newer egodepth.
     """
     config, tensors = read_released(model_folder(model))
-    network = _restored(config, tensors, "depth", str(model))
-    return Predictor(network, config["height"], config["width"], config["metres_per_unit"], device)
+    network = _depth_network(config, tensors, str(model))
+    if isinstance(network, ManyDepth):
+        network = MultiFrameDepth(network, load_pose_network(model), torch.tensor(config["intrinsics"]))
+    return Predictor(
+        network, config["height"], config["width"], config["metres_per_unit"], device, recipe=config["recipe"]
+    )
+
+
+def deployed(network: nn.Module) -> nn.Module:
+    """A copy of a depth network as it is used: plain convolutions, with the batch norms folded into them."""
+    return fold_batch_norms(merge(network))
+
+
+def load_networks(model: str | Path) -> dict[str, nn.Module]:
+    """The networks of a model in the form in which they can be trained on.
+
+    Raises:
+        UserError: there is no such model, or it was released by training and is folded.
+    """
+    config, tensors = read_released(model_folder(model))
+    if config["folded"]:
+        raise UserError(f"{model}: is folded for use and cannot be trained on. Give the run that it was made by.")
+    recipe = _recipe_of(config, str(model))
+    held = {key.partition(".")[0] for key in tensors}
+    networks = {part: network for part, network in build_networks(recipe).items() if part in held}
+    for part, network in networks.items():
+        _load_part(network, tensors, part, str(model))
+    return networks
 
 
 def load_pose_network(model: str | Path) -> nn.Module:
@@ -85,7 +130,9 @@ def load_pose_network(model: str | Path) -> nn.Module:
     config, tensors = read_released(model_folder(model))
     if config.get("pose") is None:
         raise UserError(f"{model}: has no pose network (it was trained from stereo pairs). Give another model.")
-    return _restored(config, tensors, "pose", str(model)).eval()
+    network = _recipe_of(config, str(model)).pose.build()
+    _load_part(network, tensors, "pose", str(model))
+    return network.eval()
 
 
 def model_size(model: str | Path) -> tuple[int, int]:
@@ -125,43 +172,99 @@ def _hub_folder(name: str) -> Path:
         ) from error
 
 
-def _restored(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], part: str, source: str) -> nn.Module:
+def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
+    """The recipe of that name with networks as the options of a model or a run have them."""
+    recipe = recipe_named(name)
+    parts = {
+        part: _updated(getattr(recipe, part), options[part])
+        for part in ("network", "pose", "equivalent")
+        if hasattr(recipe, part) and options.get(part) is not None
+    }
+    plain = {key: options[key] for key in ("mode", "etm") if hasattr(recipe, key) and key in options}
+    return dataclasses.replace(recipe, **parts, **plain)
+
+
+def _recipe_of(config: Mapping[str, Any], source: str) -> Recipe:
     if config.get("format") != CONFIG_FORMAT:
-        raise UserError(f"{source}: its config has format {config.get('format')}. Update egodepth to read it.")
-    recipe = recipe_named(config["recipe"])
-    default = recipe.network if part == "depth" else recipe.pose
-    network = _updated(default, config["network" if part == "depth" else "pose"]).build()
-    state = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
-    network.load_state_dict(check_fit(network.state_dict(), state, source, "Fetch or release the model again."))
+        raise UserError(
+            f"{source}: its config has format {config.get('format')}, not {CONFIG_FORMAT}. "
+            "Read it with the egodepth that wrote it."
+        )
+    return restored_recipe(config["recipe"], config)
+
+
+def _depth_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], source: str) -> nn.Module:
+    network = _recipe_of(config, source).network.build().eval()
+    if not config["folded"]:
+        _load_part(network, tensors, "depth", source)
+        return fold_batch_norms(network)
+    network = fold_batch_norms(network)
+    _load_part(network, tensors, "depth", source)
     return network
 
 
+def _load_part(network: nn.Module, tensors: Mapping[str, torch.Tensor], part: str, source: str) -> None:
+    state = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
+    network.load_state_dict(check_fit(network.state_dict(), state, source, "Fetch or release the model again."))
+
+
 def _updated(default: Configuration, values: Mapping[str, Any]) -> Configuration:
+    """A configuration with the values of a JSON file, where it still has a place for them."""
     known = {entry.name for entry in dataclasses.fields(default)}
-    return dataclasses.replace(default, **{key: value for key, value in values.items() if key in known})
+    updates = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known}
+    return dataclasses.replace(default, **updates)
 
 
-def import_published(name: str, folder: Path, out: Path) -> Imported:
+def import_published(name: str, published: Path, out: Path) -> Imported:
     """Turn the authors' checkpoint files into a released model.
 
     Args:
         name: the recipe whose network the weights are for.
-        folder: holds `encoder.pth` and `depth.pth`, and the pose network's files if there are any.
+        published: a folder with `encoder.pth` and `depth.pth`, and the pose network's files if there are any; of
+            SDFA-Net the one file, or its folder.
 
     Raises:
         UserError: a file is missing, foreign or of another architecture; the first tensor at fault is named.
     """
     recipe = recipe_named(name)
+    if type(recipe.network) not in PUBLISHED:
+        raise UserError(f"{name}: its authors have published no weights. Train it (egodepth train {name}).")
     mend = f"These files are not {name}'s; choose the recipe that they were trained with (egodepth list)."
-    networks: dict[str, nn.Module] = {"depth": recipe.network.build()}
-    with_pose = has_files(folder, PUBLISHED_POSE_FILES)
-    imported = import_weights(networks["depth"], PUBLISHED[type(recipe.network)](networks["depth"]), folder, mend)
+    folder = published.parent if published.is_file() else published
+    built = build_networks(recipe)
+    networks = {"depth": built.pop("depth")}
+    imported = import_weights(networks["depth"], PUBLISHED[type(recipe.network)](published), folder, mend)
     unused = imported.unused
-    if with_pose:
-        networks["pose"] = recipe.pose.build()
-        unused += import_weights(networks["pose"], monodepth2_pose_place, folder, mend).unused
+    for part, network in built.items():
+        files, place_of = COMPANIONS[part]
+        if has_files(folder, files):
+            networks[part] = network
+            unused += import_weights(network, place_of, folder, mend).unused
+    if isinstance(recipe, MultiFrameRecipe) and "pose" not in networks:
+        raise UserError(f"{folder}: no {PUBLISHED_POSE_FILES[0]}. Matching needs the pose network; add its files.")
     height, width = (int(imported.entries.get(key, getattr(recipe, key))) for key in ("height", "width"))
     recipe = dataclasses.replace(recipe, height=height, width=width)
-    scale = recipe.method.metres_per_unit if imported.entries.get("use_stereo") else None
-    save_model(out, name, recipe, networks, scale, {"imported": folder.name})
+    save_model(
+        out,
+        name,
+        recipe,
+        networks,
+        _published_scale(recipe, imported),
+        {"imported": published.name},
+        folded=False,
+        intrinsics=fixed_intrinsics(height, width) if isinstance(recipe, MultiFrameRecipe) else None,
+    )
     return Imported(imported.entries, unused)
+
+
+COMPANIONS = {
+    "pose": (PUBLISHED_POSE_FILES, monodepth2_pose_place),
+    "teacher": (PUBLISHED_TEACHER_FILES, manydepth_teacher_place),
+}
+"""The files of the networks beside the depth network, and where their authors keep the tensors."""
+
+
+def _published_scale(recipe: Recipe, imported: Imported) -> float | None:
+    if type(recipe.network) in PUBLISHED_METRES_PER_UNIT:
+        return PUBLISHED_METRES_PER_UNIT[type(recipe.network)]
+    return recipe.metres_per_unit if imported.entries.get("use_stereo") else None

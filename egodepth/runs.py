@@ -8,16 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
+import torch
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from egodepth.data.opening import TrainingSets, open_training_sets
+from egodepth.data.samples import TrainingDataset
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.predictor import SIZE_MULTIPLE
-from egodepth.methods.photometric import PhotometricMethod
-from egodepth.methods.training import check_run_folder, fit
-from egodepth.models import MODEL_FOLDER, RUN_FILE, save_model
-from egodepth.recipes import SOURCES, Recipe, build_method
+from egodepth.methods.distillation import Teacher
+from egodepth.methods.training import LAST_CHECKPOINT, Method, check_run_folder, fit
+from egodepth.models import MODEL_FOLDER, RUN_FILE, deployed, load, load_networks, restored_recipe, save_model
+from egodepth.networks.disparity import DisparityNetwork
+from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.weights import check_fit
+from egodepth.recipes import (
+    MultiFrameRecipe,
+    Recipe,
+    ViewSynthesisRecipe,
+    build_method,
+    build_networks,
+    frame_size,
+    metres_per_unit,
+    pretrained,
+    sources,
+)
 
 log = logging.getLogger("egodepth")
 
@@ -25,6 +41,7 @@ LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every",
 """What may change from one part of a run to the next without another result."""
 
 MESSAGES_SHOWN = 10
+FIRST_IMAGES = 8
 
 
 def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
@@ -44,31 +61,98 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     _check_size(recipe.height, recipe.width)
     check_run_folder(run, resume)
     _check_same_options(name, recipe, data, run, resume)
-    views = SOURCES[recipe.mode]
-    size = recipe.height, recipe.width
+    teacher = load_teacher(recipe)
+    views, size = sources(recipe), frame_size(recipe)
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
     _report(sets)
     lightning.seed_everything(recipe.training.seed, verbose=False)
-    method = build_method(recipe)
+    networks = build_networks(recipe)
     if not (resume and (run / RUN_FILE).is_file()):
-        sources = {"depth": recipe.pretrained, "pose": recipe.pose_pretrained or recipe.pretrained}
-        for part, network in method.networks().items():
-            network.encoder.load_pretrained(sources[part])
+        _load_first_weights(recipe, networks)
+    images = None if recipe.start_from is None else _first_images(sets.training)
+    method = build_method(recipe, networks, teacher, images)
     write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
     model = run / MODEL_FOLDER
-    scale = recipe.method.metres_per_unit if "stereo" in SOURCES[recipe.mode] else None
+    scale = metres_per_unit(recipe, sets.training)
+    intrinsics = sets.training[0].intrinsics if isinstance(recipe, MultiFrameRecipe) else None
 
-    def release(trained: PhotometricMethod) -> None:
+    def release(trained: Method) -> None:
         provenance = {
             "data": data.name,
-            "mode": recipe.mode,
+            "sources": views,
             "steps": trained.global_step,
             "seed": recipe.training.seed,
         }
-        save_model(model, name, recipe, trained.networks(), scale, provenance)
+        networks = trained.networks()
+        networks["depth"] = deployed(networks["depth"])
+        save_model(model, name, recipe, networks, scale, provenance, folded=True, intrinsics=intrinsics)
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
     return model
+
+
+def load_teacher(recipe: Recipe) -> Teacher | None:
+    """The recipe's teacher, if it has one.
+
+    Raises:
+        UserError: it cannot be read, or shows no features to learn from.
+    """
+    if not isinstance(recipe, ViewSynthesisRecipe) or recipe.teacher is None:
+        return None
+    predictor = load(recipe.teacher)
+    if not isinstance(predictor.network, DisparityNetwork):
+        raise UserError(
+            f"{recipe.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
+        )
+    return Teacher(predictor.network, predictor.height, predictor.width, recipe.distillation)
+
+
+def load_trained_networks(source: str) -> dict[str, nn.Module]:
+    """The networks of a run in the form in which they were trained, or those of an imported model.
+
+    A model that training has released is merged and folded, so that no training can start from it; the run that
+    released it keeps the form to go on from.
+
+    Raises:
+        UserError: there are none.
+    """
+    run = Path(source)
+    if not (run / LAST_CHECKPOINT).is_file():
+        return load_networks(source)
+    options = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
+    recipe = restored_recipe(options["recipe"], options)
+    networks = build_networks(recipe)
+    if options.get("etm"):
+        equivalent(networks["depth"], recipe.equivalent)
+    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    for part, network in networks.items():
+        prefix = f"{part}_network."
+        weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        mend = "The run was made by another egodepth; train it again."
+        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), mend))
+    return networks | {"depth": merge(networks["depth"])}
+
+
+def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> None:
+    if recipe.start_from is None:
+        for part, network in networks.items():
+            network.encoder.load_pretrained(pretrained(recipe, part))
+        return
+    trained = load_trained_networks(recipe.start_from)
+    for part, network in networks.items():
+        if part not in trained:
+            raise UserError(
+                f"--from {recipe.start_from}: has no {part} network. Give a run that was trained from video."
+            )
+        mend = "Start from a run of the same networks."
+        state = trained[part].state_dict()
+        network.load_state_dict(check_fit(network.state_dict(), state, f"--from {recipe.start_from}", mend))
+
+
+def _first_images(dataset: TrainingDataset) -> torch.Tensor:
+    """A few targets (B, 3, H, W) in [0, 1], spread over the training set."""
+    places = range(0, len(dataset), max(1, len(dataset) // FIRST_IMAGES))
+    return torch.stack([dataset[place].target for place in places][:FIRST_IMAGES]).float() / 255
 
 
 @rank_zero_only

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -32,25 +33,56 @@ from egodepth.methods.callbacks import (
     TrainingProgress,
     WholeFileCheckpoints,
 )
+from egodepth.networks.drop import set_drop_rates
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """Adam, with one drop of the learning rate.
+    """Adam or AdamW, and how the learning rate goes.
 
     Attributes:
-        learning_rate: until the drop.
+        algorithm: adam, or adamw with its decoupled weight decay.
+        learning_rate: at the start, or at the top of the warm-up.
+        beta1, beta2: of the running moments.
+        weight_decay: of AdamW.
         epochs: length of the published schedule; --steps squeezes the same schedule into that many steps.
-        decay_epoch: after how many of these epochs the rate drops.
+        schedule: `steps` multiplies the rate at each of the decay epochs, `cosine` lets it fall to the final rate.
+        decay_epochs: after how many of these epochs the rate drops.
         decay_factor: what it is multiplied by then.
+        warm_up: share of the run over which the rate rises from zero.
+        final_learning_rate: where the cosine ends.
     """
 
+    algorithm: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
     epochs: int = 20
-    decay_epoch: int = 15
+    schedule: Literal["steps", "cosine"] = "steps"
+    decay_epochs: tuple[int, ...] = (15,)
     decay_factor: float = 0.1
+    warm_up: float = 0.0
+    final_learning_rate: float = 1e-6
+
+
+def learning_rate_factor(config: OptimiserConfig, step: int, total: int) -> float:
+    """What the learning rate is multiplied by at a step of `total`.
+
+    The published schedules count epochs; the share of the run at which something happens is what carries over to a
+    run of any length.
+    """
+    warm_up_steps = round(config.warm_up * total)
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    if config.schedule == "steps":
+        drops = sum(step >= math.ceil(total * epoch / config.epochs) for epoch in config.decay_epochs)
+        return config.decay_factor**drops
+    progress = (step - warm_up_steps) / max(1, total - warm_up_steps)
+    lowest = config.final_learning_rate / config.learning_rate
+    return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
@@ -85,31 +117,63 @@ class TrainingConfig:
 
 
 class Method(lightning.LightningModule):
-    """A training scheme. A subclass gives `training_step`, `validation_step` and `networks`."""
+    """A training scheme. A subclass gives `losses`, `validation_step` and `networks`.
+
+    Attributes:
+        uses_every_parameter: each part of the loss reaches all parameters. Where not, processes that train together
+            must look which ones it did reach.
+    """
+
+    uses_every_parameter = True
 
     def __init__(self, optimiser: OptimiserConfig, seed: int) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.optimiser = optimiser
         self.seed = seed
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
 
     @abstractmethod
+    def losses(self, batch: Batch) -> Iterator[Tensor]:
+        """The parts of a step's loss, in turn.
+
+        Each part is differentiated before the next one is computed, so that no more than one part's activations are
+        in memory at a time. The step follows the sum of their gradients.
+        """
+
+    @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """The networks that a released model holds, by the first part of their tensors' names."""
 
+    def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
+        optimiser = self.optimizers()
+        optimiser.zero_grad()
+        total = torch.zeros((), device=self.device)
+        for part in self.losses(batch):
+            self.manual_backward(part)
+            total += part.detach()
+        optimiser.step()
+        self.lr_schedulers().step()
+        self.log_training({"loss": total}, len(batch))
+        return {"loss": total}
+
     def configure_optimizers(self) -> dict:
-        config = self.optimiser
-        total = self.trainer.max_steps
-        # The published schedule counts epochs; the share of the run that it spends at the first rate is what
-        # carries over to a run of any length.
-        decay_step = math.ceil(total * config.decay_epoch / config.epochs)
-        optimiser = torch.optim.Adam(self.parameters(), lr=config.learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [decay_step], config.decay_factor)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        config, total = self.optimiser, self.trainer.max_steps
+        algorithm = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.algorithm]
+        optimiser = algorithm(
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(config, step, total))
+        return {"optimizer": optimiser, "lr_scheduler": schedule}
 
     def on_train_batch_start(self, *_: object) -> None:
         torch.manual_seed(_step_seed(self.seed, self.global_step, self.global_rank))
+        set_drop_rates(self, self.global_step, self.trainer.max_steps)
 
     def log_training(self, values: Mapping[str, Tensor], batch_size: int) -> None:
         """Log scalars of this step; `loss` also on the progress bar."""
@@ -156,7 +220,7 @@ def fit(
     part = f"part_{sum(1 for _ in run.glob('logs/part_*'))}"
     trainer = lightning.Trainer(
         accelerator="auto",
-        strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
+        strategy=_data_parallel(method) if world > 1 else "auto",
         devices=config.devices,
         num_nodes=config.nodes,
         precision=config.precision,
@@ -247,6 +311,10 @@ class _Endless:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.loader)
+
+
+def _data_parallel(method: Method) -> DDPStrategy:
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=not method.uses_every_parameter)
 
 
 def _schedule_steps(epochs: int, samples: int, samples_per_step: int) -> int:

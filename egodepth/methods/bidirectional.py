@@ -1,0 +1,89 @@
+"""Training with FA-Depth's bidirectional weighted loss, L_cr.
+
+Source: FA-Depth, equation 21. Every frame is seen once by the depth network; target and sources then explain each
+other both ways.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from egodepth.data.transforms import Views
+from egodepth.geometry import sigmoid_to_depth
+from egodepth.losses.bidirectional import (
+    BidirectionalConfig,
+    BidirectionalTerms,
+    bidirectional_loss,
+    bidirectional_terms,
+    frame_pair,
+)
+from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
+from egodepth.methods.training import OptimiserConfig
+from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
+from egodepth.networks.disparity import DisparityNetwork, Features
+from egodepth.networks.pose import PoseNetwork
+
+
+class BidirectionalMethod(ViewSynthesisMethod):
+    """Training with L_cr; the arguments are those of `ViewSynthesisMethod`."""
+
+    def __init__(
+        self,
+        depth_network: DisparityNetwork,
+        pose_network: PoseNetwork | None,
+        config: BidirectionalConfig,
+        surroundings: Surroundings,
+        optimiser: OptimiserConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(depth_network, pose_network, surroundings, optimiser, seed)
+        self.config = config
+
+    def look(self, views: Views) -> Look:
+        seen = torch.cat([views.target_jittered[None], views.sources_jittered.transpose(0, 1)])
+        disparities, features = self.depth_network.with_features(seen.flatten(0, 1))
+        images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
+        pair = frame_pair(_paired(images), self.transforms(views), views.intrinsics)
+        pairs = _paired(features.decoder[0].float().unflatten(0, images.shape[:2]))
+
+        losses, finest = [], None
+        for scale, disparity in enumerate(disparities):
+            picture = F.adaptive_avg_pool2d(images.flatten(0, 1), disparity.shape[-2:])
+            depth = self._depth(disparity, views.size).unflatten(0, images.shape[:2])
+            terms = bidirectional_terms(_paired(depth), pairs, pair, self.config)
+            smoothness = edge_aware_smoothness(mean_normalised(disparity.float()), picture) / 2**scale
+            losses.append(bidirectional_loss(terms, smoothness, self.config))
+            if finest is None:
+                finest = depth[0].detach(), terms
+        depth, terms = finest
+        return Look(
+            torch.stack(losses).mean(),
+            _values(losses, terms),
+            tuple(disparity[: len(depth)] for disparity in disparities),
+            Features(*(tuple(maps[: len(depth)] for maps in side) for side in (features.encoder, features.decoder))),
+            depth,
+            _pictures(views, terms),
+        )
+
+    def _depth(self, disparity: Tensor, size: tuple[int, int]) -> Tensor:
+        full_size = F.interpolate(disparity.float(), size, mode="bilinear", align_corners=False)
+        return sigmoid_to_depth(full_size, self.depth_network.min_depth, self.depth_network.max_depth)
+
+
+def _paired(frames: Tensor) -> Tensor:
+    """From target and S sources (1 + S, B, ...) to the pairs (2, S, B, ...) of the target with each source."""
+    target, sources = frames[:1], frames[1:]
+    return torch.stack([target.expand_as(sources), sources])
+
+
+def _values(losses: list[Tensor], terms: BidirectionalTerms) -> dict[str, Tensor]:
+    values = {f"loss_scale_{scale}": loss for scale, loss in enumerate(losses)}
+    names = ("photometric", "depth", "feature", "valid_share", "flow_share")
+    return values | {name: getattr(terms, name).mean() for name in names}
+
+
+def _pictures(views: Views, terms: BidirectionalTerms) -> dict[str, Tensor]:
+    """How much each pixel of the target counts against each source, (B, 1, H, W)."""
+    return {
+        f"weight {source}": weight[:, None] for source, weight in zip(views.source_ids, terms.weight[0], strict=True)
+    }

@@ -1,0 +1,85 @@
+"""FA-Depth's distillation (APX): a small network learns to approximate what a large one makes of an image.
+
+Source: FA-Depth, equation 28. Teacher and student are any two disparity networks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from egodepth.geometry import sigmoid_to_disparity
+from egodepth.losses.distillation import axis_divergence, near_mask
+from egodepth.networks.disparity import DisparityNetwork, Features
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """What of the teacher weighs how much. The paper names no figures; these are chosen for the start of a training.
+
+    Attributes:
+        encoder_weight, decoder_weight: of the features' channel means.
+        disparity_weight: of the disparities. Their softmax is nearly flat, so the divergence is tiny.
+        near_share: pixels whose disparity is under this share of the image's median are left out: the far field.
+    """
+
+    encoder_weight: float = 0.1
+    decoder_weight: float = 0.1
+    disparity_weight: float = 100.0
+    near_share: float = 0.3
+
+
+class Teacher:
+    """A trained depth network that sees the student's images, at its own size.
+
+    It is no module, so that its weights are neither trained nor kept in the student's checkpoints.
+    """
+
+    def __init__(self, network: DisparityNetwork, height: int, width: int, config: DistillationConfig) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.size = height, width
+        self.config = config
+
+    def to(self, device: torch.device) -> None:
+        self.network.to(device)
+
+    def loss(self, image: Tensor, disparities: Sequence[Tensor], features: Features) -> Tensor:
+        """How far a student's disparities and features are from the teacher's, (B, 3, H, W) being the image."""
+        with torch.no_grad():
+            seen = F.interpolate(image, self.size, mode="bilinear", align_corners=False, antialias=True)
+            taught = self.network.with_features(seen)
+        return distillation_loss(taught, (disparities, features), self.config)
+
+
+def distillation_loss(
+    teacher: tuple[Sequence[Tensor], Features],
+    student: tuple[Sequence[Tensor], Features],
+    config: DistillationConfig,
+) -> Tensor:
+    """Equation 28: features of encoder and decoder, and disparities where the teacher sees something near.
+
+    The teacher's maps are brought to the student's size. Features are compared by their channel means, so that the
+    widths may differ; each of the student's disparities is compared with the teacher's finest one.
+    """
+    encoder = _feature_divergence(teacher[1].encoder, student[1].encoder)
+    decoder = _feature_divergence(teacher[1].decoder, student[1].decoder)
+    finest = sigmoid_to_disparity(teacher[0][0])
+    disparity = sum(_disparity_divergence(finest, sigmoid_to_disparity(map_), config.near_share) for map_ in student[0])
+    return config.encoder_weight * encoder + config.decoder_weight * decoder + config.disparity_weight * disparity
+
+
+def _feature_divergence(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
+    means = [(theirs.mean(1, keepdim=True), ours.mean(1, keepdim=True)) for theirs, ours in zip(teacher, student)]  # noqa: B905, heads differ in number
+    return sum(axis_divergence(_resized(theirs, ours), ours) for theirs, ours in means)
+
+
+def _disparity_divergence(teacher: Tensor, student: Tensor, near_share: float) -> Tensor:
+    teacher = _resized(teacher, student)
+    mask = near_mask(teacher, near_share)
+    return axis_divergence(mask * teacher, mask * student)
+
+
+def _resized(teacher: Tensor, student: Tensor) -> Tensor:
+    return F.interpolate(teacher.float(), student.shape[-2:], mode="bilinear", align_corners=False)
