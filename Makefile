@@ -34,7 +34,7 @@ bench: setup
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
+		--no-emit-find-links --group dev --all-extras pyproject.toml --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import tyro
 from rich.console import Console
@@ -21,12 +21,14 @@ from egodepth.data.opening import EvaluationDataConfig
 from egodepth.data.simulator import SimulatorConfig
 from egodepth.demo import DemoConfig
 from egodepth.errors import UserError
+from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.files import write_text
+from egodepth.inference.benchmark import BenchmarkConfig
 from egodepth.recipes import RECIPES, Recipe
 
 console = Console(highlight=False, soft_wrap=True)
 
-ProtocolName = Literal["eigen", "eigen-benchmark", "kitti-2015", "kitti-2015-full", "simulated", "odometry"]
+ProtocolName = Literal[(*PROTOCOLS, "odometry")]
 Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
 
 
@@ -127,6 +129,10 @@ class Predict:
     batch_size: Annotated[int, arg(help="Pictures that go through the network at once.")] = 4
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None
     device: Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps.")] = "cpu"
+    runtime: Annotated[
+        Literal["torch", "onnx", "openvino"] | None,
+        arg(help="What runs it; by default the fastest that is installed on a CPU, PyTorch elsewhere."),
+    ] = None
     debug: Debug = False
 
     def run(self) -> None:
@@ -135,7 +141,9 @@ class Predict:
 
         if not self.inputs:
             raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
-        report = predict(load(self.model, self.device), self.inputs, self.out, self.format, self.batch_size, self.scale)
+        predictor = load(self.model, self.device).with_runtime(self.runtime)
+        console.print(f"Running on {self.device} with {predictor.runtime.name}.")
+        report = predict(predictor, self.inputs, self.out, self.format, self.batch_size, self.scale)
         for skipped in report.skipped:
             console.print(f"skipped: {skipped.reason}", markup=False)
         unit = "metres" if report.is_metric else "up to scale"
@@ -148,17 +156,86 @@ class Import:
     """Turn a published checkpoint into a model folder."""
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE", help="Whose network it is; egodepth list names them.")]
-    folder: Annotated[Positional[Path], arg(metavar="FOLDER", help="Holds the authors' .pth files.")]
+    published: Annotated[
+        Positional[Path], arg(metavar="PATH", help="Folder with the authors' .pth files, or the one file.")
+    ]
     out: Annotated[Path, arg(metavar="MODEL", help="Model folder to write.")]
     debug: Debug = False
 
     def run(self) -> None:
         from egodepth.models import import_published
 
-        imported = import_published(self.recipe, self.folder, self.out)
+        imported = import_published(self.recipe, self.published, self.out)
         for key in imported.unused:
             console.print(f"not used: {key}", markup=False)
         console.print(f"Wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model as an ONNX file, for other programs and devices."""
+
+    model: Annotated[Positional[str], arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]
+    file: Annotated[Positional[Path], arg(metavar="FILE", help="To write; its name ends in .onnx.")]
+    height: Annotated[int | None, arg(help="Of the pictures that the file will see; the model's own by default.")] = (
+        None
+    )
+    width: Annotated[int | None, arg(help="Likewise.")] = None
+    precision: Annotated[
+        Literal["fp32", "fp16"], arg(help="Of weights and activations; image and depth stay fp32.")
+    ] = "fp32"
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.inference.export import export_onnx
+        from egodepth.models import load
+
+        export_onnx(load(self.model), self.file, self.height, self.width, self.precision)
+        console.print(f"Wrote {self.file}")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Compare the speed and memory of models with a baseline, measured in turns in one run."""
+
+    models: Annotated[
+        Positional[tuple[str, ...]],
+        arg(metavar="MODEL", help="Recipes (with random weights), model or run folders, hub ids."),
+    ] = ("small-depth",)
+    baseline: Annotated[str, arg(help="Likewise; all ratios are to it.")] = "monodepth2"
+    config: Annotated[BenchmarkConfig, arg(name="")] = field(default_factory=BenchmarkConfig)
+    json: Annotated[Path | None, arg(metavar="FILE", help="Write the figures as JSON.")] = None
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.commands import benchmark_models
+
+        result = benchmark_models(self.models or ("small-depth",), self.baseline, self.config)
+        console.print(result.table(), markup=False)
+        if self.json is not None:
+            write_text(self.json, json.dumps(result.to_json(), indent=2) + "\n")
+            console.print(f"Wrote {self.json}")
+
+
+@dataclass(frozen=True)
+class CheckData:
+    """Say what a folder of data is, how much of it can be used, what is missing or broken, and the mend."""
+
+    data: Annotated[Positional[Path], arg(metavar="DATA", help="Any data that training or evaluation reads.")]
+    split: Annotated[str | None, arg(help="Folder in DATA/splits, or a path to split lists.")] = None
+    every_file: Annotated[bool, arg(help="Decode every picture, not a sample of them.")] = False
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.data.checking import check_data
+
+        report = check_data(self.data, self.split, self.every_file)
+        for line in report.lines():
+            console.print(line, markup=False)
+        for fault in report.faults:
+            print(f"egodepth: {fault}", file=sys.stderr)
+        if report.exit_code:
+            sys.exit(report.exit_code)
 
 
 @dataclass(frozen=True)
@@ -209,8 +286,12 @@ COMMANDS: dict[str, type] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "import": Import,
+    "export": Export,
+    "benchmark": Benchmark,
     "list": List,
 }
+
+DATA_COMMANDS: dict[str, type] = {"check": CheckData}
 
 DESCRIPTION = """Depth from footage: train, evaluate and use self-supervised depth networks.
 
@@ -244,17 +325,18 @@ def _run(arguments: list[str]) -> None:
         console.print(f"egodepth {__version__}")
     elif arguments[:1] == ["train"]:
         _train(arguments[1:])
+    elif arguments[:1] == ["data"]:
+        _parse(arguments[1:], DATA_COMMANDS, "egodepth data", DataHelp.__doc__).run()
     else:
-        _parse(arguments).run()
+        _parse(arguments, COMMANDS | {"train": TrainHelp, "data": DataHelp}, "egodepth", DESCRIPTION).run()
 
 
-def _parse(arguments: list[str]) -> object:
-    commands = {name: Annotated[command, subcommand(name)] for name, command in COMMANDS.items()}
-    commands["train"] = Annotated[TrainHelp, subcommand("train")]
+def _parse(arguments: list[str], commands: Mapping[str, type], program: str, description: str | None) -> Any:
+    named = tuple(Annotated[command, subcommand(name)] for name, command in commands.items())
     return tyro.cli(
-        Union[tuple(commands.values())],  # noqa: UP007, built at run time
-        prog="egodepth",
-        description=DESCRIPTION,
+        Union[named],  # noqa: UP007, built at run time
+        prog=program,
+        description=description,
         args=arguments,
         config=(FlagCreatePairsOff,),
     )
@@ -293,6 +375,11 @@ def _train(arguments: list[str]) -> None:
 @dataclass(frozen=True)
 class TrainHelp:
     """Train a depth network from video or stereo pairs alone (egodepth train --help lists the recipes)."""
+
+
+@dataclass(frozen=True)
+class DataHelp:
+    """Look after data sets (egodepth data --help lists the commands)."""
 
 
 if __name__ == "__main__":

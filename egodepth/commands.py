@@ -1,5 +1,6 @@
 """What the commands do, as functions that return values: models, data and evaluation brought together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from egodepth.evaluation.odometry import OdometryResult, predict_transforms, sni
 from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.evaluation.report import per_image_figures
 from egodepth.geometry import pose_to_transform
+from egodepth.inference.benchmark import BenchmarkConfig, Contender, benchmark, checked_device
+from egodepth.inference.benchmark_result import BenchmarkResult
 from egodepth.models import load, load_pose_network, model_size
-from egodepth.recipes import RECIPES, SOURCES, Mode, build
+from egodepth.recipes import RECIPES, build, modes
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class SystemDescription:
     macs: int
     height: int
     width: int
-    modes: tuple[Mode, ...]
+    modes: tuple[str, ...]
     source: str
 
 
@@ -66,7 +69,7 @@ def describe(name: str) -> SystemDescription:
     # Counting needs shapes alone, so no number is multiplied.
     cost = complexity(build(name).to("meta"), recipe.height, recipe.width)
     return SystemDescription(
-        name, cost.parameters, cost.macs, recipe.height, recipe.width, tuple(SOURCES), recipe.source
+        name, cost.parameters, cost.macs, recipe.height, recipe.width, modes(recipe), recipe.source
     )
 
 
@@ -85,8 +88,9 @@ def evaluate_model(
     Raises:
         UserError: the model or the data cannot be read, or do not fit the protocol.
     """
-    frames = open_evaluation_frames(data, protocol, frames_of)
     predictor = load(model, device)
+    wanted = protocol_named(protocol).frames
+    frames = open_evaluation_frames(data, wanted, frames_of, with_previous=predictor.takes_previous)
     return evaluate(
         predictor.predict_inverse_depth,
         frames,
@@ -123,3 +127,29 @@ def evaluate_odometry(model: str, data: Path, sequence: str | None = None, devic
 
     images = [read_resized_image(path, height, width) for path in recorded.images]
     return snippet_ate(predict_transforms(predict, images), recorded.poses)
+
+
+def benchmark_models(
+    models: Sequence[str],
+    baseline: str = "monodepth2",
+    config: BenchmarkConfig = BenchmarkConfig(),  # noqa: B008, frozen
+    progress: bool = True,
+) -> BenchmarkResult:
+    """Speed and memory of depth networks in every engine, as ratios to a baseline in the same run.
+
+    Args:
+        models: recipe names, whose networks get random weights, released model folders, run folders or hub ids.
+        baseline: likewise.
+
+    Raises:
+        UserError: there is no such model or device.
+    """
+    checked_device(config)  # before a network meets a size that it cannot take
+    names = dict.fromkeys((baseline, *models))
+    return benchmark([_contender(name, config) for name in names], config, progress)
+
+
+def _contender(name: str, config: BenchmarkConfig) -> Contender:
+    network = build(name) if name in RECIPES else load(name).network
+    cost = complexity(network, config.height, config.width)
+    return Contender(name, network, cost.parameters, cost.macs)

@@ -108,11 +108,12 @@ def predict(
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture on its way through a run: as it is, and at the network's size."""
+    """A picture on its way through a run: as it is, at the network's size, and what came before it there."""
 
     name: Path
     image: np.ndarray | None
     reduced: np.ndarray
+    previous: np.ndarray | None
     height: int
     width: int
 
@@ -149,7 +150,7 @@ class _Run:
             self._read_video(each) if isinstance(each, VideoInput) else self._read_images([each])
             for each in self._inputs
         )
-        reduced = (self._prepared(name, image, keep=False) for name, image in pictures)
+        reduced = self._prepared(pictures, keep=False)
         # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
         # also by Ctrl-C, waits for the files that are being written.
         with ThreadPoolExecutor(WRITER_THREADS) as pool:
@@ -190,7 +191,7 @@ class _Run:
         first = next(frames, None)
         if first is None:
             return
-        prepared = (self._prepared(name, image, keep=True) for name, image in chain([first], frames))
+        prepared = self._prepared(chain([first], frames), keep=True)
         with open_depth_video(path, rate) as video:
             for picture, depth in self._predicted(prepared):
                 video.add(picture.image, depth)
@@ -200,14 +201,22 @@ class _Run:
     def _predicted(self, pictures: Iterable[_Picture]) -> Iterator[tuple[_Picture, np.ndarray]]:
         """Send pictures through the network in batches; each comes back with its depth (H, W)."""
         for batch in _batches(pictures, self.batch_size):
-            inverse_depths = self.predictor.predict_inverse_depths([picture.reduced for picture in batch])
+            images, previous = [picture.reduced for picture in batch], [picture.previous for picture in batch]
+            inverse_depths = self.predictor.predict_inverse_depths(images, previous)
             for picture, inverse_depth in zip(batch, inverse_depths, strict=True):
                 yield picture, self.predictor.depth_at_size(inverse_depth, picture.height, picture.width)
 
-    def _prepared(self, name: Path, image: np.ndarray, keep: bool) -> _Picture:
-        """Reduce a picture at once: a batch then holds small ones alone, unless `keep` asks for the whole."""
-        height, width = image.shape[:2]
-        return _Picture(name, image if keep else None, self.predictor.reduce_image(image), height, width)
+    def _prepared(self, pictures: Iterable[tuple[Path, np.ndarray]], keep: bool) -> Iterator[_Picture]:
+        """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
+
+        The pictures of one folder, and the frames of one video, count as following each other.
+        """
+        before: tuple[Path, np.ndarray] | None = None
+        for name, image in pictures:
+            reduced = self.predictor.reduce_image(image)
+            previous = before[1] if before is not None and before[0] == name.parent else None
+            yield _Picture(name, image if keep else None, reduced, previous, *image.shape[:2])
+            before = name.parent, reduced
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
         for each in images:

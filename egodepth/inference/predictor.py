@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from egodepth.data.images import resize_image
 from egodepth.errors import UserError
+from egodepth.inference.runtimes import Runtime, RuntimeName, TorchRuntime, open_runtime
 
 SIZE_MULTIPLE = 32
 """Encoders halve the picture five times, so a network's height and width are multiples of this."""
@@ -41,6 +42,8 @@ class Predictor:
         metres_per_unit: length of the network's unit of depth in metres. None when the scale cannot be known
             (training from one moving camera): depths are then right up to one unknown factor.
         device: where the network runs.
+        recipe: name of the recipe that the network was built from, where it is known.
+        runtime: the engine that runs the network: PyTorch, unless `with_runtime` chose another.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Predictor:
         width: int,
         metres_per_unit: float | None = None,
         device: torch.device | str = "cpu",
+        recipe: str | None = None,
     ) -> None:
         """Take over `network`: it is put into evaluation mode and moved to `device` as float32.
 
@@ -61,6 +65,7 @@ class Predictor:
         self.height = height
         self.width = width
         self.metres_per_unit = _checked_scale(metres_per_unit)
+        self.recipe = recipe
         self.network = network.eval()
         self.to(device)
 
@@ -70,10 +75,25 @@ class Predictor:
         return self.metres_per_unit is not None
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the network to `device` and return this predictor."""
+        """Move the network to `device`, where PyTorch runs it, and return this predictor."""
         self.device = torch.device(device)
         self.network.to(device=self.device, dtype=torch.float32)
+        self.runtime: Runtime = TorchRuntime(self.network)
         return self
+
+    def with_runtime(self, name: RuntimeName | None = None) -> Self:
+        """The same model run by another engine, whose name is then `runtime.name`; the network is shared.
+
+        Args:
+            name: None takes the fastest that is installed on the CPU, and PyTorch on any other device. Engines other
+                than PyTorch take seconds to prepare and keep the weights as they are now.
+
+        Raises:
+            UserError: the engine is not installed, or not for this predictor's device.
+        """
+        other = copy.copy(self)
+        other.runtime = open_runtime(name, self.network, self.height, self.width, self.device)
+        return other
 
     def with_scale(self, metres_per_unit: float) -> Self:
         """The same model with another length of its unit of depth; the network is shared, not copied.
@@ -85,8 +105,13 @@ class Predictor:
         scaled.metres_per_unit = _checked_scale(metres_per_unit)
         return scaled
 
+    @property
+    def takes_previous(self) -> bool:
+        """Whether the network also looks at the frame before."""
+        return getattr(self.network, "frames", 1) > 1
+
     @torch.inference_mode()
-    def predict_depth(self, image: Tensor) -> Tensor:
+    def predict_depth(self, image: Tensor, previous: Tensor | None = None) -> Tensor:
         """Predict the depth of every pixel.
 
         A picture of the network's own size goes in as it is. Any other is rounded to 8 bit, brought to the
@@ -96,6 +121,7 @@ class Predictor:
         Args:
             image: (B, 3, H, W) floating point, RGB in [0, 1], any height and width, on any device. Do not
                 normalise it: that is the network's own affair.
+            previous: the frames before, of the same shape, for a network that takes them; a black one is missing.
 
         Returns:
             (B, 1, H, W) float32 depth along the camera's axis, on the image's device; metres where
@@ -105,12 +131,11 @@ class Predictor:
             ValueError: another shape or type, or values outside [0, 1].
             UserError: the model's answer is not a depth (its weights are damaged).
         """
-        _check_image(image)
         height, width = image.shape[-2:]
-        if (height, width) == (self.height, self.width):
-            inputs = image.to(self.device, torch.float32).clamp(0, 1)
-        else:
-            inputs = self._network_input([_to_8_bit(each) for each in image])
+        inputs = self._as_input(image)
+        if self.takes_previous:
+            before = torch.zeros_like(inputs) if previous is None else self._as_input(previous)
+            inputs = torch.cat([inputs, before], dim=1)
         inverse_depth = self._inverse_depth(inputs)
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
@@ -132,26 +157,31 @@ class Predictor:
             for inverse_depth, image in zip(inverse_depths, images, strict=True)
         ]
 
-    def predict_inverse_depth(self, image: np.ndarray) -> np.ndarray:
+    def predict_inverse_depth(self, image: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
         """Predict the inverse depth of one picture at the network's size, for evaluation.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size.
+            previous: the frame before, for a network that takes it; None where there is none.
 
         Returns:
             (`height`, `width`) float32, in 1/metres where the scale is known.
         """
-        return self.predict_inverse_depths([image])[0]
+        return self.predict_inverse_depths([image], [previous])[0]
 
     @torch.inference_mode()
-    def predict_inverse_depths(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def predict_inverse_depths(
+        self, images: Sequence[np.ndarray], previous: Sequence[np.ndarray | None] | None = None
+    ) -> np.ndarray:
         """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
         if not images:
             return np.zeros((0, self.height, self.width), dtype=np.float32)
-        for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-                raise ValueError(f"expected pictures (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        return self._inverse_depth(self._network_input(images))[:, 0].cpu().numpy()
+        inputs = self._network_input(images)
+        if self.takes_previous:
+            missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+            before = [missing if picture is None else picture for picture in previous or [None] * len(images)]
+            inputs = torch.cat([inputs, self._network_input(before)], dim=1)
+        return self._inverse_depth(inputs)[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def depth_at_size(self, inverse_depth: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -159,8 +189,18 @@ class Predictor:
         enlarged = _enlarge(torch.from_numpy(inverse_depth)[None, None].to(self.device), height, width)
         return enlarged[0, 0].reciprocal().cpu().numpy()
 
+    def _as_input(self, image: Tensor) -> Tensor:
+        """Images (B, 3, H, W) at the network's size, on its device."""
+        _check_image(image)
+        if image.shape[-2:] == (self.height, self.width):
+            return image.to(self.device, torch.float32).clamp(0, 1)
+        return self._network_input([_to_8_bit(each) for each in image])
+
     def _network_input(self, images: Sequence[np.ndarray]) -> Tensor:
         """(H, W, 3) uint8 pictures of any sizes as one float batch (B, 3, height, width) on the device."""
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                raise ValueError(f"expected pictures (H, W, 3) uint8, got {image.shape} {image.dtype}")
         pixels = np.stack([self.reduce_image(image) for image in images])
         return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
 
@@ -175,8 +215,7 @@ class Predictor:
 
     def _inverse_depth(self, inputs: Tensor) -> Tensor:
         """(B, 3, height, width) to inverse depth (B, 1, height, width), in 1/metres where the scale is known."""
-        with torch.autocast(self.device.type, enabled=False):
-            depth = self.network.predict_depth(inputs).float()
+        depth = self.runtime(inputs)
         if not bool((depth > 0).all()):  # NaN fails this too
             raise UserError(
                 "the model predicts depths that are not positive numbers: its weights are damaged or its "

@@ -1,0 +1,164 @@
+"""The computation of a depth network as an ONNX graph, made by torch.export."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+Precision = Literal["fp32", "fp16"]
+
+INPUT, OUTPUT = "image", "depth"
+
+KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators that hold a network's weights."""
+
+
+class DepthGraph(nn.Module):
+    """What is exported: image (B, 3, H, W) in [0, 1] to depth (B, 1, H, W), in units of `unit` network units."""
+
+    def __init__(self, network: nn.Module, unit: float | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.unit = unit
+
+    def forward(self, image: Tensor) -> Tensor:
+        depth = self.network.predict_depth(image)
+        return depth if self.unit is None else depth * self.unit
+
+
+def picture_channels(network: nn.Module) -> int:
+    """Channels of a network's input: three for each of the frames that it takes."""
+    return 3 * getattr(network, "frames", 1)
+
+
+def onnx_graph(
+    network: nn.Module,
+    height: int,
+    width: int,
+    unit: float | None = None,
+    precision: Precision = "fp32",
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The graph of `predict_depth` for images (B, 3, `height`, `width`) of any B, as the bytes of an ONNX file.
+
+    Args:
+        network: on the CPU.
+        unit: factor of the depth; none leaves it in the network's units.
+        metadata: written into the graph.
+    """
+    from onnx import helper
+
+    with _quiet():
+        program = torch.onnx.export(
+            DepthGraph(network, unit).eval(),
+            # One example would be taken for a fixed batch size of one.
+            (torch.zeros(2, picture_channels(network), height, width),),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    model = _without_traces(program.model_proto)
+    if precision == "fp16":
+        model = half_precision(model)
+    helper.set_model_props(model, dict(metadata or {}))
+    return model.SerializeToString()
+
+
+def _without_traces(model: "ModelProto") -> "ModelProto":
+    """Drop the exporter's notes on each node: the paths and lines of this machine's sources."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model
+
+
+def half_precision(model: "ModelProto") -> "ModelProto":
+    """Weights and activations in half precision, between a float32 image and a float32 depth.
+
+    Of the graph, not of the network: what a network computes in float32 on its way (grids, levels, bounds) would
+    meet half-precision kernels in PyTorch, while here every tensor gets its type in one pass. What follows the last
+    convolution stays in float32, for an inverse depth near zero has no digits to lose.
+    """
+    from onnx import TensorProto, helper, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    typed = (*graph.value_info, *graph.input, *graph.output)
+    floats = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    weights = {weight.name: weight for weight in graph.initializer if weight.data_type == TensorProto.FLOAT}
+    last = max(index for index, node in enumerate(graph.node) if node.op_type in KERNELS)
+    nodes, halves, widened = [], {INPUT}, set()
+    nodes.append(helper.make_node("Cast", [INPUT], [_half_name(INPUT)], to=TensorProto.FLOAT16))
+    for index, node in enumerate(graph.node):
+        in_half = index <= last
+        for position, name in enumerate(node.input):
+            fixed = not in_half or (node.op_type == "Resize" and position > 0)
+            if not fixed and (name in halves or name in weights):
+                halves.add(name)
+                node.input[position] = _half_name(name)
+            elif fixed and name in halves and name != INPUT and name not in weights and name not in widened:
+                widened.add(name)
+                nodes.append(helper.make_node("Cast", [_half_name(name)], [name], to=TensorProto.FLOAT))
+        if in_half:
+            _make_attributes_half(node)
+            for position, name in enumerate(node.output):
+                if name in floats:
+                    halves.add(name)
+                    node.output[position] = _half_name(name)
+        nodes.append(node)
+    if OUTPUT in halves:  # no arithmetic after the last kernel
+        nodes.append(helper.make_node("Cast", [_half_name(OUTPUT)], [OUTPUT], to=TensorProto.FLOAT))
+    in_use = {name for node in nodes for name in node.input}
+    kept = [weight for weight in graph.initializer if weight.name in in_use]
+    kept += [_half_tensor(weights[name], _half_name(name)) for name in weights if name in halves]
+    for field, values in (("node", nodes), ("initializer", kept), ("value_info", [])):
+        model.graph.ClearField(field)
+        getattr(model.graph, field).extend(values)
+    return model
+
+
+def _half_name(name: str) -> str:
+    return f"{name}.half"
+
+
+def _half_tensor(tensor: "TensorProto", name: str) -> "TensorProto":
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), name)
+
+
+def _make_attributes_half(node: "NodeProto") -> None:
+    """Turn the types and constants that a node carries from float32 into half precision."""
+    from onnx import TensorProto
+
+    for attribute in node.attribute:
+        if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(_half_tensor(attribute.t, attribute.t.name))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's talk about its own inner workings off the user's screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

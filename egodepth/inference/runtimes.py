@@ -1,0 +1,221 @@
+"""Engines that run a depth network: PyTorch in three ways, ONNX Runtime and OpenVINO, behind one call."""
+
+import copy
+import logging
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+
+from egodepth.errors import UserError
+from egodepth.inference.graph import onnx_graph
+
+logger = logging.getLogger(__name__)
+
+RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino"]
+
+EXTRAS: dict[RuntimeName, tuple[str, tuple[str, ...]]] = {
+    "onnx": ("ONNX Runtime", ("onnx", "onnxscript", "onnxruntime")),
+    "openvino": ("OpenVINO", ("onnx", "onnxscript", "openvino")),
+}
+"""What is no part of a plain installation: its name for people, and the modules that the extra of this name brings."""
+
+FASTEST_ON_CPU: tuple[RuntimeName, ...] = ("openvino", "onnx", "torch")
+
+
+class Runtime(Protocol):
+    """A network, ready to run at one image size.
+
+    Attributes:
+        name: which engine it is.
+    """
+
+    name: RuntimeName
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float32 in [0, 1] to depths (B, 1, H, W) float32 in the network's units."""
+        ...
+
+
+class TorchRuntime:
+    """The network itself, operation by operation. It is shared, not copied, and takes any size."""
+
+    name: RuntimeName = "torch"
+
+    def __init__(self, network: nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+        self._network = network
+        self._memory_format = memory_format
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._network.predict_depth(inputs.contiguous(memory_format=self._memory_format)).float()
+
+
+class CompiledRuntime:
+    """The network as torch.compile builds it: once for batches of one and once for all others, when they first come."""
+
+    name: RuntimeName = "compile"
+
+    def __init__(self, network: nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+        self._predict_depth = torch.compile(network.predict_depth)
+        self._memory_format = memory_format
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self._predict_depth(inputs.contiguous(memory_format=self._memory_format)).float()
+
+
+class CUDAGraphRuntime:
+    """The network's kernels as one recorded graph for each batch size, replayed without PyTorch's work between them."""
+
+    name: RuntimeName = "cuda-graph"
+    WARM_UP = 3
+
+    def __init__(self, network: nn.Module, memory_format: torch.memory_format = torch.contiguous_format) -> None:
+        self._eager = TorchRuntime(network, memory_format)
+        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+
+    @torch.inference_mode()
+    def __call__(self, inputs: Tensor) -> Tensor:
+        shape = tuple(inputs.shape)
+        if shape not in self._graphs:
+            self._graphs[shape] = self._captured(inputs)
+        graph, static_inputs, static_depth = self._graphs[shape]
+        static_inputs.copy_(inputs)
+        graph.replay()
+        return static_depth.clone()
+
+    def _captured(self, inputs: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        static_inputs = inputs.clone()
+        # Libraries choose their kernels and take their workspaces on first calls, which may not be recorded.
+        stream = torch.cuda.Stream(inputs.device)
+        stream.wait_stream(torch.cuda.current_stream(inputs.device))
+        with torch.cuda.stream(stream):
+            for _ in range(self.WARM_UP):
+                self._eager(static_inputs)
+        torch.cuda.current_stream(inputs.device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            static_depth = self._eager(static_inputs)
+        return graph, static_inputs, static_depth
+
+
+class ONNXRuntime:
+    """A graph of `onnx_graph` in ONNX Runtime, on the CPU."""
+
+    name: RuntimeName = "onnx"
+
+    def __init__(self, graph: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        (depth,) = self._session.run(None, {self._input: inputs.contiguous().numpy()})
+        return torch.from_numpy(depth)
+
+
+class OpenVINORuntime:
+    """A graph of `onnx_graph` in OpenVINO, on the CPU.
+
+    Args:
+        precision: of the arithmetic. Left alone, OpenVINO takes bfloat16 wherever the processor has it: twice as
+            fast, and depths move by about 0.05 %. Ours is float32 unless asked.
+    """
+
+    name: RuntimeName = "openvino"
+
+    def __init__(self, graph: bytes, precision: Literal["f32", "bf16"] = "f32") -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._model = self._core.read_model(graph)
+        self._settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        # A new batch size takes OpenVINO milliseconds to prepare by itself; memory is planned for each.
+        self._compiled = self._core.compile_model(self._model, "CPU", self._settings)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return torch.from_numpy(self._compiled([inputs.contiguous().numpy()])[0])
+
+    @staticmethod
+    def has_bfloat16() -> bool:
+        """Whether this processor computes in bfloat16 by itself."""
+        import openvino
+
+        return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def is_installed(name: RuntimeName) -> bool:
+    """Whether the modules are there that a runtime needs."""
+    return name not in EXTRAS or all(find_spec(module) for module in EXTRAS[name][1])
+
+
+def open_runtime(
+    name: RuntimeName | None, network: nn.Module, height: int, width: int, device: torch.device | str = "cpu"
+) -> Runtime:
+    """Make a network ready to run at one image size.
+
+    Args:
+        name: which engine. None takes the fastest that is installed on the CPU (OpenVINO, ONNX Runtime, PyTorch), and
+            PyTorch on any other device.
+        network: in evaluation mode, on `device`.
+
+    Raises:
+        UserError: the engine is unknown, not installed, or not for this device.
+    """
+    device = torch.device(device)
+    if name is None:
+        return _open_fastest(network, height, width, device)
+    if name not in get_args(RuntimeName):
+        raise UserError(f"--runtime {name}: unknown. Choose one of {', '.join(get_args(RuntimeName))}.")
+    if name in EXTRAS and device.type != "cpu":
+        raise UserError(f"--runtime {name}: runs on the CPU, not on {device}. Use --device cpu or --runtime torch.")
+    if not is_installed(name):
+        raise UserError(
+            f"--runtime {name}: {EXTRAS[name][0]} is not installed. Install it with pip install 'egodepth[{name}]'."
+        )
+    if name == "cuda-graph" and device.type != "cuda":
+        raise UserError(f"--runtime {name}: needs an NVIDIA GPU, not {device}. Use --device cuda or --runtime torch.")
+    return _OPENERS[name](network, height, width)
+
+
+def _open_fastest(network: nn.Module, height: int, width: int, device: torch.device) -> Runtime:
+    """The fastest engine that takes the network: another version of PyTorch may export less than ours does."""
+    if device.type == "cpu":
+        for name in filter(is_installed, FASTEST_ON_CPU):
+            try:
+                return open_runtime(name, network, height, width, device)
+            except Exception as error:  # exporters and engines raise types of their own
+                if name == "torch":
+                    raise
+                logger.warning("%s cannot run this model (%s); trying the next.", name, _first_line(error))
+    return open_runtime("torch", network, height, width, device)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _graph(network: nn.Module, height: int, width: int) -> bytes:
+    return onnx_graph(copy.deepcopy(network).cpu(), height, width)
+
+
+_OPENERS: dict[RuntimeName, Callable[[nn.Module, int, int], Runtime]] = {
+    "torch": lambda network, height, width: TorchRuntime(network),
+    "compile": lambda network, height, width: CompiledRuntime(network),
+    "cuda-graph": lambda network, height, width: CUDAGraphRuntime(network),
+    "onnx": lambda network, height, width: ONNXRuntime(_graph(network, height, width)),
+    "openvino": lambda network, height, width: OpenVINORuntime(_graph(network, height, width)),
+}

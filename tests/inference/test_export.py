@@ -1,0 +1,176 @@
+"""Exported files: PyTorch's depths in ONNX Runtime at any batch size, named and whole."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+from torch import Tensor, nn
+
+import egodepth
+from egodepth.errors import UserError
+from egodepth.inference import export
+from egodepth.inference.export import export_onnx
+from egodepth.inference.graph import half_precision
+from egodepth.inference.predictor import Predictor
+from egodepth.inference.runtimes import OpenVINORuntime
+from tests.inference.deployed_networks import HEIGHT, WIDTH, one_recipe_per_network, seeded_network
+
+SCALE = 5.4
+
+
+class Tiny(nn.Module):
+    """A network that exports in a moment: depth 1 to 11, with an interpolation, a reflection and a shared weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        small = nn.functional.elu(self.conv(self.conv(image)))
+        small = nn.functional.interpolate(small[..., ::2, ::2], scale_factor=2, mode="bilinear", align_corners=False)
+        return 1 + 10 * torch.sigmoid(self.conv(small).mean(dim=1, keepdim=True))
+
+
+def tiny_predictor(metres_per_unit: float | None = None) -> Predictor:
+    torch.manual_seed(0)
+    return Predictor(Tiny(), HEIGHT, WIDTH, metres_per_unit, recipe="tiny")
+
+
+def images(batch: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(batch))
+
+
+def run(file: Path, image: Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (depth,) = session.run(["depth"], {"image": image.numpy()})
+    return depth
+
+
+def metadata(file: Path) -> dict[str, str]:
+    return {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+
+
+def expected(network: nn.Module, image: Tensor) -> np.ndarray:
+    with torch.inference_mode():
+        return network.predict_depth(image).numpy()
+
+
+@pytest.mark.parametrize("name", one_recipe_per_network())
+def test_every_system_gives_its_depths_in_every_engine(name: str, tmp_path: Path) -> None:
+    network = seeded_network(name)
+    single, half = tmp_path / "single.onnx", tmp_path / "half.onnx"
+    export_onnx(Predictor(network, HEIGHT, WIDTH, SCALE, recipe=name), single)
+    onnx.save(half_precision(onnx.load(single)), half)
+    openvino = OpenVINORuntime(single.read_bytes())
+    for batch in (1, 3):
+        depth = SCALE * expected(network, images(batch))
+        assert depth.max() / depth.min() > 1.02, "depths that are alike everywhere prove nothing"
+        np.testing.assert_allclose(run(single, images(batch)), depth, rtol=1e-4)
+        np.testing.assert_allclose(openvino(images(batch)).numpy(), depth, rtol=1e-4)
+        np.testing.assert_allclose(run(half, images(batch)), depth, rtol=2e-2)
+    assert half.stat().st_size == pytest.approx(single.stat().st_size / 2, rel=0.05)
+    onnx.checker.check_model(onnx.load(half), full_check=True)
+    assert metadata(single) == {
+        "egodepth": egodepth.__version__,
+        "recipe": name,
+        "height": str(HEIGHT),
+        "width": str(WIDTH),
+        "unit": "metres",
+        "precision": "fp32",
+    }
+
+
+def test_a_file_has_float32_faces_a_free_batch_and_a_fixed_size(tmp_path: Path) -> None:
+    for precision in ("fp32", "fp16"):
+        export_onnx(tiny_predictor(), tmp_path / "model.onnx", precision=precision)
+        graph = onnx.load(tmp_path / "model.onnx").graph
+        faces = [*graph.input, *graph.output]
+        assert [face.name for face in faces] == ["image", "depth"]
+        for face, channels in zip(faces, (3, 1), strict=True):
+            batch, *size = face.type.tensor_type.shape.dim
+            assert face.type.tensor_type.elem_type == TensorProto.FLOAT
+            assert batch.dim_param
+            assert [each.dim_value for each in size] == [channels, HEIGHT, WIDTH]
+
+
+def test_a_half_precision_file_computes_in_half_precision(tmp_path: Path) -> None:
+    export_onnx(tiny_predictor(), tmp_path / "half.onnx", precision="fp16")
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "half.onnx"), strict_mode=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    convolved = [types[node.output[0]] for node in model.graph.node if node.op_type == "Conv"]
+    assert convolved == [TensorProto.FLOAT16] * 3
+    assert not np.array_equal(run(tmp_path / "half.onnx", images(2)), expected(tiny_predictor().network, images(2)))
+
+
+def test_another_size_than_the_models_is_exported(tmp_path: Path) -> None:
+    predictor = tiny_predictor(SCALE)
+    export_onnx(predictor, tmp_path / "model.onnx", height=32, width=160)
+    image = images(2, 32, 160)
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", image), SCALE * expected(predictor.network, image), 1e-5)
+    assert metadata(tmp_path / "model.onnx")["width"] == "160"
+
+
+def test_a_model_without_a_scale_says_so(tmp_path: Path) -> None:
+    export_onnx(tiny_predictor(), tmp_path / "model.onnx")
+    assert metadata(tmp_path / "model.onnx")["unit"] == "up to scale"
+    depth = run(tmp_path / "model.onnx", images(1))
+    np.testing.assert_allclose(depth, expected(tiny_predictor().network, images(1)), rtol=1e-5)
+
+
+def test_a_file_tells_nothing_of_the_machine_that_wrote_it(tmp_path: Path) -> None:
+    export_onnx(tiny_predictor(), tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert str(Path(egodepth.__file__).parent).encode() not in content
+    assert Path(__file__).name.encode() not in content
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"height": 100}, "--height 100: .* multiple of 32"),
+        ({"width": -32}, "--width -32"),
+        ({"precision": "int8"}, "--precision int8: .*fp32, fp16"),
+        ({"file": "model.pt"}, r"model\.pt: .*\.onnx"),
+        ({"file": "folder.onnx"}, r"folder\.onnx: is a folder"),
+        ({"file": "file/model.onnx"}, r"model\.onnx: cannot be written"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path, options: dict, message: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.onnx").mkdir()
+    before = set(tmp_path.rglob("*"))
+    file = tmp_path / options.pop("file", "model.onnx")
+    with pytest.raises(UserError, match=message):
+        export_onnx(tiny_predictor(), file, **options)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_file_that_differs_from_pytorch_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that forgets the unit stands for one that gets an operator wrong."""
+    (tmp_path / "model.onnx").write_text("an older file")
+    right = export.onnx_graph
+    monkeypatch.setattr(export, "onnx_graph", lambda network, h, w, unit, *rest: right(network, h, w, None, *rest))
+    with pytest.raises(UserError, match=r"model\.onnx: its depths differ from PyTorch's by up to 8\d\.\d%"):
+        export_onnx(tiny_predictor(SCALE), tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_text() == "an older file"
+
+
+def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'egodepth\[onnx\]'"):
+        export_onnx(tiny_predictor(), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_runtime_a_file_is_written_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(export, "_check_file", lambda *_: pytest.fail("there is nothing to check it with"))
+    export_onnx(tiny_predictor(), tmp_path / "model.onnx", precision="fp16")
+    np.testing.assert_allclose(
+        run(tmp_path / "model.onnx", images(1)), expected(tiny_predictor().network, images(1)), rtol=2e-2
+    )

@@ -1,0 +1,162 @@
+"""Runtimes: the same depths from every engine, and plain words where one is not there."""
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from egodepth.errors import UserError
+from egodepth.inference import runtimes
+from egodepth.inference.predictor import Predictor
+from egodepth.inference.runtimes import open_runtime
+from tests.inference.deployed_networks import HEIGHT, WIDTH
+
+
+class Bright(nn.Module):
+    """A network that every engine opens in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3, padding=1)
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        return 1 + 10 * torch.sigmoid(self.conv(image))
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return Bright().eval()
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch):
+    """Make modules look as if they were not installed."""
+    found = runtimes.find_spec
+
+    def hide(*names: str) -> None:
+        monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name in names else found(name))
+
+    return hide
+
+
+def images(batch: int) -> Tensor:
+    return torch.rand(batch, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(batch))
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx", "openvino"])
+def test_a_predictor_gives_the_same_depths_by_every_runtime(name: str, network: nn.Module) -> None:
+    predictor = Predictor(network, HEIGHT, WIDTH, metres_per_unit=5.4)
+    other = predictor.with_runtime(name)
+    assert other.runtime.name == name
+    assert predictor.runtime.name == "torch"
+    assert other.metres_per_unit == 5.4
+    pictures = [np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8), np.zeros((9, 9, 3), np.uint8)]
+    for expected, found in zip(predictor.predict_images(pictures), other.predict_images(pictures), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    image = torch.rand(3, 3, HEIGHT, WIDTH)
+    torch.testing.assert_close(other.predict_depth(image), predictor.predict_depth(image), rtol=1e-4, atol=0)
+    torch.testing.assert_close(other.with_scale(10.8).predict_depth(image), 2 * other.predict_depth(image))
+    assert other.to("cpu").runtime.name == "torch"
+
+
+def test_a_result_is_not_overwritten_by_the_next(network: nn.Module) -> None:
+    for name in ("torch", "onnx", "openvino"):
+        runtime = open_runtime(name, network, HEIGHT, WIDTH)
+        first = runtime(images(1))
+        kept = first.clone()
+        runtime(images(1) / 2)
+        assert torch.equal(first, kept)
+
+
+def test_engines_keep_the_weights_that_they_were_opened_with(network: nn.Module) -> None:
+    runtime = open_runtime("openvino", network, HEIGHT, WIDTH)
+    before = runtime(images(1))
+    with torch.no_grad():
+        network.conv.bias += 1
+    assert torch.equal(runtime(images(1)), before)
+
+
+def test_images_in_another_layout_are_taken(network: nn.Module) -> None:
+    image = images(2)
+    for name in ("torch", "onnx", "openvino"):
+        runtime = open_runtime(name, network, HEIGHT, WIDTH)
+        found = runtime(image.contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(found, runtime(image))
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
+def test_a_compiled_network_gives_the_same_depths(network: nn.Module) -> None:
+    runtime = open_runtime("compile", network, HEIGHT, WIDTH)
+    for batch in (1, 2, 3):
+        with torch.inference_mode():
+            torch.testing.assert_close(runtime(images(batch)), network.predict_depth(images(batch)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_captured_graph_gives_the_same_depths(network: nn.Module) -> None:
+    runtime = open_runtime("cuda-graph", network.cuda(), HEIGHT, WIDTH, "cuda")
+    for batch in (1, 2, 1):
+        image = images(batch).cuda()
+        with torch.inference_mode():
+            torch.testing.assert_close(runtime(image), network.predict_depth(image), rtol=1e-3, atol=1e-3)
+
+
+def test_the_fastest_that_is_installed_is_taken_on_the_cpu(network: nn.Module, without) -> None:
+    assert open_runtime(None, network, HEIGHT, WIDTH).name == "openvino"
+    without("openvino")
+    assert open_runtime(None, network, HEIGHT, WIDTH).name == "onnx"
+    without("openvino", "onnxruntime")
+    assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
+    without("onnxscript")
+    assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
+
+
+def test_another_device_than_the_cpu_takes_pytorch(network: nn.Module) -> None:
+    assert open_runtime(None, network, HEIGHT, WIDTH, "meta").name == "torch"
+
+
+def test_a_model_that_an_engine_refuses_is_left_to_the_next(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(graph: bytes) -> None:
+        raise RuntimeError("unknown operator\nand more")
+
+    monkeypatch.setattr(runtimes, "OpenVINORuntime", refuse)
+    with caplog.at_level(logging.WARNING):
+        assert open_runtime(None, network, HEIGHT, WIDTH).name == "onnx"
+    assert "openvino cannot run this model (unknown operator)" in caplog.text
+    with pytest.raises(RuntimeError, match="unknown operator"):
+        open_runtime("openvino", network, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message"),
+    [
+        ("onnx", "onnxruntime", r"--runtime onnx: ONNX Runtime .* pip install 'egodepth\[onnx\]'"),
+        ("openvino", "openvino", r"--runtime openvino: OpenVINO .* pip install 'egodepth\[openvino\]'"),
+        ("openvino", "onnxscript", r"pip install 'egodepth\[openvino\]'"),
+    ],
+)
+def test_an_engine_that_is_not_installed_names_its_extra(
+    network: nn.Module, without, name: str, module: str, message: str
+) -> None:
+    without(module)
+    with pytest.raises(UserError, match=message):
+        open_runtime(name, network, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("onnx", "cuda", "--device cpu or --runtime torch"),
+        ("cuda-graph", "cpu", "NVIDIA GPU"),
+        ("tensorrt", "cpu", "torch, compile, cuda-graph, onnx, openvino"),
+    ],
+)
+def test_an_engine_that_does_not_fit_is_refused(network: nn.Module, name: str, device: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_runtime(name, network, HEIGHT, WIDTH, device)
