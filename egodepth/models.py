@@ -13,6 +13,7 @@ from egodepth import __version__
 from egodepth.data.kitti import fixed_intrinsics
 from egodepth.errors import UserError
 from egodepth.inference.predictor import Predictor
+from egodepth.methods.prior_guided import MatchingTeacher, RichTeacher, SingleImageTeacher
 from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
@@ -25,6 +26,7 @@ from egodepth.networks.pretrained import (
     manydepth_teacher_place,
     monodepth2_pose_place,
 )
+from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
 from egodepth.networks.weights import CONFIG_FILE, check_fit, read_released, save_released
 from egodepth.recipes import (
     PUBLISHED,
@@ -38,6 +40,9 @@ from egodepth.recipes import (
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
 CONFIG_FORMAT = 2
+
+RELEASED_REFERENCES = 25_000
+"""What a model keeps that is released while it trains on millions of them: folded, 2.6 million take 2.7 GB."""
 
 Configuration = TypeVar("Configuration")
 
@@ -69,6 +74,7 @@ def save_model(
         "pose": asdict(recipe.pose) if "pose" in networks else None,
         "folded": folded,
         "intrinsics": None if intrinsics is None else intrinsics.tolist(),
+        "lookups": recipe.lookups if isinstance(recipe, MultiFrameRecipe) else None,
         "height": recipe.height,
         "width": recipe.width,
         "metres_per_unit": metres_per_unit,
@@ -101,7 +107,39 @@ def load(model: str | Path, device: str | torch.device = "cpu") -> Predictor:
 
 def deployed(network: nn.Module) -> nn.Module:
     """A copy of a depth network as it is used: plain convolutions, with the batch norms folded into them."""
-    return fold_batch_norms(merge(network))
+    merged = merge(network)
+    if isinstance(merged, RPrDepth):
+        merged = merged.thinned(RELEASED_REFERENCES).folded()
+    return fold_batch_norms(merged)
+
+
+def released_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of what `deployed` makes of its depth network."""
+    if not isinstance(recipe.network, RPrDepthConfig):
+        return recipe
+    count = min(recipe.network.references, RELEASED_REFERENCES)
+    return dataclasses.replace(recipe, network=dataclasses.replace(recipe.network, references=count))
+
+
+def load_rich_teacher(model: str | Path) -> tuple[RichTeacher, tuple[int, int]]:
+    """A teacher for RPrDepth, and the height and width at which it sees.
+
+    A model is known by what is in its released folder, so it is always read from there.
+
+    Raises:
+        UserError: there is no such model, or it cannot teach.
+    """
+    predictor = load(model)
+    size = predictor.height, predictor.width
+    if not isinstance(predictor.network, MultiFrameDepth):
+        return SingleImageTeacher(predictor.network), size
+    config, tensors = read_released(model_folder(model))
+    helper = None
+    if any(key.startswith("teacher.") for key in tensors):
+        helper = _recipe_of(config, str(model)).teacher_network.build()
+        _load_part(helper, tensors, "teacher", str(model))
+    matching = predictor.network
+    return MatchingTeacher(matching.network, matching.pose_network, config["lookups"], helper), size
 
 
 def load_networks(model: str | Path) -> dict[str, nn.Module]:
@@ -198,7 +236,7 @@ def _depth_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
     if not config["folded"]:
         _load_part(network, tensors, "depth", source)
         return fold_batch_norms(network)
-    network = fold_batch_norms(network)
+    network = fold_batch_norms(network.folded() if isinstance(network, RPrDepth) else network)
     _load_part(network, tensors, "depth", source)
     return network
 
@@ -211,8 +249,16 @@ def _load_part(network: nn.Module, tensors: Mapping[str, torch.Tensor], part: st
 def _updated(default: Configuration, values: Mapping[str, Any]) -> Configuration:
     """A configuration with the values of a JSON file, where it still has a place for them."""
     known = {entry.name for entry in dataclasses.fields(default)}
-    updates = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known}
-    return dataclasses.replace(default, **updates)
+    return dataclasses.replace(
+        default, **{key: _in_place_of(getattr(default, key), value) for key, value in values.items() if key in known}
+    )
+
+
+def _in_place_of(default: Any, value: Any) -> Any:
+    """A value of a JSON file in the type of the default that it replaces."""
+    if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+        return _updated(default, value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def import_published(name: str, published: Path, out: Path) -> Imported:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from torch import Tensor, nn
 from tyro import MISSING
 from tyro.conf import Suppress, arg
@@ -18,6 +19,7 @@ from egodepth.methods.bidirectional import BidirectionalMethod
 from egodepth.methods.distillation import DistillationConfig, Teacher
 from egodepth.methods.multi_frame import MultiFrameConfig, MultiFrameMethod
 from egodepth.methods.photometric import PhotometricConfig, PhotometricMethod
+from egodepth.methods.prior_guided import PriorGuidedConfig, PriorGuidedMethod, RichTeacher
 from egodepth.methods.pyramid import HIGH, PyramidConfig, scaled_size
 from egodepth.methods.self_distilled import SelfDistilledConfig, SelfDistilledMethod
 from egodepth.methods.training import Method, OptimiserConfig, TrainingConfig
@@ -40,6 +42,7 @@ from egodepth.networks.pretrained import (
     only_checkpoint,
     sdfa_net_place,
 )
+from egodepth.networks.rprdepth import RPrDepthConfig
 from egodepth.networks.sdfa_net import SDFANet, SDFANetConfig
 from egodepth.networks.small_depth import SmallDepthConfig
 
@@ -51,6 +54,7 @@ NetworkConfig = (
     | HQDecv2Config
     | SDFANetConfig
     | ManyDepthConfig
+    | RPrDepthConfig
 )
 PoseNetworkConfig = PoseConfig | FBNetPoseConfig
 Mode = Literal["mono", "stereo", "mono+stereo"]
@@ -60,6 +64,29 @@ SOURCES: dict[Mode, tuple[Source, ...]] = {
     "stereo": ("stereo",),
     "mono+stereo": (-1, 1, "stereo"),
 }
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """What `train rprdepth --all` makes on its way, besides the recipe's own settings.
+
+    Attributes:
+        teacher_height, teacher_width: of ManyDepth's pictures.
+        teacher_encoder: a timm ResNet.
+        images, pixels_per_image: of the reference set.
+        keep: references that are selected.
+        selection_images: that the selection looks at; none means all that validate.
+        last_stage: length of the last stage, on the selected prior, as a share of the first one's.
+    """
+
+    teacher_height: int = 320
+    teacher_width: int = 1024
+    teacher_encoder: str = "resnet18.tv_in1k"
+    images: int = 2000
+    pixels_per_image: int = 1300
+    keep: int = 25_000
+    selection_images: int | None = None
+    last_stage: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -165,9 +192,36 @@ class MultiFrameRecipe(Recipe):
         return tuple(dict.fromkeys((*self.losses.lookups, *((1,) if self.future else ()))))
 
 
+@dataclass(frozen=True)
+class PriorGuidedRecipe(Recipe):
+    """Training of RPrDepth: a student that looks up what a richer teacher saw.
+
+    Attributes:
+        pose: the pose network.
+        mode: whether the views to explain come from other moments, the other camera, or both.
+        metres_per_unit: what one unit of depth means where a stereo baseline fixes the scale.
+        losses: weights, and how many references a step sees.
+        teacher: a trained model with more to see: a model or run folder, or a hub id.
+        prior: its reference set, a .safetensors file of `egodepth prior build` or `egodepth prior select`.
+        all: make teacher, prior and student on the way, and select the references that count.
+        ladder: what is made then.
+    """
+
+    network: NetworkConfig = field(default_factory=RPrDepthConfig)
+    pose: PoseNetworkConfig = field(default_factory=PoseConfig)
+    mode: Mode = "mono"
+    metres_per_unit: float = 5.4
+    losses: PriorGuidedConfig = field(default_factory=PriorGuidedConfig)
+    teacher: str | None = None
+    prior: str | None = None
+    all: bool = False
+    ladder: LadderConfig = field(default_factory=LadderConfig)
+
+
 MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019"
 DNA_DEPTH = "Boya et al., Deep Neighbor Layer Aggregation for Lightweight Self-Supervised Monocular Depth, ICASSP 2024"
 MANYDEPTH = "Watson et al., The Temporal Opportunist: Self-Supervised Multi-Frame Monocular Depth, CVPR 2021"
+RPRDEPTH = "Han and Shen, High-Precision Self-Supervised Monocular Depth Estimation with Rich-Resource Prior, ECCV 2024"
 SDFA_NET = "Zhou and Dong, Self-Distilled Feature Aggregation for Self-Supervised Monocular Depth, ECCV 2022"
 FA_DEPTH = "Wang et al., FA-Depth: Toward Fast and Accurate Self-Supervised Monocular Depth Estimation, 2024"
 DIFFNET = "Zhou et al., Self-Supervised Monocular Depth Estimation with Internal Feature Fusion, BMVC 2021"
@@ -251,6 +305,7 @@ RECIPES: dict[str, Recipe] = {
     "manydepth-r50-1024x320": MultiFrameRecipe(
         source=MANYDEPTH, network=ManyDepthConfig(encoder="resnet50.tv_in1k"), height=320, width=1024
     ),
+    "rprdepth": PriorGuidedRecipe(source=RPRDEPTH, optimiser=OptimiserConfig(epochs=20, decay_epochs=(15,))),
     "sdfa-net": _sdfa_net(SDFANetConfig()),
     "sdfa-net-oa": _sdfa_net(SDFANetConfig(decoder="oa")),
     "sdfa-net-raw": _sdfa_net(SDFANetConfig(decoder="raw")),
@@ -304,7 +359,7 @@ def build(name: str) -> nn.Module:
 def sources(recipe: Recipe) -> tuple[Source, ...]:
     """The views beside the target that a recipe trains with."""
     match recipe:
-        case ViewSynthesisRecipe():
+        case ViewSynthesisRecipe() | PriorGuidedRecipe():
             return SOURCES[recipe.mode]
         case MultiFrameRecipe():
             between = {moment for offset in recipe.lookups for moment in range(min(offset, -1), max(offset, 1) + 1)}
@@ -315,7 +370,7 @@ def sources(recipe: Recipe) -> tuple[Source, ...]:
 def modes(recipe: Recipe) -> tuple[str, ...]:
     """What views a recipe's scheme can learn from."""
     match recipe:
-        case ViewSynthesisRecipe():
+        case ViewSynthesisRecipe() | PriorGuidedRecipe():
             return tuple(SOURCES)
         case MultiFrameRecipe():
             return ("mono",)
@@ -345,7 +400,7 @@ def build_networks(recipe: Recipe) -> dict[str, nn.Module]:
 def build_method(
     recipe: Recipe,
     networks: Mapping[str, nn.Module],
-    teacher: Teacher | None = None,
+    teacher: Teacher | RichTeacher | None = None,
     images: Tensor | None = None,
 ) -> Method:
     """The training step around networks.
@@ -362,6 +417,8 @@ def build_method(
             return _self_distilled(recipe, networks["depth"])
         case MultiFrameRecipe():
             return _multi_frame(recipe, networks)
+        case PriorGuidedRecipe():
+            return _prior_guided(recipe, networks, teacher)
     if recipe.etm:
         equivalent(networks["depth"], recipe.equivalent, images)
     return _view_synthesis(recipe, networks, teacher)
@@ -385,6 +442,14 @@ def _view_synthesis(
     return PhotometricMethod(depth_network, pose_network, recipe.photometric, *shared)
 
 
+def _prior_guided(
+    recipe: PriorGuidedRecipe, networks: Mapping[str, nn.Module], teacher: RichTeacher
+) -> PriorGuidedMethod:
+    surroundings = Surroundings(recipe.augmentation, recipe.metres_per_unit, recipe.height, recipe.width)
+    parts = networks["depth"], networks.get("pose"), teacher, recipe.losses, surroundings
+    return PriorGuidedMethod(*parts, recipe.optimiser, recipe.training.seed)
+
+
 def _multi_frame(recipe: MultiFrameRecipe, networks: Mapping[str, nn.Module]) -> MultiFrameMethod:
     losses = replace(recipe.losses, lookups=recipe.lookups)
     parts = networks["depth"], networks["teacher"], networks["pose"]
@@ -392,8 +457,13 @@ def _multi_frame(recipe: MultiFrameRecipe, networks: Mapping[str, nn.Module]) ->
 
 
 def _self_distilled(recipe: SelfDistilledRecipe, network: SDFANet) -> SelfDistilledMethod:
-    perceptual = PerceptualFeatures()
-    perceptual.load_pretrained(recipe.perceptual)
+    perceptual = None
+    if recipe.losses.perceptual_weight > 0:
+        # Random features must be the same ones when the run is resumed.
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.training.seed)
+            perceptual = PerceptualFeatures()
+        perceptual.load_pretrained(recipe.perceptual)
     return SelfDistilledMethod(
         network, perceptual, recipe.losses, recipe.augmentation, recipe.optimiser, recipe.training.seed
     )

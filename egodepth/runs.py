@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,34 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from egodepth.data.opening import TrainingSets, open_training_sets
-from egodepth.data.samples import TrainingDataset
+from egodepth.data.packed import PackOptions
+from egodepth.data.packing import PackReport, pack
+from egodepth.data.samples import Source, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.predictor import SIZE_MULTIPLE
 from egodepth.methods.distillation import Teacher
+from egodepth.methods.prior_guided import RichTeacher
 from egodepth.methods.training import LAST_CHECKPOINT, Method, check_run_folder, fit
-from egodepth.models import MODEL_FOLDER, RUN_FILE, deployed, load, load_networks, restored_recipe, save_model
+from egodepth.models import (
+    MODEL_FOLDER,
+    RUN_FILE,
+    deployed,
+    load,
+    load_networks,
+    load_rich_teacher,
+    released_recipe,
+    restored_recipe,
+    save_model,
+)
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.prior import ReferenceSet
+from egodepth.networks.rprdepth import RPrDepth
 from egodepth.networks.weights import check_fit
 from egodepth.recipes import (
     MultiFrameRecipe,
+    PriorGuidedRecipe,
     Recipe,
     ViewSynthesisRecipe,
     build_method,
@@ -60,17 +76,19 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     """
     _check_size(recipe.height, recipe.width)
     check_run_folder(run, resume)
+    recipe, needs = _with_needs(recipe)
     _check_same_options(name, recipe, data, run, resume)
-    teacher = load_teacher(recipe)
-    views, size = sources(recipe), frame_size(recipe)
+    views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
     _report(sets)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = build_networks(recipe)
+    if needs.references is not None:
+        networks["depth"].load_references(needs.references)
     if not (resume and (run / RUN_FILE).is_file()):
         _load_first_weights(recipe, networks)
     images = None if recipe.start_from is None else _first_images(sets.training)
-    method = build_method(recipe, networks, teacher, images)
+    method = build_method(recipe, networks, needs.teacher, images)
     write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
     model = run / MODEL_FOLDER
     scale = metres_per_unit(recipe, sets.training)
@@ -85,20 +103,70 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         }
         networks = trained.networks()
         networks["depth"] = deployed(networks["depth"])
-        save_model(model, name, recipe, networks, scale, provenance, folded=True, intrinsics=intrinsics)
+        released = released_recipe(recipe)
+        save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
     return model
 
 
-def load_teacher(recipe: Recipe) -> Teacher | None:
-    """The recipe's teacher, if it has one.
+@dataclass(frozen=True)
+class Needs:
+    """What a training needs besides its data.
+
+    Attributes:
+        views: beside the target.
+        size: height and width at which frames are read.
+        teacher: where the recipe has one.
+        references: RPrDepth's reference set.
+    """
+
+    views: tuple[Source, ...]
+    size: tuple[int, int]
+    teacher: Teacher | RichTeacher | None = None
+    references: ReferenceSet | None = None
+
+
+def _with_needs(recipe: Recipe) -> tuple[Recipe, Needs]:
+    """The recipe's teacher and prior, and the recipe as they make it.
 
     Raises:
-        UserError: it cannot be read, or shows no features to learn from.
+        UserError: they are missing, cannot be read, or do not belong together.
     """
-    if not isinstance(recipe, ViewSynthesisRecipe) or recipe.teacher is None:
-        return None
+    views = sources(recipe)
+    match recipe:
+        case PriorGuidedRecipe(teacher=None) | PriorGuidedRecipe(prior=None):
+            raise UserError("rprdepth: needs --teacher MODEL and --prior FILE, or --all to make them on the way.")
+        case PriorGuidedRecipe():
+            teacher, size = load_rich_teacher(recipe.teacher)
+            references = ReferenceSet.load(Path(recipe.prior))
+            references.check_teacher(teacher.hash())
+            network = replace(
+                recipe.network, references=len(references), reference_channels=references.features.shape[1]
+            )
+            views = tuple(dict.fromkeys((*views, *teacher.sources)))
+            return replace(recipe, network=network), Needs(views, size, teacher, references)
+        case ViewSynthesisRecipe(teacher=str()):
+            return recipe, Needs(views, frame_size(recipe), _disparity_teacher(recipe))
+    return recipe, Needs(views, frame_size(recipe))
+
+
+def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
+    """Resize the frames of DATA once for a recipe, so that training reads them ready-made.
+
+    Raises:
+        UserError: the data cannot be used, or `out` holds something else.
+    """
+    recipe, needs = _with_needs(recipe)
+    config = recipe.data
+    options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
+    frames = out.with_name(f".{out.name}.frames")
+    sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
+    return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
+
+
+def _disparity_teacher(recipe: ViewSynthesisRecipe) -> Teacher:
+    """Raises UserError: the teacher cannot be read, or shows no features to learn from."""
     predictor = load(recipe.teacher)
     if not isinstance(predictor.network, DisparityNetwork):
         raise UserError(
@@ -139,6 +207,11 @@ def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> No
             network.encoder.load_pretrained(pretrained(recipe, part))
         return
     trained = load_trained_networks(recipe.start_from)
+    if isinstance(networks["depth"], RPrDepth):
+        # Its prior has a file of its own, and the student may come from a training without one.
+        state = trained.pop("depth").state_dict()
+        networks["depth"].load_first_weights(state, f"--from {recipe.start_from}")
+        networks = {part: network for part, network in networks.items() if part != "depth"}
     for part, network in networks.items():
         if part not in trained:
             raise UserError(
@@ -167,7 +240,7 @@ def _report(sets: TrainingSets) -> None:
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
-    return json.loads(json.dumps({"recipe": name, "data": str(data.resolve())} | asdict(recipe)))
+    return json.loads(json.dumps({"recipe": name, "root": str(data.resolve())} | asdict(recipe)))
 
 
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:

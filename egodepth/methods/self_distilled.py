@@ -34,7 +34,7 @@ class SelfDistilledConfig:
 
     Attributes:
         ssim_weight: share of the structural part in the error that the photometric mask compares (equation 10).
-        perceptual_weight: beta of equation 14.
+        perceptual_weight: beta of equation 14; at 0 colours alone are compared.
         raw_smoothness_weight, distilled_smoothness_weight: lambda 1 and 3 of equation 18.
         distillation_weight: lambda 2.
         distil_from: share of the run after which the distilled path is trained too.
@@ -96,7 +96,8 @@ class SelfDistilledMethod(Method):
 
     Args:
         network: with the paths `raw` and `distilled`; without the latter (the ablations) there is no distillation.
-        perceptual: frozen features in which views are compared. They are no part of the trained model.
+        perceptual: frozen features in which views are compared, besides their colours. They are no part of the
+            trained model.
     """
 
     uses_every_parameter = False
@@ -104,7 +105,7 @@ class SelfDistilledMethod(Method):
     def __init__(
         self,
         network: SDFANet,
-        perceptual: PerceptualFeatures,
+        perceptual: PerceptualFeatures | None,
         config: SelfDistilledConfig,
         augmentation: AugmentationConfig,
         optimiser: OptimiserConfig,
@@ -115,13 +116,14 @@ class SelfDistilledMethod(Method):
         self.config = config
         self.augmentation = augmentation
         # In a tuple, so that checkpoints do not carry the 20 million weights that never change.
-        self._perceptual = (perceptual.eval(),)
+        self._perceptual = (perceptual,)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
         if self.trainer.precision == "16-mixed":
             raise UserError("--precision 16-mixed: its loss scale would be applied twice here. Take bf16-mixed.")
-        self._perceptual[0].to(self.device)
+        if self._perceptual[0] is not None:
+            self._perceptual[0].to(self.device)
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         """Equation 18 in parts: the raw path, the distilled path, and what both want of the encoder.
@@ -168,14 +170,20 @@ class SelfDistilledMethod(Method):
         logits = network.decode(features, views.size, "raw")
         other = views.sources_jittered[:, 0]
         synthesised = synthesise_other_view(views.target_jittered, logits, network.levels, factor)
-        with torch.no_grad():
-            real = self._perceptual[0](other)
-        synthesis = synthesis_loss(synthesised, other, self._perceptual[0](synthesised), real, config.perceptual_weight)
+        synthesis = self._synthesis_loss(synthesised, other)
         disparity = expected_disparity(logits, network.levels, factor)
         smoothness = curvature_aware_smoothness(disparity, views.target)
         values = {"synthesis": synthesis, "raw_smoothness": smoothness}
         loss = synthesis + config.raw_smoothness_weight * smoothness
         return Raw(loss, values, disparity, synthesised.detach())
+
+    def _synthesis_loss(self, synthesised: Tensor, real: Tensor) -> Tensor:
+        (features,) = self._perceptual
+        if features is None:
+            return (synthesised - real).abs().mean()
+        with torch.no_grad():
+            wanted = features(real)
+        return synthesis_loss(synthesised, real, features(synthesised), wanted, self.config.perceptual_weight)
 
     def distilled_loss(self, features: list[Tensor], views: Views, raw_disparity: Tensor) -> Distilled:
         """L_sd (equation 15) and L_sm of the distilled path."""

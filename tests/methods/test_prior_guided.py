@@ -1,0 +1,275 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from egodepth.data.transforms import AugmentationConfig, Views, mirrored, resize, without_augmentation
+from egodepth.errors import UserError
+from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
+from egodepth.methods.photometric import photometric_loss
+from egodepth.methods.prior_guided import (
+    MatchingTeacher,
+    PriorGuidedConfig,
+    PriorGuidedMethod,
+    SingleImageTeacher,
+    guidance,
+)
+from egodepth.methods.training import OptimiserConfig
+from egodepth.methods.view_synthesis import Surroundings
+from egodepth.networks.manydepth import ManyDepthConfig
+from egodepth.networks.monodepth2 import Monodepth2Config
+from egodepth.networks.pose import PoseConfig
+from egodepth.networks.prior import ReferenceSet
+from egodepth.networks.rprdepth import RPrDepthConfig
+from egodepth.networks.sdfa_net import SDFANetConfig
+from egodepth.networks.small_depth import SmallDepthConfig
+from tests.methods.batches import random_batch
+
+SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1), pb_dsr=0, pb_sd=0)
+RICH, SIZE = (96, 160), (64, 96)
+COUNT = 40
+
+
+def references() -> ReferenceSet:
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(COUNT, 64, generator=generator)
+    return ReferenceSet.of(features.half(), (2 + 3 * torch.rand(COUNT, generator=generator)).half(), {})
+
+
+class GivenDepth:
+    """A teacher that says the same of every image."""
+
+    sources = ()
+
+    def __init__(self) -> None:
+        ramp = torch.linspace(8, 2, RICH[0])[:, None] + torch.linspace(0, 1, RICH[1])
+        self.depth = ramp[None, None].repeat(2, 1, 1, 1)
+        self.trusted = torch.ones(2, 1, *RICH, dtype=torch.bool)
+
+    def pseudo_depth(self, views: Views) -> Tensor:
+        assert views.size == RICH
+        return self.depth
+
+    def reliable(self, views: Views, depth: Tensor) -> Tensor:
+        return self.trusted
+
+
+def method(teacher: object | None = None, **config: object) -> PriorGuidedMethod:
+    torch.manual_seed(0)
+    network = RPrDepthConfig(student=SMALL, references=COUNT).build()
+    network.load_references(references())
+    return PriorGuidedMethod(
+        network,
+        PoseConfig().build(),
+        teacher or GivenDepth(),
+        PriorGuidedConfig(**config),
+        Surroundings(AugmentationConfig(), 5.4, *SIZE),
+        OptimiserConfig(),
+        seed=0,
+    )
+
+
+def views() -> Views:
+    return without_augmentation(random_batch(RICH, (-1, 1)))
+
+
+def touched(module: torch.nn.Module) -> set[str]:
+    return {name for name, x in module.named_parameters() if x.grad is not None and x.grad.any()}
+
+
+def test_the_loss_is_the_sum_of_its_three_parts():
+    found = method(photometric_weight=0.7, gradient_weight=0.3, auxiliary_weight=2.0).eval().look(views())
+    parts = found.values
+    expected = 0.7 * parts["synthesis"] + 0.3 * parts["gradient_consistency"] + 2 * parts["auxiliary"]
+    torch.testing.assert_close(found.loss, expected)
+    assert all(value > 0 for value in parts.values())
+
+
+def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
+    scheme, rich = method().eval(), views()
+    sizes = []
+    scheme.depth_network.student.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
+    scheme.pose_network.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
+    torch.manual_seed(5)
+    look = scheme.look(rich)
+    assert sizes == [(2, 3, *SIZE), (4, 6, *SIZE)]
+    assert look.depth.shape == (2, 1, *RICH)
+    small = replace(
+        rich,
+        **{
+            name: resize(getattr(rich, name), *SIZE)
+            for name in ("target", "sources", "target_jittered", "sources_jittered")
+        },
+    )
+    torch.manual_seed(5)
+    again = photometric_loss(
+        rich.target, rich.sources.transpose(0, 1), look.disparities, scheme.transforms(small), rich.intrinsics
+    )
+    torch.testing.assert_close(again.total, look.values["synthesis"])
+
+
+def test_the_gradient_consistency_reaches_all_but_the_pose_network():
+    scheme = method(photometric_weight=0, gradient_weight=1, auxiliary_weight=0)
+    with torch.no_grad():
+        torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
+    scheme.look(views()).loss.backward()
+    reached = touched(scheme.depth_network)
+    assert not touched(scheme.pose_network)
+    for part in ("fusion.align.", "fusion.references.key.", "fusion.output.", "fusion.change.", "heads.0", "encoder."):
+        assert any(part in name for name in reached), part
+
+
+def test_the_auxiliary_loss_reaches_the_alignments_and_what_lies_below_them_alone():
+    scheme = method(photometric_weight=0, gradient_weight=0, auxiliary_weight=1)
+    scheme.look(views()).loss.backward()
+    reached = touched(scheme.depth_network)
+    assert not touched(scheme.pose_network)
+    fusion = {name.split("fusion.")[1] for name in reached if ".fusion." in name}
+    assert fusion == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
+    assert any("encoder." in name for name in reached)
+    assert not any("heads." in name or "decoder.ups.0" in name for name in reached)
+
+
+def test_the_view_synthesis_trains_the_poses_and_what_the_fusion_makes():
+    scheme = method(gradient_weight=0, auxiliary_weight=0)
+    scheme.look(views()).loss.backward()
+    assert any("encoder" in name for name in touched(scheme.pose_network))
+    assert any("fusion.change.weight" in name for name in touched(scheme.depth_network))
+
+
+def test_teacher_and_references_are_constant_and_stay_out_of_the_checkpoint():
+    teacher = SingleImageTeacher(Monodepth2Config().build())
+    scheme = method(teacher)
+    before = teacher.hash()
+    scheme.look(views()).loss.backward()
+    assert all(x.grad is None for x in teacher.network.parameters())
+    assert not teacher.network.training
+    assert {name.split(".")[0] for name in scheme.state_dict()} == {"depth_network", "pose_network"}
+    assert SingleImageTeacher(teacher.network).hash() == before
+    held = scheme.depth_network.fusion.references
+    assert torch.equal(held.features, references().features)
+    assert not held.features.requires_grad
+
+
+def test_each_step_draws_its_references_from_the_global_generator():
+    scheme = method(references_per_step=7)
+    torch.manual_seed(1)
+    first, second = scheme._places(), scheme._places()
+    torch.manual_seed(1)
+    assert torch.equal(scheme._places(), first)
+    assert not torch.equal(first, second)
+    assert len(set(first.tolist())) == 7
+    scheme.eval()
+    assert torch.equal(scheme._places(), scheme._places())
+    assert method(references_per_step=COUNT)._places() is None
+
+
+def test_a_step_uses_the_drawn_references_and_gives_them_back():
+    scheme = method(references_per_step=1)
+    scheme.teacher.depth = torch.full((2, 1, *RICH), 4.0)
+    torch.manual_seed(1)
+    place = scheme._places()
+    torch.manual_seed(1)
+    found = scheme.look(views()).values["auxiliary"]
+    depth = references().depths[place].float()
+    torch.testing.assert_close(found, ((depth - 4).abs() / 4)[0])
+    assert scheme.depth_network.fusion.references.chosen is None
+
+
+def test_training_brings_the_hint_to_the_teacher_s_depth():
+    """Near pixels at the bottom, far ones at the top: the image has a brightness that says which."""
+    scheme = method(photometric_weight=0, gradient_weight=0).train()
+    optimiser = torch.optim.Adam(scheme.parameters(), lr=5e-3)
+    batch = random_batch(RICH, (-1, 1))
+    shade = torch.linspace(0, 255, RICH[0])[:, None].expand(2, 3, *RICH).to(torch.uint8)
+    graded = without_augmentation(replace(batch, target=shade))
+    losses = []
+    for _ in range(8):
+        optimiser.zero_grad()
+        look = scheme.look(graded)
+        look.loss.backward()
+        optimiser.step()
+        losses.append(look.loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_unreliable_pixels_do_not_teach():
+    scheme = method(reliable_only=True).eval()
+    scheme.teacher.trusted[..., 48:, :] = False
+    torch.manual_seed(2)
+    found = scheme.look(views()).values
+    assert found["reliable_share"].item() == pytest.approx(0.5, abs=0.02)
+    scheme.teacher.trusted[:] = False
+    found = scheme.look(views()).values
+    assert found["gradient_consistency"] == 0
+    assert found["auxiliary"] == 0
+
+
+def test_the_guidance_without_a_mask_is_the_losses_of_the_specification():
+    generator = torch.Generator().manual_seed(0)
+    depth, taught = (1 + torch.rand(2, 1, 12, 16, generator=generator) for _ in range(2))
+    hint = 1 + torch.rand(2, 1, 3, 4, generator=generator)
+    gradient, auxiliary = guidance(depth, hint, taught)
+    torch.testing.assert_close(gradient, gradient_consistency(depth, taught))
+    torch.testing.assert_close(auxiliary, auxiliary_loss(taught, hint))
+    for masked, plain in zip(
+        guidance(depth, hint, taught, torch.ones_like(taught)), (gradient, auxiliary), strict=True
+    ):
+        torch.testing.assert_close(masked, plain)
+
+
+def many_depth(helper: bool = False, lookups: tuple[int, ...] = (-1, 1)) -> MatchingTeacher:
+    torch.manual_seed(0)
+    alone = Monodepth2Config().build() if helper else None
+    return MatchingTeacher(ManyDepthConfig(bins=8).build(), PoseConfig().build(), lookups, alone)
+
+
+def test_many_depth_teaches_with_the_frames_around():
+    teacher, seen = many_depth(), views()
+    reading = teacher.read(seen)
+    assert teacher.sources == (-1, 1)
+    assert reading.depth.shape == (2, 1, *RICH)
+    assert reading.feature.shape == (2, 64, 24, 40)
+    torch.testing.assert_close(teacher.pseudo_depth(seen), reading.depth)
+    other = replace(seen, sources=seen.sources.flip(-1))
+    assert not torch.allclose(teacher.read(other).feature, reading.feature)
+    assert many_depth(lookups=(-2,)).sources == (-2, -1)
+
+
+def test_many_depth_s_own_single_frame_network_says_where_it_is_reliable():
+    teacher, seen = many_depth(helper=True), views()
+    alone = teacher.helper.predict_depth(seen.target)
+    assert teacher.reliable(seen, 1.2 * alone).all()
+    assert not teacher.reliable(seen, 1.3 * alone).any()
+    assert not teacher.reliable(seen, alone / 1.3).any()
+    with pytest.raises(UserError, match="no single-frame network"):
+        many_depth().reliable(seen, alone)
+    assert teacher.hash() == MatchingTeacher(teacher.network, teacher.pose_network).hash()
+    assert teacher.hash() != many_depth_with_other_poses(teacher).hash()
+
+
+def many_depth_with_other_poses(teacher: MatchingTeacher) -> MatchingTeacher:
+    torch.manual_seed(9)
+    return MatchingTeacher(teacher.network, PoseConfig().build())
+
+
+@pytest.mark.parametrize(
+    "config", [Monodepth2Config(), SMALL, SDFANetConfig(encoder="resnet18")], ids=["m", "s", "sdfa"]
+)
+def test_any_depth_network_can_teach(config):
+    torch.manual_seed(0)
+    teacher, seen = SingleImageTeacher(config.build()), views()
+    reading = teacher.read(seen)
+    assert reading.feature.shape[-2:] == (24, 40)
+    torch.testing.assert_close(reading.depth, teacher.pseudo_depth(seen), rtol=1e-4, atol=1e-4)
+    assert reading.depth.shape == (2, 1, *RICH)
+    turned = teacher.pseudo_depth(mirrored(seen))
+    assert turned.shape == reading.depth.shape
+    with pytest.raises(UserError, match="no second opinion"):
+        teacher.reliable(seen, reading.depth)
+
+
+def test_a_teacher_without_features_is_refused():
+    with pytest.raises(UserError, match="shows no features"):
+        SingleImageTeacher(torch.nn.Conv2d(3, 1, 1))
