@@ -23,6 +23,7 @@ from egodepth.data.kitti_depth import (
 )
 from egodepth.data.kitti_selection import KittiSelectionFrames
 from egodepth.data.make3d import Make3dFrames, read_names
+from egodepth.data.packed import PackOptions, open_pack
 from egodepth.data.recognise import DataKind, recognise
 from egodepth.data.samples import EvaluationFrames, Source, TrainingDataset
 from egodepth.data.splits import Stage, find_split_file
@@ -269,12 +270,28 @@ def _check_stride(wanted: _Wanted, reason: str) -> None:
         raise UserError(f"--data.stride {wanted.config.stride}: is for footage; {reason}. Leave it out.")
 
 
+def _packed(wanted: _Wanted) -> TrainingSets:
+    config = wanted.config
+    options = PackOptions(
+        tuple(wanted.source_ids),
+        wanted.height,
+        wanted.width,
+        wanted.intrinsics,
+        config.split,
+        config.stride,
+        config.crop,
+    )
+    pack = open_pack(wanted.root, options)
+    return TrainingSets(pack.training, pack.validation, pack.left_out)
+
+
 TRAINING: dict[DataKind, Callable[[_Wanted], TrainingSets]] = {
     "kitti-raw": _drives,
     "simulated": _drives,
     "cityscapes": _cityscapes,
     "cityscapes-triplets": _triplets,
     "ddad": _ddad,
+    "packed": _packed,
     "frames": _footage,
     "video": _footage,
 }

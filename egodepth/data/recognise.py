@@ -11,6 +11,7 @@ from egodepth.data.kitti import DATE_PATTERN, DRIVE_PATTERN, KittiTree
 from egodepth.data.kitti_selection import find_selection
 from egodepth.data.make3d import GRID_FOLDERS
 from egodepth.data.make3d import IMAGE_FOLDERS as MAKE3D_IMAGE_FOLDERS
+from egodepth.data.packed import is_pack
 from egodepth.data.simulator import MARKER
 from egodepth.errors import UserError
 
@@ -23,6 +24,7 @@ DataKind = Literal[
     "ddad",
     "make3d",
     "simulated",
+    "packed",
     "frames",
     "video",
 ]
@@ -48,6 +50,8 @@ def recognise(path: Path | str) -> DataKind:
         raise UserError(f"{path}: no such file or folder. Check the path.")
     if path.is_file():
         return _recognise_file(path)
+    if is_pack(path):
+        return "packed"
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if not entries:
         raise UserError(f"{path}: is an empty folder. {EXPECTED}")
