@@ -1,0 +1,129 @@
+"""Each system through the real commands on a small simulated drive: from training to export."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import egodepth
+from egodepth.cli import main
+from egodepth.methods.training import LAST_CHECKPOINT
+from egodepth.networks.equivalent import EquivalentConv2d
+from egodepth.runs import load_trained_networks
+
+SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
+TINY_POSE = ["--pose-pretrained", "none"]
+TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
+
+
+def run(*arguments: object) -> int:
+    """Exit code of `egodepth ARGUMENTS`."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+def train(recipe: str, data: Path, out: Path, *more: object) -> Path:
+    assert run("train", recipe, data, "--out", out, *SMALL, "--steps", "2", *more) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def teacher(drive, tmp_path_factory) -> Path:
+    """A disparity network trained for two steps: who it is does not matter to a student."""
+    small = ["--network.encoder", "mobilenetv3_small_050", "--pose.encoder", "mobilenetv3_small_050"]
+    return train("monodepth2", drive, tmp_path_factory.mktemp("teacher") / "run", *small)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("small-depth", ["--mode", "stereo"]),
+        ("small-depth", ["--mode", "stereo", "--loss", "photometric", "--etm"]),
+        ("sdfa-net-r18", TINY_SDFA),
+        ("manydepth", []),
+    ],
+    ids=["small-depth", "small-depth under Monodepth2's loss", "sdfa-net", "manydepth"],
+)
+def test_a_system_trains_evaluates_predicts_and_exports(drive, tmp_path, capsys, recipe, options):
+    model = train(recipe, drive, tmp_path / "run", *options)
+    assert run("evaluate", model, drive, "--protocol", "simulated", "--json", tmp_path / "figures.json") == 0
+    assert json.loads((tmp_path / "figures.json").read_text())["images"] > 0
+    images = next(drive.glob("*/*/image_02/data"))
+    assert run("predict", model, images, "--out", tmp_path / "depth", "--runtime", "torch") == 0
+    assert "with torch" in capsys.readouterr().out
+    assert len(list((tmp_path / "depth").glob("*.png"))) == len(list(images.iterdir()))
+    assert run("export", model, tmp_path / "model.onnx") == 0
+    assert (tmp_path / "model.onnx").stat().st_size > 1000
+
+
+def test_the_full_recipe_of_fa_depth_releases_a_plain_network(drive, teacher, tmp_path):
+    options = ["--mode", "stereo", "--teacher", teacher, *TINY_POSE]
+    model = train("fa-depth", drive, tmp_path / "run", *options)
+    network = egodepth.load(model).network
+    kinds = {type(module) for module in network.modules()}
+    assert EquivalentConv2d not in kinds
+    assert torch.nn.BatchNorm2d not in kinds
+    logged = (tmp_path / "run" / "logs" / "part_0" / "metrics.csv").read_text()
+    for column in ("distillation", "loss_low", "loss_high", "loss_flip", "loss_colour", "feature_flip"):
+        assert column in logged
+
+
+def test_fa_depth_without_a_teacher_is_refused(drive, tmp_path, capsys):
+    assert run("train", "fa-depth", drive, "--out", tmp_path / "run", *SMALL) == 2
+    assert "--teacher" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_starts_from_what_a_run_had_learnt(drive, tmp_path):
+    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo", "--etm")
+    image = torch.rand(1, 3, 64, 96)
+    start = load_trained_networks(str(first))["depth"].eval()
+    with torch.no_grad():
+        torch.testing.assert_close(start.predict_depth(image), egodepth.load(first).network.predict_depth(image))
+    second = train("small-depth", drive, tmp_path / "second", "--mode", "stereo", "--etm", "--from", first)
+    assert json.loads((second / "run.json").read_text())["start_from"] == str(first)
+
+
+def test_a_released_model_is_no_place_to_start_from(drive, teacher, tmp_path, capsys):
+    status = run("train", "monodepth2", drive, "--out", tmp_path / "run", *SMALL, "--from", teacher / "model")
+    assert status == 2
+    assert "is folded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("small-depth", ["--mode", "stereo", "--etm", "--pyramid"]),
+        ("sdfa-net-r18", [*TINY_SDFA, "--losses.distil-from", "0.3"]),
+        ("manydepth", ["--losses.freeze-from", "0.5"]),
+    ],
+    ids=["small-depth", "sdfa-net", "manydepth"],
+)
+def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path, recipe, options):
+    arguments = [sys.executable, "-m", "egodepth", "train", recipe, str(drive), *SMALL, *options]
+    arguments += ["--steps", "6", "--checkpoint-every", "2", "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*arguments, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
+
+    killed = tmp_path / "killed"
+    process = subprocess.Popen([*arguments, str(killed)], stderr=subprocess.DEVNULL, env=environment)
+    while not (killed / LAST_CHECKPOINT).is_file():
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert torch.load(killed / LAST_CHECKPOINT, weights_only=True)["global_step"] < 6, "the kill came too late"
+    subprocess.run([*arguments, str(killed), "--resume"], check=True, capture_output=True, env=environment)
+    expected, found = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "whole", killed))
+    assert expected.keys() == found.keys()
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
