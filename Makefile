@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/egodepth demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egodepth.errors import UserError
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
@@ -89,9 +91,17 @@ def half_precision(model: "ModelProto") -> "ModelProto":
     Of the graph, not of the network: what a network computes in float32 on its way (grids, levels, bounds) would
     meet half-precision kernels in PyTorch, while here every tensor gets its type in one pass. What follows the last
     convolution stays in float32, for an inverse depth near zero has no digits to lose.
+
+    Raises:
+        UserError: the network samples at computed coordinates (SDFA-Net, ManyDepth).
     """
     from onnx import TensorProto, helper, shape_inference
 
+    if any(node.op_type == "GridSample" for node in model.graph.node):
+        raise UserError(
+            "--precision fp16: this network samples at coordinates that it computes, which half precision puts off by "
+            "parts of a pixel. Use --precision fp32."
+        )
     graph = shape_inference.infer_shapes(model).graph
     typed = (*graph.value_info, *graph.input, *graph.output)
     floats = {value.name for value in typed if value.type.tensor_type.elem_type == TensorProto.FLOAT}

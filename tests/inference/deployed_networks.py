@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from egodepth.data.kitti import fixed_intrinsics
+from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
 from egodepth.recipes import RECIPES
 from tests.seeded_weights import seeded_state
 
@@ -17,8 +19,15 @@ def one_recipe_per_network() -> list[str]:
 
 
 def seeded_network(name: str) -> nn.Module:
-    """A recipe's network in evaluation mode. A fresh head gives nearly the same depth everywhere; these do not."""
-    network = RECIPES[name].network.build()
+    """A recipe's network as it is deployed. A fresh head gives nearly the same depth everywhere; these do not."""
+    recipe = RECIPES[name]
+    network = _seeded(recipe.network.build())
+    if isinstance(network, ManyDepth):
+        return MultiFrameDepth(network, _seeded(recipe.pose.build()), fixed_intrinsics(HEIGHT, WIDTH)).eval()
+    return network
+
+
+def _seeded(network: nn.Module) -> nn.Module:
     state = {
         key: (tensor.shape, "float32" if tensor.is_floating_point() else "int64")
         for key, tensor in network.state_dict().items()
