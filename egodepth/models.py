@@ -279,7 +279,8 @@ def import_published(name: str, published: Path, out: Path) -> Imported:
     folder = published.parent if published.is_file() else published
     built = build_networks(recipe)
     networks = {"depth": built.pop("depth")}
-    imported = import_weights(networks["depth"], PUBLISHED[type(recipe.network)](published), folder, mend)
+    place_of = PUBLISHED[type(recipe.network)](networks["depth"], published)
+    imported = import_weights(networks["depth"], place_of, folder, mend)
     unused = imported.unused
     for part, network in built.items():
         files, place_of = COMPANIONS[part]

@@ -323,14 +323,14 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 
-PUBLISHED: dict[type, Callable[[Path], NamePlace]] = {
-    Monodepth2Config: lambda _: monodepth2_place,
-    DNADepthConfig: lambda _: dna_depth_place,
-    DIFFNetConfig: lambda _: diffnet_place,
-    ManyDepthConfig: lambda _: manydepth_place,
-    SDFANetConfig: lambda folder: sdfa_net_place(only_checkpoint(folder)),
+PUBLISHED: dict[type, Callable[[nn.Module, Path], NamePlace]] = {
+    Monodepth2Config: lambda network, path: monodepth2_place,
+    DNADepthConfig: lambda network, path: dna_depth_place(network),
+    DIFFNetConfig: lambda network, path: diffnet_place,
+    ManyDepthConfig: lambda network, path: manydepth_place,
+    SDFANetConfig: lambda network, path: sdfa_net_place(only_checkpoint(path)),
 }
-"""Where the authors of each network keep its tensors, by the folder with their files."""
+"""Where the authors of each network keep its tensors, by the network and the path of their files."""
 
 PUBLISHED_METRES_PER_UNIT = {SDFANetConfig: 401.55 / 1280}
 """The scale of published models that are always metric: of SDFA-Net, KITTI's 0.54 m at 721.54 / 1242 of the width."""

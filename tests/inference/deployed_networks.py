@@ -1,9 +1,12 @@
 """The distinct depth networks of the recipes, with weights under which a wrong graph shows."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from egodepth.data.kitti import fixed_intrinsics
 from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
+from egodepth.networks.rprdepth import RPrDepthConfig
 from egodepth.recipes import RECIPES
 from tests.seeded_weights import seeded_state
 
@@ -21,7 +24,10 @@ def one_recipe_per_network() -> list[str]:
 def seeded_network(name: str) -> nn.Module:
     """A recipe's network as it is deployed. A fresh head gives nearly the same depth everywhere; these do not."""
     recipe = RECIPES[name]
-    network = _seeded(recipe.network.build())
+    config = recipe.network
+    if isinstance(config, RPrDepthConfig):
+        return _seeded(replace(config, references=200).build()).folded()
+    network = _seeded(config.build())
     if isinstance(network, ManyDepth):
         return MultiFrameDepth(network, _seeded(recipe.pose.build()), fixed_intrinsics(HEIGHT, WIDTH)).eval()
     return network

@@ -62,7 +62,8 @@ def expected(network: nn.Module, image: Tensor) -> np.ndarray:
 SAMPLES_AT_COMPUTED_COORDINATES = ("sdfa-net", "manydepth")
 
 
-@pytest.mark.parametrize("name", one_recipe_per_network())
+# HQDecv2 teaches and is not deployed; the exporter takes minutes for it.
+@pytest.mark.parametrize("name", [name for name in one_recipe_per_network() if name != "hqdecv2"])
 def test_every_system_gives_its_depths_in_every_engine(name: str, tmp_path: Path) -> None:
     network = seeded_network(name)
     channels = picture_channels(network)
