@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import torch
@@ -23,8 +24,10 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from egodepth.data.samples import Batch
+from egodepth.data.transforms import augment
+from egodepth.methods.self_distilled import SelfDistilledMethod
 from egodepth.methods.training import Method
-from egodepth.recipes import RECIPES, SOURCES, build_method, build_networks, frame_size
+from egodepth.recipes import RECIPES, SOURCES, build_method, build_networks, frame_size, sources
 
 
 def view_synthesis(name: str, **changes: object) -> Callable[[int, int], tuple[Method, tuple[int, int], tuple]]:
@@ -39,6 +42,33 @@ def view_synthesis(name: str, **changes: object) -> Callable[[int, int], tuple[M
 
 PYRAMID = RECIPES["small-depth"].pyramid_loss
 
+
+def self_distilled(height: int, width: int) -> tuple[Method, tuple[int, int], tuple]:
+    """SDFA-Net in its second stage, on whole frames of this size."""
+    recipe = RECIPES["sdfa-net"]
+    recipe = replace(
+        recipe,
+        perceptual="none",
+        augmentation=replace(recipe.augmentation, crop=(height, width), min_scale=1.0, max_scale=1.0),
+        losses=replace(recipe.losses, distil_from=0.0),
+    )
+    return build_method(recipe, build_networks(recipe)), (height, width), sources(recipe)
+
+
+def in_parts(method: Method, batch: Batch) -> None:
+    """A step as training takes it."""
+    for part in method.losses(batch):
+        part.backward()
+
+
+def at_once(method: SelfDistilledMethod, batch: Batch) -> None:
+    """SDFA-Net's step with both paths in one graph."""
+    views = augment(batch, method.augmentation, 0, 0)
+    features = method.depth_network.encode(views.target_jittered)
+    raw = method.raw_loss(features, views)
+    (raw.loss + method.distilled_loss(features, views, raw.disparity.detach()).loss).backward()
+
+
 CASES = {
     "monodepth2": view_synthesis("monodepth2"),
     "small-depth": view_synthesis("small-depth"),
@@ -47,7 +77,10 @@ CASES = {
     "small-depth, pyramid, summed": view_synthesis(
         "small-depth", pyramid=True, pyramid_loss=replace(PYRAMID, sequential=False)
     ),
+    "sdfa-net, in parts": self_distilled,
+    "sdfa-net, at once": self_distilled,
 }
+STEPS = {"sdfa-net, at once": at_once}
 
 
 @dataclass(frozen=True)
@@ -79,11 +112,12 @@ def measure(case: str, height: int, width: int, batch_size: int, device: str, **
     method, size, sources = CASES[case](height, width)
     method = method.to(device, memory_format=torch.channels_last).train()
     method.wants_panels = lambda: False
+    method.log_training = lambda *_, **__: None
+    method._trainer = SimpleNamespace(max_steps=1, global_step=0)
     batch = random_batch(size, sources, batch_size).to(device)
     before = _memory(device)
     start = time.perf_counter()
-    for part in method.losses(batch):
-        part.backward()
+    STEPS.get(case, in_parts)(method, batch)
     peak = _memory(device, peak=True)
     return {"mebibytes": peak - before, "seconds": time.perf_counter() - start}
 
