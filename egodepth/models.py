@@ -99,7 +99,9 @@ def load(model: str | Path, device: str | torch.device = "cpu") -> Predictor:
     config, tensors = read_released(model_folder(model))
     network = _depth_network(config, tensors, str(model))
     if isinstance(network, ManyDepth):
-        network = MultiFrameDepth(network, load_pose_network(model), torch.tensor(config["intrinsics"]))
+        network = MultiFrameDepth(
+            network, _pose_network(config, tensors, str(model)), torch.tensor(config["intrinsics"])
+        )
     return Predictor(
         network, config["height"], config["width"], config["metres_per_unit"], device, recipe=config["recipe"]
     )
@@ -168,9 +170,7 @@ def load_pose_network(model: str | Path) -> nn.Module:
     config, tensors = read_released(model_folder(model))
     if config.get("pose") is None:
         raise UserError(f"{model}: has no pose network (it was trained from stereo pairs). Give another model.")
-    network = _recipe_of(config, str(model)).pose.build()
-    _load_part(network, tensors, "pose", str(model))
-    return network.eval()
+    return _pose_network(config, tensors, str(model))
 
 
 def model_size(model: str | Path) -> tuple[int, int]:
@@ -239,6 +239,12 @@ def _depth_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor
     network = fold_batch_norms(network.folded() if isinstance(network, RPrDepth) else network)
     _load_part(network, tensors, "depth", source)
     return network
+
+
+def _pose_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], source: str) -> nn.Module:
+    network = _recipe_of(config, source).pose.build()
+    _load_part(network, tensors, "pose", source)
+    return network.eval()
 
 
 def _load_part(network: nn.Module, tensors: Mapping[str, torch.Tensor], part: str, source: str) -> None:

@@ -249,20 +249,23 @@ def _diffnet(height: int, width: int, batch_size: int) -> Recipe:
     )
 
 
+FA_DEPTH_OPTIMISER = OptimiserConfig(
+    algorithm="adamw",
+    learning_rate=4e-4,
+    weight_decay=1e-2,
+    epochs=40,
+    schedule="cosine",
+    decay_epochs=(),
+    warm_up=0.005,
+)
+
+
 def _fa_depth(network: NetworkConfig, **changes: object) -> Recipe:
     """FA-Depth's settings (section IV); what the paper leaves open is in docs/systems/fa-depth.md."""
     settings = {
         "pose": FBNetPoseConfig(),
         "loss": "bidirectional",
-        "optimiser": OptimiserConfig(
-            algorithm="adamw",
-            learning_rate=4e-4,
-            weight_decay=1e-2,
-            epochs=40,
-            schedule="cosine",
-            decay_epochs=(),
-            warm_up=0.005,
-        ),
+        "optimiser": FA_DEPTH_OPTIMISER,
         "augmentation": AugmentationConfig(max_scale=1.15),
         "training": TrainingConfig(batch_size=8),
         "height": 128,
@@ -310,17 +313,7 @@ RECIPES: dict[str, Recipe] = {
     "sdfa-net-oa": _sdfa_net(SDFANetConfig(decoder="oa")),
     "sdfa-net-raw": _sdfa_net(SDFANetConfig(decoder="raw")),
     "sdfa-net-r18": _sdfa_net(SDFANetConfig(encoder="resnet18")),
-    "hqdecv2": _fa_depth(
-        HQDecv2Config(),
-        optimiser=OptimiserConfig(
-            algorithm="adamw",
-            weight_decay=1e-2,
-            epochs=40,
-            schedule="cosine",
-            decay_epochs=(),
-            warm_up=0.005,
-        ),
-    ),
+    "hqdecv2": _fa_depth(HQDecv2Config(), optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=1e-4)),
 }
 
 PUBLISHED: dict[type, Callable[[nn.Module, Path], NamePlace]] = {

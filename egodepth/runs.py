@@ -87,7 +87,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         networks["depth"].load_references(needs.references)
     if not (resume and (run / RUN_FILE).is_file()):
         _load_first_weights(recipe, networks)
-    images = None if recipe.start_from is None else _first_images(sets.training)
+    from_trained = isinstance(recipe, ViewSynthesisRecipe) and recipe.etm and recipe.start_from is not None
+    images = _first_images(sets.training) if from_trained else None
     method = build_method(recipe, networks, needs.teacher, images)
     write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
     model = run / MODEL_FOLDER

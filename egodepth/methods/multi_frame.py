@@ -19,7 +19,7 @@ from egodepth.losses.photometric import PatchMoments, patch_moments, photometric
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.training import Method, OptimiserConfig
 from egodepth.networks.disparity import DisparityNetwork
-from egodepth.networks.manydepth import Lookups, ManyDepth, MatchedFeatures
+from egodepth.networks.manydepth import Lookups, ManyDepth, MatchedFeatures, look_up
 from egodepth.networks.pose import PoseNetwork, motion_to
 
 
@@ -147,11 +147,7 @@ class MultiFrameMethod(Method):
     def lookups(self, views: Views) -> Lookups:
         """The frames to match with, and the motions to them (section B3)."""
         frames = dict(zip(views.source_ids, views.sources_jittered.unbind(1), strict=True))
-        wanted = self.config.lookups
-        motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in wanted]
-        valid = torch.ones(len(views.names), len(wanted), dtype=torch.bool, device=views.target.device)
-        images = torch.stack([frames[offset] for offset in wanted], dim=1)
-        return Lookups(images, torch.stack(motions, dim=1), valid, views.intrinsics)
+        return look_up(self.pose_network, views.target_jittered, frames, self.config.lookups, views.intrinsics)
 
     def teacher_loss(self, disparities: tuple[Tensor, ...], scene: Scene) -> Tensor:
         """Monodepth2's loss, each scale's mean over its auto-mask."""

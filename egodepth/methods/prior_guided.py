@@ -22,8 +22,8 @@ from egodepth.methods.photometric import PhotometricConfig, photometric_loss
 from egodepth.methods.training import OptimiserConfig
 from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
 from egodepth.networks.disparity import DisparityNetwork
-from egodepth.networks.manydepth import Lookups, ManyDepth
-from egodepth.networks.pose import PoseNetwork, motion_to
+from egodepth.networks.manydepth import Lookups, ManyDepth, look_up
+from egodepth.networks.pose import PoseNetwork
 from egodepth.networks.prior import network_hash
 from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
 from egodepth.networks.sdfa_net import SDFANet
@@ -173,10 +173,7 @@ class MatchingTeacher(_Frozen):
 
     def _lookups(self, views: Views) -> Lookups:
         frames = dict(zip(views.source_ids, views.sources.unbind(1), strict=True))
-        motions = [motion_to(self.pose_network, views.target, frames, offset) for offset in self.lookups]
-        images = torch.stack([frames[offset] for offset in self.lookups], dim=1)
-        valid = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
-        return Lookups(images, torch.stack(motions, dim=1), valid, views.intrinsics)
+        return look_up(self.pose_network, views.target, frames, self.lookups, views.intrinsics)
 
     @staticmethod
     def _depth(network: DisparityNetwork, disparity: Tensor) -> Tensor:

@@ -5,18 +5,19 @@ specification sections B2 and B4. The 1x1 convolution "prematching_conv", which 
 authors' network never calls, is not built.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.geometry import MIN_DEPTH, Camera, pose_to_transform, sigmoid_to_depth
+from egodepth.geometry import MIN_DEPTH, Camera, sigmoid_to_depth
 from egodepth.networks.cost_volume import CostVolume, Spacing, depth_hypotheses, match, unmatched
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.monodepth2 import Decoder
-from egodepth.networks.pose import PoseNetwork
+from egodepth.networks.pose import PoseNetwork, motion_to
 
 FIRST_RANGE = (0.1, 10.0)
 """Nearest and farthest hypothesis before the teacher has said anything, in units of training."""
@@ -63,6 +64,25 @@ class Lookups:
     transforms: Tensor
     valid: Tensor
     intrinsics: Tensor
+
+
+def look_up(
+    pose_network: PoseNetwork,
+    image: Tensor,
+    frames: Mapping[int, Tensor],
+    offsets: Sequence[int],
+    intrinsics: Tensor,
+) -> Lookups:
+    """The frames at some time offsets, with the motions to them that a pose network finds (section B3); all valid.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1], the current frame.
+        frames: others of that shape by their offset; all from the current one to each of `offsets`.
+        intrinsics: (B, 3, 3) in pixels.
+    """
+    transforms = torch.stack([motion_to(pose_network, image, frames, offset) for offset in offsets], dim=1)
+    valid = torch.ones(transforms.shape[:2], dtype=torch.bool, device=image.device)
+    return Lookups(torch.stack([frames[offset] for offset in offsets], dim=1), transforms, valid, intrinsics)
 
 
 def has_pose(transforms: Tensor) -> Tensor:
@@ -247,8 +267,7 @@ class MultiFrameDepth(nn.Module):
         image, previous = pictures[:, :3], pictures[:, 3:]
         if previous.shape[1] == 0:
             return self.network.predict_depth(image)
-        axis_angle, translation = self.pose_network(previous, image)
-        transforms = pose_to_transform(axis_angle[:, 0], translation[:, 0], invert=True)[:, None]
-        valid = previous.flatten(1).amax(1, keepdim=True) > 0
         intrinsics = Camera.from_normalised(self.intrinsics, *image.shape[-2:]).intrinsics.expand(image.shape[0], 3, 3)
-        return self.network.predict_depth(image, Lookups(previous[:, None], transforms, valid, intrinsics))
+        found = look_up(self.pose_network, image, {-1: previous}, (-1,), intrinsics)
+        present = previous.flatten(1).amax(1, keepdim=True) > 0
+        return self.network.predict_depth(image, replace(found, valid=present))
