@@ -83,7 +83,10 @@ def test_inference_spares_the_coarse_heads_and_three_quarters_of_the_mixing() ->
     pixels = [(128 >> level) * (416 >> level) for level in range(1, 5)]
     coarse_heads = sum(2 * 9 * width * area for width, area in list(zip(widths, pixels, strict=True))[1:])
     mixing = sum(width**2 * area for width, area in zip(widths, pixels, strict=True))
-    assert counter.get_total_flops() // 2 - complexity(network, 128, 416).macs == coarse_heads + mixing * 3 // 4
+    spared = coarse_heads + mixing * 3 // 4
+    moving = 18 * 5 * 5 * pixels[0]  # each tap of the finest head to its place, which costs engines next to nothing
+    enlarging = 4 * 3 * 3 * pixels[0]
+    assert counter.get_total_flops() // 2 - complexity(network, 128, 416).macs == spared - moving - enlarging
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -107,7 +110,7 @@ def test_disparities_start_at_half_the_size_and_inference_gives_the_whole(height
 def test_inference_enlarges_the_finest_disparity(network: SmallDepth, image: Tensor) -> None:
     disparities = network(image)
     enlarged = F.interpolate(disparities[0], size=image.shape[-2:], mode="bilinear", align_corners=False)
-    assert torch.equal(network.finest(image), enlarged)
+    torch.testing.assert_close(network.finest(image), enlarged)
     assert all(disparity.std() > 1e-4 for disparity in disparities)
 
 
@@ -152,7 +155,8 @@ def test_blocks_compute_their_equations(network: SmallDepth) -> None:
     down, residual = network.encoder.stages[3][:2]
     features = torch.randn(2, 256, 8, 12)
     halved = down(features)
-    torch.testing.assert_close(halved, F.silu(down.context(features) + down.channel(features)))
+    context = torch.cat([filtered(features) for filtered in down.context], dim=1)
+    torch.testing.assert_close(halved, F.silu(context + down.channel(features)))
     before = halved.clone()
     middle = residual.expand(halved)
     branches = F.silu(residual.near[0](middle)) + F.silu(residual.sparse[0](middle)) + middle
