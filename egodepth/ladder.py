@@ -1,9 +1,10 @@
 """RPrDepth from nothing: teacher, prior, student, both stages and the selection between them, in one resumable call."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from egodepth.data.opening import open_training_sets
@@ -22,11 +23,49 @@ LAST_RATE = 0.1
 """Of the first stage's learning rate, for the last one (specification section 6)."""
 
 
-def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
-    """Train RPrDepth and all that it stands on, in `out`; what is finished there is not done again.
+@dataclass(frozen=True)
+class Rungs:
+    """Where everything is that `climb` makes.
 
-    `out` gets `teacher` (ManyDepth that looks both ways), `prior.safetensors`, `student` (without a prior), `stage1`
-    (on the whole prior), `prior_small.safetensors` and `stage2` (on the selected prior, the result).
+    Attributes:
+        out: the folder of it all.
+    """
+
+    out: Path
+
+    @property
+    def teacher(self) -> Path:
+        """ManyDepth that looks both ways."""
+        return self.out / "teacher"
+
+    @property
+    def prior(self) -> Path:
+        """The whole reference set."""
+        return self.out / "prior.safetensors"
+
+    @property
+    def student(self) -> Path:
+        """The student without a prior."""
+        return self.out / "student"
+
+    @property
+    def first_stage(self) -> Path:
+        """The student on the whole prior."""
+        return self.out / "stage1"
+
+    @property
+    def small_prior(self) -> Path:
+        """The references that count."""
+        return self.out / "prior_small.safetensors"
+
+    @property
+    def last_stage(self) -> Path:
+        """The student on these alone: the result."""
+        return self.out / "stage2"
+
+
+def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
+    """Train RPrDepth and all that it stands on, in `out` as `Rungs` tells; what is finished there is not done again.
 
     Returns:
         the folder of the released model.
@@ -36,25 +75,22 @@ def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
     """
     if recipe.mode == "stereo":
         raise UserError("--mode stereo: the teacher matches frames of a video. Take mono or mono+stereo.")
-    ladder = recipe.ladder
+    ladder, rungs = recipe.ladder, Rungs(out)
     _say("1 of 6: the teacher")
-    teacher = out / "teacher"
-    train("manydepth", _teacher_recipe(recipe), data, teacher, resume=True)
+    train("manydepth", _teacher_recipe(recipe), data, rungs.teacher, resume=True)
     _say("2 of 6: the prior")
-    prior = out / "prior.safetensors"
-    build_prior(teacher, data, prior, ladder.images, ladder.pixels_per_image, recipe)
+    prior = build_prior(rungs.teacher, data, rungs.prior, ladder.images, ladder.pixels_per_image, recipe)
     _say("3 of 6: the student")
-    student = out / "student"
-    train("diffnet", _student_recipe(recipe), data, student, resume=True)
+    train("diffnet", student_recipe(recipe), data, rungs.student, resume=True)
     _say("4 of 6: the student on the whole prior")
-    stage = replace(recipe, teacher=str(teacher), prior=str(prior), start_from=str(student), all=False)
-    train("rprdepth", stage, data, out / "stage1", resume=True)
+    stage = first_stage(recipe, rungs.teacher, rungs.prior, rungs.student)
+    train("rprdepth", stage, data, rungs.first_stage, resume=True)
     _say("5 of 6: the references that count")
-    small = out / "prior_small.safetensors"
-    keep = min(ladder.keep, len(ReferenceSet.load(prior)))
-    select_prior(out / "stage1", prior, data, small, keep, ladder.selection_images, recipe)
+    keep = min(ladder.keep, len(prior))
+    select_prior(rungs.first_stage, rungs.prior, data, rungs.small_prior, keep, ladder.selection_images, recipe)
     _say("6 of 6: the student on these alone")
-    return train("rprdepth", _last_stage(stage, small, out / "stage1"), data, out / "stage2", resume=True)
+    last = _last_stage(stage, rungs.small_prior, rungs.first_stage)
+    return train("rprdepth", last, data, rungs.last_stage, resume=True)
 
 
 def build_prior(
@@ -64,17 +100,20 @@ def build_prior(
     images: int = IMAGES,
     pixels_per_image: int = PIXELS_PER_IMAGE,
     settings: PriorGuidedRecipe = RECIPES["rprdepth"],
+    device: str | torch.device | None = None,
 ) -> ReferenceSet:
     """The reference set of a teacher on training data.
 
     Args:
         settings: say which frames, which intrinsics and which seed.
+        device: where the teacher runs; none takes a GPU where there is one, as training does.
     """
     rich, size = load_rich_teacher(teacher)
     views = rich.sources or (-1, 1)
     frames = out.with_name(f".{out.stem}.frames")
     sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=frames)
-    return build_reference_set(rich, sets.training, out, images, pixels_per_image, settings.training.seed)
+    seed, device = settings.training.seed, device or _device()
+    return build_reference_set(rich, sets.training, out, images, pixels_per_image, seed, device)
 
 
 def select_prior(
@@ -85,8 +124,12 @@ def select_prior(
     keep: int = KEEP,
     images: int | None = None,
     settings: PriorGuidedRecipe = RECIPES["rprdepth"],
+    device: str | torch.device | None = None,
 ) -> ReferenceSet:
     """The references that a trained run attends to most, seen from the frames that validate.
+
+    Args:
+        device: where the network runs; none takes a GPU where there is one, as training does.
 
     Raises:
         UserError: nothing validates, or the prior is not that of the run.
@@ -97,7 +140,8 @@ def select_prior(
     sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=frames)
     if sets.validation is None:
         raise UserError(f"{data}: holds nothing out to validate on, which selection looks at. Give a longer drive.")
-    return select_references(network, ReferenceSet.load(prior), sets.validation, out, keep, images)
+    references, device = ReferenceSet.load(prior), device or _device()
+    return select_references(network, references, sets.validation, out, keep, images, device=device)
 
 
 def prior_settings(split: str | None, seed: int) -> PriorGuidedRecipe:
@@ -138,7 +182,8 @@ def _teacher_recipe(recipe: PriorGuidedRecipe) -> MultiFrameRecipe:
     )
 
 
-def _student_recipe(recipe: PriorGuidedRecipe) -> ViewSynthesisRecipe:
+def student_recipe(recipe: PriorGuidedRecipe) -> ViewSynthesisRecipe:
+    """The training of the student without a prior, with DIFFNet's schedule."""
     return replace(
         RECIPES["diffnet"],
         network=recipe.network.student,
@@ -149,6 +194,11 @@ def _student_recipe(recipe: PriorGuidedRecipe) -> ViewSynthesisRecipe:
         width=recipe.width,
         **_shared(recipe),
     )
+
+
+def first_stage(recipe: PriorGuidedRecipe, teacher: Path, prior: Path, student: Path) -> PriorGuidedRecipe:
+    """The training of a trained student on a whole prior."""
+    return replace(recipe, teacher=str(teacher), prior=str(prior), start_from=str(student), all=False)
 
 
 def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuidedRecipe:
@@ -167,6 +217,10 @@ def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuid
 def _shared(recipe: PriorGuidedRecipe) -> dict[str, object]:
     names = ("augmentation", "data", "training", "intrinsics", "pretrained")
     return {name: getattr(recipe, name) for name in names}
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @rank_zero_only

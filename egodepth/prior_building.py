@@ -7,6 +7,7 @@ specification sections 3 and 6. Both can be killed at any time and go on where t
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from egodepth.errors import UserError
 from egodepth.files import write_bytes, write_text
 from egodepth.methods.prior_guided import Reading, RichTeacher
 from egodepth.networks.attention import best_references
+from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.prior import ReferenceSet, network_hash
-from egodepth.networks.rprdepth import RPrDepth
+from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
 
 IMAGES = 2000
 PIXELS_PER_IMAGE = 1300
@@ -111,6 +113,43 @@ def sample_reading(reading: Reading, places: Tensor) -> tuple[Tensor, Tensor]:
         for x in (reading.feature, reading.depth)
     ]
     return values[0].half().cpu().contiguous(), values[1][:, 0].half().cpu().contiguous()
+
+
+def random_references(references: ReferenceSet, seed: int = 0) -> ReferenceSet:
+    """A set that looks like another and knows nothing: the control that a prior's gain is measured against.
+
+    Features are normal with the mean and the deviation that the set's channels have; depths are the set's own,
+    shuffled, so that they belong to none of the features. Size, statistics and teacher stay, so networks take either;
+    `random` in the provenance is the seed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    count, exact = len(references), references.features.double()
+    noise = torch.randn(exact.shape, generator=generator, dtype=torch.float64)
+    features = exact.mean(0) + exact.std(0, correction=0) * noise
+    return replace(
+        references,
+        features=features.to(references.features.dtype),
+        depths=references.depths[torch.randperm(count, generator=generator)],
+        scores=None,
+        provenance={**references.provenance, "random": seed},
+    )
+
+
+def with_references(config: RPrDepthConfig, start: DisparityNetwork, references: ReferenceSet) -> RPrDepth:
+    """A network that holds a reference set of any size, with the weights of another.
+
+    Args:
+        config: of the network; its numbers of references and channels are taken from the set.
+        start: a student without a prior, whose function it then has, or an `RPrDepth`, not folded.
+
+    Raises:
+        UserError: `start` is of another network, or the set is clustered where the network does not count.
+    """
+    count, channels = references.features.shape
+    network = replace(config, references=count, reference_channels=channels).build()
+    network.load_references(references)
+    network.load_first_weights(start.state_dict(), type(start).__name__)
+    return network
 
 
 def select_references(
