@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
-from tyro.conf import AvoidSubcommands, FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
 
 from egodepth import __version__
 from egodepth.data.opening import EvaluationDataConfig
@@ -24,12 +24,17 @@ from egodepth.errors import UserError
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.files import write_text
 from egodepth.inference.benchmark import BenchmarkConfig
-from egodepth.recipes import RECIPES, PriorGuidedRecipe, Recipe
-
-console = Console(highlight=False, soft_wrap=True)
+from egodepth.recipes import RECIPES
+from egodepth.terminal import Debug, console
+from egodepth.training_commands import BuildPrior, PackHelp, PriorHelp, Reproduce, SelectPrior, TrainHelp, pack, train
 
 ProtocolName = Literal[(*PROTOCOLS, "odometry")]
-Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
+
+ORIGINS = {
+    "stereo baseline": "in metres, by the stereo baseline of its training",
+    "poses": "in metres, by the poses of its training data",
+    None: "up to scale",
+}
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,6 @@ class Simulate:
 
         simulate(self.out, self.config)
         console.print(f"Wrote {self.out}: {self.config.frames} stereo frames with exact depth.")
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a depth network from video or stereo pairs alone."""
-
-    data: Annotated[
-        Positional[Path],
-        arg(metavar="DATA", help="KITTI raw tree, simulated drive, folder of frames, or video file."),
-    ]
-    out: Annotated[Path, arg(metavar="RUN", help="Folder for checkpoints, logs, panels and the released model.")]
-    recipe: Annotated[Recipe, arg(name="")]
-    resume: Annotated[bool, arg(help="Go on where the run's last checkpoint is; give the same options again.")] = False
-    debug: Debug = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +79,7 @@ class Evaluate:
 
     def run(self) -> None:
         from egodepth.commands import evaluate_model, evaluate_odometry
+        from egodepth.models import metres_from
 
         if self.protocol == "odometry":
             odometry = evaluate_odometry(self.model, self.root, self.sequence, self.device)
@@ -104,8 +96,10 @@ class Evaluate:
             self.figures,
             self.device,
         )
+        origin = metres_from(self.model)
         console.print(result.table())
-        self._write(result.to_json())
+        console.print(f"The model's depth is {ORIGINS[origin]}.")
+        self._write(result.to_json() | {"metres_from": origin})
 
     def _write(self, figures: dict) -> None:
         if self.json is not None:
@@ -239,98 +233,6 @@ class CheckData:
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Resize the frames of DATA once for a recipe; training from the pack gives the same samples, faster."""
-
-    data: Annotated[Positional[Path], arg(metavar="DATA", help="Whatever the recipe trains on; it stays as it is.")]
-    out: Annotated[Path, arg(metavar="PACK", help="Folder to write; an interrupted one is gone on with.")]
-    recipe: Annotated[Recipe, arg(name="")]
-    debug: Debug = False
-
-
-@dataclass(frozen=True)
-class PackHelp:
-    """Resize the frames of a data set once for a recipe (egodepth data pack --help lists the recipes)."""
-
-
-@dataclass(frozen=True)
-class BuildPrior:
-    """Write a teacher's reference set: what it sees at pixels of the training images, for RPrDepth."""
-
-    teacher: Annotated[Positional[str], arg(metavar="TEACHER", help="Model folder, run folder or hub id.")]
-    data: Annotated[Positional[Path], arg(metavar="DATA", help="Training data.")]
-    out: Annotated[Path, arg(metavar="PRIOR", help="A .safetensors file; an interrupted one is gone on with.")]
-    images: Annotated[int, arg(help="Drawn from the training images.")] = 2000
-    pixels_per_image: Annotated[int, arg(help="Sampled from each.")] = 1300
-    split: Annotated[str | None, arg(help="Folder in DATA/splits, or a path to split lists.")] = None
-    seed: int = 0
-    debug: Debug = False
-
-    def run(self) -> None:
-        from egodepth.ladder import build_prior, prior_settings
-
-        settings = prior_settings(split=self.split, seed=self.seed)
-        references = build_prior(self.teacher, self.data, self.out, self.images, self.pixels_per_image, settings)
-        console.print(f"Wrote {self.out}: {len(references)} reference pixels.")
-
-
-@dataclass(frozen=True)
-class SelectPrior:
-    """Keep the references that a trained RPrDepth attends to most."""
-
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN", help="Of egodepth train rprdepth.")]
-    data: Annotated[Positional[Path], arg(metavar="DATA", help="What it was trained on; its validation frames look.")]
-    out: Annotated[Path, arg(metavar="PRIOR", help="A .safetensors file; an interrupted one is gone on with.")]
-    keep: Annotated[int, arg(help="References to keep.")] = 25_000
-    images: Annotated[int | None, arg(help="That look; all that validate by default.")] = None
-    debug: Debug = False
-
-    def run(self) -> None:
-        from egodepth.ladder import select_prior_of_run
-
-        references = select_prior_of_run(self.run_folder, self.data, self.out, self.keep, self.images)
-        console.print(f"Wrote {self.out}: {len(references)} reference pixels.")
-
-
-@dataclass(frozen=True)
-class Reproduce:
-    """List the rows of the papers' tables, or train, evaluate and compare one."""
-
-    row: Annotated[Positional[str | None], arg(metavar="ROW", help="None lists all.")] = None
-    data: Annotated[Path | None, arg(metavar="DATA", help="To train on.")] = None
-    test_data: Annotated[Path | None, arg(metavar="DATA", help="To evaluate on; the training data by default.")] = None
-    out: Annotated[Path | None, arg(metavar="RUN", help="Folder of the run; runs/ROW by default.")] = None
-    model: Annotated[str | None, arg(metavar="MODEL", help="Evaluate this one and train nothing.")] = None
-    options: Annotated[tuple[str, ...], arg(help="Further options of egodepth train, in quotes each.")] = ()
-    device: Annotated[str, arg(help="Where the evaluation runs.")] = "cpu"
-    debug: Debug = False
-
-    def run(self) -> None:
-        from egodepth.measured import read_measured
-        from egodepth.published import published_rows
-        from egodepth.reproduction import MEASURED_FOLDER, reproduce, rows_table
-
-        if self.row is None:
-            measured = [each for folder in Path("runs").glob(f"*/{MEASURED_FOLDER}") for each in read_measured(folder)]
-            console.print(rows_table(list(published_rows().values()), measured))
-            return
-        if self.data is None:
-            raise UserError(f"{self.row}: give the data to train on with --data.")
-        run = self.out or Path("runs") / self.row
-        result = reproduce(
-            self.row,
-            self.data,
-            run,
-            test_data=self.test_data,
-            options=self.options,
-            model=self.model,
-            device=self.device,
-        )
-        console.print(result.table())
-        console.print(f"Wrote {result.file}")
-
-
-@dataclass(frozen=True)
 class List:
     """List the systems that can be trained."""
 
@@ -418,9 +320,9 @@ def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["--version"]:
         console.print(f"egodepth {__version__}")
     elif arguments[:1] == ["train"]:
-        _train(arguments[1:])
+        train(arguments[1:])
     elif arguments[:2] == ["data", "pack"]:
-        _pack(arguments[2:])
+        pack(arguments[2:])
     elif arguments[:1] == ["data"]:
         _parse(arguments[1:], DATA_COMMANDS, "egodepth data", DataHelp.__doc__).run()
     elif arguments[:1] == ["prior"]:
@@ -441,68 +343,9 @@ def _parse(arguments: list[str], commands: Mapping[str, type], program: str, des
     )
 
 
-def _with_recipe(command: type, arguments: list[str], program: str) -> Any:
-    """Each recipe is a subcommand, whose options have the recipe's values as defaults."""
-    recipes = tuple(
-        Annotated[
-            command,
-            subcommand(
-                name,
-                default=command(data=tyro.MISSING, out=tyro.MISSING, recipe=recipe),
-                description=f"{name}: {recipe.source}.",
-                prefix_name=False,
-            ),
-        ]
-        for name, recipe in RECIPES.items()
-    )
-    return tyro.cli(
-        Union[recipes],  # noqa: UP007, built at run time
-        prog=program,
-        description=command.__doc__,
-        args=arguments,
-        config=(FlagCreatePairsOff, AvoidSubcommands),
-    )
-
-
-def _train(arguments: list[str]) -> None:
-    command = _with_recipe(Train, arguments, "egodepth train")
-    from lightning.pytorch.utilities import rank_zero_only
-
-    if isinstance(command.recipe, PriorGuidedRecipe) and command.recipe.all:
-        from egodepth.ladder import climb
-
-        model = climb(command.recipe, command.data, command.out)
-        rank_zero_only(console.print)(f"Wrote {model} (the model); what it stands on is in {command.out}.")
-        return
-    from egodepth.runs import train
-
-    model = train(arguments[0], command.recipe, command.data, command.out, command.resume)
-    written = f"{model} (the model), {command.out / 'logs'} (curves) and {command.out / 'panels'} (pictures)"
-    rank_zero_only(console.print)(f"Wrote {written}.")
-
-
-def _pack(arguments: list[str]) -> None:
-    command = _with_recipe(Pack, arguments, "egodepth data pack")
-    from egodepth.runs import pack_data
-
-    report = pack_data(command.recipe, command.data, command.out)
-    size = f"{report.samples} samples, {report.frames} frames, {report.bytes / 2**20:.0f} MiB"
-    console.print(f"Wrote {command.out}: {size}.")
-
-
-@dataclass(frozen=True)
-class TrainHelp:
-    """Train a depth network from video or stereo pairs alone (egodepth train --help lists the recipes)."""
-
-
 @dataclass(frozen=True)
 class DataHelp:
     """Look after data sets (egodepth data --help lists the commands)."""
-
-
-@dataclass(frozen=True)
-class PriorHelp:
-    """Make the prior of RPrDepth (egodepth prior --help lists the commands)."""
 
 
 if __name__ == "__main__":

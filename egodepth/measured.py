@@ -12,7 +12,8 @@ A file of `docs/measured` tells of one run, or of one thing that was compared wi
     budget          steps, batch_size, minutes; whichever are known
     hardware, software
     commands        what was typed, with words for paths
-    results         for each evaluation its protocol, scaling, post_process, images and metrics, the main one first
+    results         for each evaluation its protocol, scaling, metres_from, post_process, images and metrics, the main
+                    one first
 
 `record` makes one from a run folder and the JSON files of `egodepth evaluate --json`. A file with `columns` and
 `timings` in place of `results` holds timings, one list of figures for each line.
@@ -35,9 +36,10 @@ import torch
 from egodepth import __version__
 from egodepth.errors import UserError
 from egodepth.files import write_text
-from egodepth.models import MODEL_FOLDER, RUN_FILE
+from egodepth.models import MODEL_FOLDER, RUN_FILE, metres_from
 from egodepth.networks.weights import CONFIG_FILE
 from egodepth.published import PublishedRow, papers
+from egodepth.scale import Origin
 
 MADE = re.compile(r"(<!-- made from (?P<what>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -47,9 +49,10 @@ class Evaluated:
     """One evaluation: what `egodepth evaluate --json` writes, without the figures of each image.
 
     Attributes:
-        scaling: `median`, or `none` for metres as predicted.
+        scaling: `median`, or `none` for depth as predicted.
         images: how many.
         metrics: by name.
+        metres_from: how the model's depth got its metres, `stereo baseline` or `poses`; none where it is up to scale.
     """
 
     protocol: str
@@ -57,10 +60,22 @@ class Evaluated:
     post_process: bool
     images: int
     metrics: Mapping[str, float]
+    metres_from: Origin | None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Evaluated":
+        """From the values of a JSON file.
+
+        Raises:
+            KeyError: one is missing.
+        """
         return cls(**{entry.name: values[entry.name] for entry in fields(cls)})
+
+    @property
+    def scale(self) -> str:
+        """How the depths that were compared got their scale, in the words of `PublishedRow.scale`, and the flip."""
+        scale = "median" if self.scaling == "median" else self.metres_from or "none"
+        return scale + (", flip" if self.post_process else "")
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,8 @@ def record(
     Raises:
         UserError: a file is missing or broken.
     """
-    results = tuple(Evaluated.of(_json(file)) for file in evaluations)
+    origin = {"metres_from": metres_from(run)}
+    results = tuple(Evaluated.of(_json(file) | origin) for file in evaluations)
     options = run_options(run)
     return Measured(
         name=name,
@@ -260,7 +276,7 @@ def published_tables(rows: Sequence[PublishedRow], measured: Sequence[Measured])
             lines.append([name, row.model, row.size, scale, *_figures(row.figures, metrics)])
             for one in (one for one in measured if one.row == row.id):
                 result = one.results[0]
-                facts = f"{one.model}, measured", _budget_in_words(one.budget), _scaling(result)
+                facts = f"{one.model}, measured", _budget_in_words(one.budget), result.scale
                 lines.append(["", *facts, *_figures(result.metrics, metrics)])
         heading = ("row", "model", "input", "scale", *metrics)
         parts.append(f"{papers()[paper]}: {table}, protocol `{group[0].protocol}`.\n\n{_table(heading, lines)}")
@@ -282,6 +298,7 @@ def measured_table(measured: Sequence[Measured]) -> str:
         "minutes": [f"{one.budget['minutes']:.1f}" if "minutes" in one.budget else "" for one in measured],
     }
     facts = {name: column for name, column in facts.items() if any(column)}
+    facts["scale"] = [one.results[0].scale for one in measured]
     lines = [
         [one.model, *(column[place] for column in facts.values()), *_figures(one.results[0].metrics, metrics)]
         for place, one in enumerate(measured)
@@ -293,11 +310,9 @@ def variants_table(measured: Sequence[Measured]) -> str:
     """The further results of each: other scaling, post-processing or protocol."""
     metrics = tuple(measured[0].results[0].metrics)
     lines = [
-        [one.model, _scaling(result), *_figures(result.metrics, metrics)]
-        for one in measured
-        for result in one.results[1:]
+        [one.model, result.scale, *_figures(result.metrics, metrics)] for one in measured for result in one.results[1:]
     ]
-    return _table(("model", "scaling", *metrics), lines)
+    return _table(("model", "scale", *metrics), lines)
 
 
 def timings_table(measured: Measured) -> str:
@@ -320,10 +335,6 @@ def _of_table(measured: Sequence[Measured], name: str) -> list[Measured]:
 
 def _figures(values: Mapping[str, float], metrics: Sequence[str]) -> list[str]:
     return [f"{values[metric]:.3f}" if metric in values else "" for metric in metrics]
-
-
-def _scaling(result: Evaluated) -> str:
-    return result.scaling + (", flip" if result.post_process else "")
 
 
 def _budget_in_words(known: Mapping[str, float]) -> str:

@@ -36,6 +36,7 @@ from egodepth.recipes import (
     build_networks,
     recipe_named,
 )
+from egodepth.scale import Origin, Scale
 
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
@@ -52,7 +53,7 @@ def save_model(
     name: str,
     recipe: Recipe,
     networks: Mapping[str, nn.Module],
-    metres_per_unit: float | None,
+    scale: Scale | None,
     provenance: Mapping[str, Any],
     folded: bool,
     intrinsics: torch.Tensor | None = None,
@@ -63,7 +64,7 @@ def save_model(
         networks: `depth`, and `pose` where there is one.
         folded: the depth network is `deployed`, not in the form in which it is trained.
         intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with.
-        metres_per_unit: None where depth is up to scale.
+        scale: None where depth is up to scale.
         provenance: what it was made from, for people to read.
     """
     config = {
@@ -77,8 +78,9 @@ def save_model(
         "lookups": recipe.lookups if isinstance(recipe, MultiFrameRecipe) else None,
         "height": recipe.height,
         "width": recipe.width,
-        "metres_per_unit": metres_per_unit,
-        "depth": "up to scale" if metres_per_unit is None else "metres",
+        "metres_per_unit": None if scale is None else scale.metres_per_unit,
+        "metres_from": None if scale is None else scale.origin,
+        "depth": "up to scale" if scale is None else "metres",
         "provenance": dict(provenance),
     }
     tensors = {
@@ -177,6 +179,12 @@ def model_size(model: str | Path) -> tuple[int, int]:
     """Height and width at which a model's networks see a picture."""
     config, _ = read_released(model_folder(model))
     return config["height"], config["width"]
+
+
+def metres_from(model: str | Path) -> Origin | None:
+    """How a model's depth got its metres; none where it is up to scale."""
+    config, _ = read_released(model_folder(model))
+    return config["metres_from"]
 
 
 def model_folder(model: str | Path) -> Path:
@@ -317,7 +325,7 @@ COMPANIONS = {
 """The files of the networks beside the depth network, and where their authors keep the tensors."""
 
 
-def _published_scale(recipe: Recipe, imported: Imported) -> float | None:
+def _published_scale(recipe: Recipe, imported: Imported) -> Scale | None:
     if type(recipe.network) in PUBLISHED_METRES_PER_UNIT:
-        return PUBLISHED_METRES_PER_UNIT[type(recipe.network)]
-    return recipe.metres_per_unit if imported.entries.get("use_stereo") else None
+        return Scale(PUBLISHED_METRES_PER_UNIT[type(recipe.network)], "stereo baseline")
+    return Scale(recipe.metres_per_unit, "stereo baseline") if imported.entries.get("use_stereo") else None

@@ -40,6 +40,7 @@ class PublishedRow:
         figures: by metric.
         tolerance: by metric, how far a reproduction may be off to the worse.
         options: of `egodepth train` that make the recipe this row's.
+        also: kinds of data that are trained on jointly with the training data.
         needs: options that take the run of another row, by that row's id.
         test_split: of the test data.
         post_process: join the predictions of image and mirror.
@@ -59,6 +60,7 @@ class PublishedRow:
     figures: Mapping[str, float]
     tolerance: Mapping[str, float]
     options: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     test_data: str | None = None
     test_split: str | None = None
@@ -149,6 +151,7 @@ def _row(entry: Mapping[str, Any], general: Mapping[str, float]) -> PublishedRow
         **entry
         | {
             "options": tuple(entry.get("options", ())),
+            "also": tuple(entry.get("also", ())),
             "tolerance": {metric: tolerance[metric] for metric in entry["figures"]},
         }
     )

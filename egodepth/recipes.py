@@ -45,6 +45,7 @@ from egodepth.networks.pretrained import (
 from egodepth.networks.rprdepth import RPrDepthConfig
 from egodepth.networks.sdfa_net import SDFANet, SDFANetConfig
 from egodepth.networks.small_depth import SmallDepthConfig
+from egodepth.scale import Scale
 
 NetworkConfig = (
     Monodepth2Config
@@ -283,6 +284,7 @@ def _sdfa_net(network: SDFANetConfig) -> SelfDistilledRecipe:
         augmentation=AugmentationConfig(
             colours="tone", swap_pairs=True, min_scale=0.75, max_scale=1.5, crop=(192, 640)
         ),
+        data=DataConfig(crop="sdfa"),
         height=384,
         width=1280,
     )
@@ -468,9 +470,12 @@ def frame_size(recipe: Recipe) -> tuple[int, int]:
     return scaled_size(*size, HIGH) if isinstance(recipe, ViewSynthesisRecipe) and recipe.pyramid else size
 
 
-def metres_per_unit(recipe: Recipe, training_set: TrainingDataset) -> float | None:
-    """Length of the unit of depth of a network trained on this set; none where the scale cannot be known."""
+def scale_of_baseline(recipe: Recipe, training_set: TrainingDataset) -> Scale | None:
+    """The unit of depth of a network trained on this set; none where no stereo baseline fixes it."""
+    if "stereo" not in sources(recipe):
+        return None
     if isinstance(recipe, SelfDistilledRecipe):
         # SDFA-Net's unit is the baseline times the focal length in image widths.
-        return recipe.losses.reference_baseline_m * float(training_set[0].intrinsics[0, 0])
-    return recipe.metres_per_unit if "stereo" in sources(recipe) else None
+        unit = recipe.losses.reference_baseline_m * float(training_set[0].intrinsics[0, 0])
+        return Scale(unit, "stereo baseline")
+    return Scale(recipe.metres_per_unit, "stereo baseline")

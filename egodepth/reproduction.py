@@ -13,7 +13,8 @@ from egodepth.data.opening import EvaluationDataConfig
 from egodepth.data.packed import is_pack
 from egodepth.data.recognise import recognise
 from egodepth.errors import UserError
-from egodepth.evaluation.evaluate import EvaluationResult, metric_label
+from egodepth.evaluation.evaluate import metric_label
+from egodepth.ladder import climb
 from egodepth.measured import (
     Evaluated,
     Measured,
@@ -24,9 +25,9 @@ from egodepth.measured import (
     software,
     write_measured,
 )
-from egodepth.models import MODEL_FOLDER, RUN_FILE
-from egodepth.networks.weights import CONFIG_FILE
+from egodepth.models import RUN_FILE, metres_from
 from egodepth.published import Compared, PublishedRow, compare, row_named, row_recipe
+from egodepth.recipes import PriorGuidedRecipe, Recipe
 from egodepth.runs import train
 
 MEASURED_FOLDER = "measured"
@@ -91,6 +92,7 @@ def reproduce(
     data: Path,
     run: Path,
     *,
+    also: Sequence[Path] = (),
     test_data: Path | None = None,
     options: Sequence[str] = (),
     prepared: Mapping[str, str] | None = None,
@@ -106,6 +108,7 @@ def reproduce(
         identifier: of the row.
         data: to train on.
         run: folder of the run; `measured/<row>.json` in it tells what was measured.
+        also: to train on jointly, where the row does, in the order of its kinds.
         test_data: to evaluate on; none means `data`.
         options: more options of `egodepth train`, for example `--batch-size 4`; they are written down.
         prepared: for the row's `needs`, trained runs or models by option, for example {"--teacher": RUN}. What is not
@@ -120,9 +123,10 @@ def reproduce(
     if row.unavailable is not None:
         raise UserError(f"{row.id}: cannot be reproduced: {row.unavailable}. egodepth reproduce lists the others.")
     test_root = _test_root(row, data, test_data)
-    minutes = None if model else train_row(row, data, run, options, prepared or {})
+    trained = None if model else train_row(row, data, run, options, prepared or {}, also)
+    evaluated = model or str(trained.run)
     result = evaluate_model(
-        model or str(run),
+        evaluated,
         test_root,
         row.protocol,
         "median" if row.scale == "median" else "none",
@@ -131,22 +135,22 @@ def reproduce(
         device=device,
     )
     comparison = compare(row, result.metrics)
-    if model:
+    if trained is None:
         known = {"commands": _commands(row, (), trains=False)}
     else:
         known = {
             "recipe": row.recipe,
-            "seed": run_options(run)["training"]["seed"],
-            "start": _start(run),
-            "budget": budget(run, minutes),
+            "seed": run_options(trained.run)["training"]["seed"],
+            "start": _start(trained.run),
+            "budget": budget(trained.run, trained.minutes),
             "commands": _commands(row, options, trains=True),
         }
     measured = Measured(
         name=row.id,
         model=row.model,
-        results=(_evaluated(result),),
+        results=(Evaluated.of(result.to_json() | {"metres_from": metres_from(evaluated)}),),
         row=row.id,
-        data=data.resolve().name,
+        data=" + ".join(path.resolve().name for path in (data, *also)),
         hardware=hardware(),
         software=software(),
         **known,
@@ -154,32 +158,57 @@ def reproduce(
     return Reproduction(row, comparison, measured, write_measured(run / MEASURED_FOLDER, measured))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A row's training.
+
+    Attributes:
+        run: the run folder with the model; of a ladder its last stage.
+        minutes: that it took; those that another row wrote down where it was done already, and none where it was
+            stopped in between, so that nobody knows.
+    """
+
+    run: Path
+    minutes: float | None
+
+
 def train_row(
-    row: PublishedRow, data: Path, run: Path, options: Sequence[str] = (), prepared: Mapping[str, str] | None = None
-) -> float | None:
+    row: PublishedRow,
+    data: Path,
+    run: Path,
+    options: Sequence[str] = (),
+    prepared: Mapping[str, str] | None = None,
+    also: Sequence[Path] = (),
+) -> Trained:
     """Train a row's recipe, and what it needs before, or go on with the run.
 
-    Returns:
-        minutes of the training; those that another row wrote down where it is done already, and none where it was
-        stopped in between, so that nobody knows.
+    Raises:
+        UserError: the data are of other kinds than the row's, or training cannot be done.
     """
-    _check_kind(row, data)
-    more = list(options)
+    _check_kinds(row, data, also)
+    more = [*options, *(word for path in also for word in ("--also", str(path)))]
     for option, needed in row.needs.items():
         given = (prepared or {}).get(option)
         if given is None:
             given = str(run / NEEDED_FOLDER / needed)
             train_row(row_named(needed), data, Path(given))
         more += [option, given]
-    begun = (run / RUN_FILE).is_file()
-    finished = (run / MODEL_FOLDER / CONFIG_FILE).is_file()
+    # The runs of a ladder are one folder down.
+    begun = (run / RUN_FILE).is_file() or any(run.glob(f"*/{RUN_FILE}"))
     start = time.perf_counter()
-    train(row.recipe, row_recipe(row, more), data, run, resume=begun)
-    if not begun:
-        return (time.perf_counter() - start) / 60
-    if not finished:
-        return None
-    return next((one.budget.get("minutes") for one in read_measured(run / MEASURED_FOLDER)), None)
+    model = _train(row.recipe, row_recipe(row, more), data, run)
+    if begun:
+        minutes = next((one.budget.get("minutes") for one in read_measured(run / MEASURED_FOLDER)), None)
+    else:
+        minutes = (time.perf_counter() - start) / 60
+    return Trained(model.parent, minutes)
+
+
+def _train(name: str, recipe: Recipe, data: Path, run: Path) -> Path:
+    """The released model of a new run, or of one that goes on."""
+    if isinstance(recipe, PriorGuidedRecipe) and recipe.all:
+        return climb(recipe, data, run)
+    return train(name, recipe, data, run, resume=(run / RUN_FILE).is_file())
 
 
 def _listed(figures: Mapping[str, float]) -> list[str]:
@@ -196,16 +225,16 @@ def _test_root(row: PublishedRow, data: Path, test_data: Path | None) -> Path:
     return root
 
 
-def _check_kind(row: PublishedRow, data: Path) -> None:
-    if is_pack(data):
-        return
-    found = recognise(data)
-    if found != row.training_data and found not in ALSO_SERVE.get(row.training_data, ()):
-        raise UserError(f"{data}: is {found} data; {row.id} trains on {row.training_data} data. Give such data.")
-
-
-def _evaluated(result: EvaluationResult) -> Evaluated:
-    return Evaluated.of(result.to_json())
+def _check_kinds(row: PublishedRow, data: Path, also: Sequence[Path]) -> None:
+    if len(also) != len(row.also):
+        wanted = f"{' and '.join(row.also)} data too. Give them" if row.also else "one data set. Give nothing"
+        raise UserError(f"{row.id}: trains on {wanted} with --also.")
+    for path, kind in zip((data, *also), (row.training_data, *row.also), strict=True):
+        if is_pack(path):
+            continue
+        found = recognise(path)
+        if found != kind and found not in ALSO_SERVE.get(kind, ()):
+            raise UserError(f"{path}: is {found} data; {row.id} trains on {kind} data. Give such data.")
 
 
 def _start(run: Path) -> str:
@@ -218,7 +247,8 @@ def _start(run: Path) -> str:
 def _commands(row: PublishedRow, options: Sequence[str], trains: bool) -> tuple[str, ...]:
     """The same as single commands, with words for paths."""
     needed = [word for option, identifier in row.needs.items() for word in (option, identifier)]
-    training = ["egodepth", "train", row.recipe, "DATA", "--out", "RUN", *row.options, *needed, *options]
+    joined = [word for kind in row.also for word in ("--also", kind.upper())]
+    training = ["egodepth", "train", row.recipe, "DATA", *joined, "--out", "RUN", *row.options, *needed, *options]
     scaling = ["--scaling", "median" if row.scale == "median" else "none"]
     evaluation = ["egodepth", "evaluate", "RUN", "TEST_DATA", "--protocol", row.protocol, *scaling]
     evaluation += ["--data.split", row.test_split] if row.test_split else []

@@ -15,7 +15,7 @@ from torch import nn
 from egodepth.data.opening import TrainingSets, open_training_sets
 from egodepth.data.packed import PackOptions
 from egodepth.data.packing import PackReport, pack
-from egodepth.data.samples import Source, TrainingDataset
+from egodepth.data.samples import PosedDataset, Source, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.predictor import SIZE_MULTIPLE
@@ -46,10 +46,11 @@ from egodepth.recipes import (
     build_method,
     build_networks,
     frame_size,
-    metres_per_unit,
     pretrained,
+    scale_of_baseline,
     sources,
 )
+from egodepth.scale import Scale, scale_from_poses
 
 log = logging.getLogger("egodepth")
 
@@ -76,7 +77,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     """
     _check_size(recipe.height, recipe.width)
     check_run_folder(run, resume)
-    recipe, needs = _with_needs(recipe)
+    recipe, needs = _with_needs(_with_whole_paths(recipe))
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
@@ -92,23 +93,30 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     method = build_method(recipe, networks, needs.teacher, images)
     write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
     model = run / MODEL_FOLDER
-    scale = metres_per_unit(recipe, sets.training)
-    intrinsics = sets.training[0].intrinsics if isinstance(recipe, MultiFrameRecipe) else None
+    intrinsics = sets.first[0].intrinsics if isinstance(recipe, MultiFrameRecipe) else None
 
     def release(trained: Method) -> None:
         provenance = {
-            "data": data.name,
+            "data": " + ".join(path.name for path in (data, *recipe.data.also)),
             "sources": views,
             "steps": trained.global_step,
             "seed": recipe.training.seed,
         }
         networks = trained.networks()
+        scale = _scale(recipe, networks, sets.first)
         networks["depth"] = deployed(networks["depth"])
         released = released_recipe(recipe)
         save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
     return model
+
+
+def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingDataset) -> Scale | None:
+    """What one unit of the depth network means, as far as DATA can tell."""
+    if not (isinstance(dataset, PosedDataset) and "pose" in networks and "stereo" not in sources(recipe)):
+        return scale_of_baseline(recipe, dataset)
+    return scale_from_poses(networks["pose"], dataset, recipe.height, recipe.width)
 
 
 @dataclass(frozen=True)
@@ -152,12 +160,20 @@ def _with_needs(recipe: Recipe) -> tuple[Recipe, Needs]:
     return recipe, Needs(views, frame_size(recipe))
 
 
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the data of `--also` named as they are from any folder."""
+    also = tuple(Path(path).resolve() for path in recipe.data.also)
+    return replace(recipe, data=replace(recipe.data, also=also))
+
+
 def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
     """Resize the frames of DATA once for a recipe, so that training reads them ready-made.
 
     Raises:
         UserError: the data cannot be used, or `out` holds something else.
     """
+    if recipe.data.also:
+        raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
     recipe, needs = _with_needs(recipe)
     config = recipe.data
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
@@ -234,6 +250,8 @@ def _report(sets: TrainingSets) -> None:
     """Say what there is to train on, and which frames are left out, by name."""
     validation = len(sets.validation) if sets.validation is not None else 0
     log.info("%d samples to train on, %d to validate on.", len(sets.training), validation)
+    if len(sets.first) < len(sets.training):
+        log.info("%d of them are of the data of --also.", len(sets.training) - len(sets.first))
     for message in sets.left_out[:MESSAGES_SHOWN]:
         log.warning("left out: %s", message)
     if len(sets.left_out) > MESSAGES_SHOWN:
@@ -241,7 +259,8 @@ def _report(sets: TrainingSets) -> None:
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
-    return json.loads(json.dumps({"recipe": name, "root": str(data.resolve())} | asdict(recipe)))
+    options = {"recipe": name, "root": str(data.resolve())} | asdict(recipe)
+    return json.loads(json.dumps(options, default=str))
 
 
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 import egodepth
-from egodepth.cli import main
 from egodepth.recipes import RECIPES
+from tests.command_line import run
 from tests.seeded_weights import write_seeded_checkpoints
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -37,15 +37,6 @@ SMALL = [
     "0",
 ]
 SMALL += ["--network.encoder", TINY, "--pose.encoder", TINY]
-
-
-def run(*arguments: object) -> int:
-    """Exit code of `egodepth ARGUMENTS`."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
 
 
 def train(data: Path, out: Path, *more: object) -> int:

@@ -23,6 +23,7 @@ from egodepth.measured import (
 from egodepth.published import PublishedRow, compare, papers, published_rows, row_named, row_recipe
 from egodepth.recipes import RECIPES, frame_size, modes, sources
 from egodepth.reproduction import reproduce, rows_table, train_row
+from tests.data.trees import write_cityscapes_pair
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS = list(published_rows().values())
@@ -55,6 +56,14 @@ def rows(monkeypatch) -> dict[str, PublishedRow]:
         "tiny-pp": replace(TINY_ROW, id="tiny-pp", post_process=True),
         "tiny-from": replace(TINY_ROW, id="tiny-from", needs={"--from": "tiny"}),
         "tiny-elsewhere": replace(TINY_ROW, id="tiny-elsewhere", test_data="make3d", protocol="make3d"),
+        "tiny-joint": replace(
+            TINY_ROW,
+            id="tiny-joint",
+            options=(*TINY_OPTIONS, "--mode", "stereo"),
+            scale="stereo baseline",
+            also=("cityscapes",),
+        ),
+        "tiny-ladder": replace(TINY_ROW, id="tiny-ladder", recipe="rprdepth", options=("--all",)),
         "tiny-never": replace(TINY_ROW, id="tiny-never", unavailable="its pencil is lost"),
     }
     monkeypatch.setattr(published, "published_rows", lambda: tiny)
@@ -85,9 +94,25 @@ def test_metres_are_claimed_only_where_training_sees_a_baseline(row):
     assert getattr(recipe, "mode", modes(recipe)[0]) in modes(recipe)
 
 
+def test_rows_of_joint_training_take_the_published_ratio_of_baselines():
+    joint = [row for row in ROWS if row.also]
+    assert {row.id for row in joint} == {"sdfa-net-cs-k", "sdfa-net-cs-k-pp", "sdfa-net-cs-k-improved-pp"}
+    for row in joint:
+        assert row.unavailable is None
+        assert (row.training_data, row.also) == ("kitti-raw", ("cityscapes",))
+        recipe = row_recipe(row, ["--also", "CITYSCAPES"])
+        assert (recipe.intrinsics, recipe.data.crop, recipe.data.also) == ("fixed", "sdfa", (Path("CITYSCAPES"),))
+
+
+def test_rows_of_rprdepth_make_all_that_they_need():
+    rows = [row for row in ROWS if row.recipe == "rprdepth"]
+    assert len(rows) == 3
+    assert all(row_recipe(row).all for row in rows)
+
+
 def test_the_main_tables_of_the_papers_are_there():
     papers_of_rows = {row.paper for row in ROWS if row.unavailable is None}
-    assert {"monodepth2", "dna-depth", "diffnet", "manydepth", "sdfa-net", "fa-depth"} <= papers_of_rows
+    assert {"monodepth2", "dna-depth", "diffnet", "manydepth", "sdfa-net", "fa-depth", "rprdepth"} <= papers_of_rows
     assert {row.protocol for row in ROWS} >= {"eigen", "eigen-benchmark", "sdfa", "cityscapes", "ddad-80", "make3d"}
 
 
@@ -107,7 +132,7 @@ def test_a_row_that_is_none_is_refused_with_those_that_there_are():
 
 def test_the_list_of_rows_shows_published_and_measured_figures():
     metrics = dict.fromkeys(SEVEN, 0.123)
-    result = Evaluated("eigen", "median", False, 697, metrics)
+    result = Evaluated("eigen", "median", False, 697, metrics, None)
     measured = Measured("mine", "Mine", (result,), row="dna-depth-b0-640x192")
     console = Console(width=200)
     with console.capture() as captured:
@@ -199,6 +224,41 @@ def test_what_a_row_needs_is_trained_first_or_taken_as_given(drive, tmp_path, ro
     assert json.loads((other / "run.json").read_text())["start_from"] == str(needed)
 
 
+def test_a_row_of_joint_training_asks_for_its_further_data_and_says_how_depth_got_its_scale(drive, tmp_path, rows):
+    run, cities = tmp_path / "run", tmp_path / "cities"
+    write_cityscapes_pair(cities, "train", "ulm_000001_000019")
+    for also, said in (((), "cityscapes data too.*--also"), ((drive,), "simulated data; tiny-joint trains on city")):
+        with pytest.raises(UserError, match=said):
+            reproduce("tiny-joint", drive, run, also=also)
+    assert not run.exists()
+    with pytest.raises(UserError, match="one data set"):
+        reproduce("tiny", drive, run, also=(cities,))
+
+    measured = reproduce("tiny-joint", drive, run, also=(cities,)).measured
+    assert measured.data == f"{drive.name} + cities"
+    assert "egodepth train monodepth2 DATA --also CITYSCAPES --out RUN" in measured.commands[0]
+    assert json.loads((run / "run.json").read_text())["data"]["also"] == [str(cities)]
+    assert measured.results[0].scale == "stereo baseline"
+    assert read_measured(run / "measured") == [measured]
+
+
+def test_a_row_of_a_ladder_is_evaluated_at_its_top(drive, tmp_path, rows, monkeypatch):
+    run, climbed = tmp_path / "run", []
+
+    def climb(recipe, data, out):
+        climbed.append((recipe.all, data, out))
+        train_row(rows["tiny"], data, out / "top")
+        return out / "top" / "model"
+
+    monkeypatch.setattr("egodepth.reproduction.climb", climb)
+    first = reproduce("tiny-ladder", drive, run)
+    assert climbed == [(True, drive, run)]
+    assert first.measured.budget["steps"] == 2
+    assert first.file == run / "measured" / "tiny-ladder.json"
+    # Going on with it does not count the minutes anew.
+    assert reproduce("tiny-ladder", drive, run).measured.budget == first.measured.budget
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [
@@ -235,7 +295,7 @@ def test_a_run_of_other_commands_is_recorded_with_its_evaluations(drive, tmp_pat
     assert read_measured(tmp_path / "measured") == [measured]
     page = "<!-- made from measured tiny -->\nold\n<!-- end --> kept <!-- made from variants tiny -->\n<!-- end -->"
     made = results_page(page, ROWS, [measured])
-    assert "| Tiny | 2 | 0.3 | 0.500 |" in made
+    assert "| Tiny | 2 | 0.3 | median | 0.500 |" in made
     assert "| Tiny | none | 1.500 |" in made
     assert " kept " in made
     assert "old" not in made
@@ -262,7 +322,7 @@ def test_every_measurement_stands_on_the_page():
 
 def test_a_measured_row_stands_under_the_published_one(tmp_path):
     metrics = dict.fromkeys(SEVEN, 0.25)
-    result = Evaluated("eigen", "median", False, 697, metrics)
+    result = Evaluated("eigen", "median", False, 697, metrics, None)
     measured = Measured(
         "mine", "My Monodepth2", (result,), row="monodepth2-640x192-m", budget={"steps": 1000, "batch_size": 12}
     )
@@ -275,6 +335,26 @@ def test_a_measured_row_stands_under_the_published_one(tmp_path):
     assert lines[place + 1].startswith("| | My Monodepth2, measured | 1,000 x 12 | median | 0.250 |")
     assert sum("| `" in line for line in lines) == len(ROWS)
     assert lines[0] == "# Mine"
+
+
+@pytest.mark.parametrize(
+    ("scaling", "origin", "post_process", "words"),
+    [
+        ("median", "poses", False, "median"),
+        ("none", "poses", False, "poses"),
+        ("none", "stereo baseline", True, "stereo baseline, flip"),
+        ("none", None, False, "none"),
+    ],
+)
+def test_every_measured_table_says_how_depth_got_its_scale(scaling, origin, post_process, words):
+    result = Evaluated("eigen", scaling, post_process, 697, {"abs_rel": 0.25}, origin)
+    measured = Measured("mine", "Mine", (result, result), table="mine", row="monodepth2-640x192-m")
+    for what in ("measured mine", "variants mine"):
+        page = results_page(f"<!-- made from {what} -->\n<!-- end -->", ROWS, [measured])
+        assert "| model | scale | abs_rel |" in page
+        assert f"| Mine | {words} | 0.250 |" in page
+    page = results_page("<!-- made from published rows -->\n<!-- end -->", ROWS, [measured])
+    assert f"| | Mine, measured | | {words} | 0.250 |" in page
 
 
 @pytest.mark.parametrize(

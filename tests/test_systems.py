@@ -13,23 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import egodepth
-from egodepth.cli import main
 from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.networks.equivalent import EquivalentConv2d
 from egodepth.runs import load_trained_networks
+from tests.command_line import run
 
 SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
 TINY_POSE = ["--pose-pretrained", "none"]
 TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
-
-
-def run(*arguments: object) -> int:
-    """Exit code of `egodepth ARGUMENTS`."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return stop.code or 0
-    return 0
 
 
 def train(recipe: str, data: Path, out: Path, *more: object) -> Path:

@@ -231,7 +231,7 @@ def _read_calibration(file: Path) -> dict[str, Tensor]:
 
 
 class Ddad:
-    """Training samples from the videos of one camera (a `TrainingDataset`).
+    """Training samples from the videos of one camera (a `PosedDataset`).
 
     Args:
         root: the folder with `ddad.json`, or the one above.

@@ -4,8 +4,12 @@ What a kind of data can be used for stands in two tables: `TRAINING` and `EVALUA
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import UseAppendAction, arg
 
 from egodepth.data.cityscapes import Cityscapes, CityscapesFrames, NoViews, training_names
 from egodepth.data.cityscapes_layout import Crop
@@ -13,6 +17,7 @@ from egodepth.data.cityscapes_triplets import CityscapesTriplets, triplet_names
 from egodepth.data.ddad import Ddad, DdadFrames, listed_scenes
 from egodepth.data.footage import Footage, footage_camera
 from egodepth.data.images import list_images
+from egodepth.data.joint import JointDataset
 from egodepth.data.kitti import KittiRaw, NoUsableFrames, evaluation_lines, training_lines
 from egodepth.data.kitti_depth import (
     GroundTruth,
@@ -41,12 +46,15 @@ class DataConfig:
             multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.
+        also: further data to train on jointly, each with its own calibration and its default split (kind, split and
+            stride are DATA's alone, crop is for all). DATA alone validates, and metres are those of its camera.
     """
 
     kind: DataKind | None = None
     split: str | None = None
     stride: int = 1
     crop: Crop = "manydepth"
+    also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,11 @@ class TrainingSets:
     training: TrainingDataset
     validation: TrainingDataset | None
     left_out: tuple[str, ...]
+
+    @property
+    def first(self) -> TrainingDataset:
+        """What DATA itself gives to train on, without those that are joined with it."""
+        return self.training.parts[0] if isinstance(self.training, JointDataset) else self.training
 
 
 @dataclass(frozen=True)
@@ -85,24 +98,57 @@ def open_training_sets(
     width: int,
     cache_folder: Path,
 ) -> TrainingSets:
-    """Open DATA for training.
+    """Open DATA for training, and what is to be trained on with it.
 
     Args:
         intrinsics: `calibrated`, `fixed` (KITTI: one camera for all; Cityscapes: one baseline of 0.22 m, and a
-            principal point that mirroring leaves in place) or `fx,fy,cx,cy` in pixels (footage alone).
+            principal point that mirroring leaves in place) or `fx,fy,cx,cy` in pixels (footage alone; of DATA alone).
         source_ids: of the training mode.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.
 
     Raises:
-        UserError: the layout is not known, or cannot train with these sources.
+        UserError: the layout is not known, cannot train with these sources, or data do not go together.
     """
-    kind = config.kind or recognise(root)
+    wanted = _Wanted(root, config, intrinsics, source_ids, height, width, cache_folder)
+    sets = _open(wanted)
+    if not config.also:
+        return sets
+    also = [Path(path) for path in config.also]
+    _check_different(root, *also)
+    others = []
+    for path in also:
+        try:
+            others.append(_open(_joined_with(wanted, path)))
+        except UserError as error:
+            raise UserError(f"--also: {error}") from error
+    training = JointDataset([each.training for each in (sets, *others)])
+    return TrainingSets(training, sets.validation, sum((each.left_out for each in others), sets.left_out))
+
+
+def _open(wanted: _Wanted) -> TrainingSets:
+    kind = wanted.config.kind or recognise(wanted.root)
     if kind not in TRAINING:
         raise UserError(
-            f"{root}: is {kind} data, single frames for evaluation only. Train on {', '.join(TRAINING)} data."
+            f"{wanted.root}: is {kind} data, single frames for evaluation only. Train on {', '.join(TRAINING)} data."
         )
-    return TRAINING[kind](_Wanted(root, config, intrinsics, source_ids, height, width, cache_folder))
+    return TRAINING[kind](wanted)
+
+
+def _joined_with(first: _Wanted, root: Path) -> _Wanted:
+    """What is asked of further data: the first's form of samples, from their own files."""
+    return replace(
+        first,
+        root=root,
+        config=DataConfig(crop=first.config.crop),
+        intrinsics="fixed" if first.intrinsics == "fixed" else "calibrated",
+    )
+
+
+def _check_different(*roots: Path) -> None:
+    for one, other in pairwise(sorted(root.resolve() for root in roots)):
+        if one == other:
+            raise UserError(f"--also {other}: is trained on already. Give each data set once.")
 
 
 @dataclass(frozen=True)

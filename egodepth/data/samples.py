@@ -6,7 +6,7 @@ images in [0, 1] on the device that trains.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class Batch:
         intrinsics: (B, 3, 3), normalised.
         stereo_offset: (B,), in units of the baseline.
         baseline_m: (B,).
-        centred: see `Sample`; one dataset has one rule.
+        centred: see `Sample`; one dataset, and all that train jointly, have one rule.
     """
 
     names: tuple[str, ...]
@@ -107,6 +107,14 @@ class TrainingDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+@runtime_checkable
+class PosedDataset(TrainingDataset, Protocol):
+    """A training dataset that knows in metres how its camera moved, which gives a model from video its scale."""
+
+    def moved_m(self, index: int) -> tuple[float, ...]:
+        """Distance of the camera between a sample's target and each of its sources."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ class References(nn.Module):
             hint_keys=split_heads(self.key(features), self.heads),
             hint_values=split_heads(self.value(features), self.heads),
             log_counts=counts.log() if self.clustered else None,
-            mean_depth=self.depths.float().mean().to(dtype),
+            mean_depth=((self.depths.double() @ self.counts.double()) / self.counts.double().sum()).to(dtype),
         )
 
 

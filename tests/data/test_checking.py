@@ -1,6 +1,5 @@
 """What `check_data` says of whole and of broken trees."""
 
-import json
 import re
 import shutil
 
@@ -11,22 +10,18 @@ from PIL import Image
 from egodepth.data.checking import check_data
 from egodepth.data.probing import cameras_look_swapped, evenly
 from egodepth.data.simulator import SimulatorConfig, simulate
-
-HEIGHT, WIDTH = 48, 160
-
-
-def texture(seed, height=HEIGHT, width=WIDTH + 64):
-    """Coarse noise, so that it survives being made smaller or larger."""
-    rough = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4), dtype=np.uint8)
-    return np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def write_pair(left, right, seed=0, shift=6):
-    """A plane whose disparity is `shift` pixels."""
-    scene = texture(seed)
-    for path, start in ((left, 0), (right, shift)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(scene[:, 16 + start : 16 + start + WIDTH]).convert("RGB").save(path)
+from tests.data.trees import (
+    CAM_TO_CAM,
+    HEIGHT,
+    WIDTH,
+    texture,
+    write_cityscapes_disparity,
+    write_cityscapes_pair,
+    write_ddad,
+    write_pair,
+    write_snippet,
+    write_stereo_2015,
+)
 
 
 def only_fault(path, **options):
@@ -56,11 +51,6 @@ def cut(file):
 
 
 DRIVE = "2011_09_26/2011_09_26_drive_0001_sync"
-CAM_TO_CAM = """R_rect_00: 1 0 0 0 1 0 0 0 1
-S_rect_02: 160 48
-P_rect_02: 60 0 80 3 0 60 24 0 0 0 1 0
-P_rect_03: 60 0 80 -27 0 60 24 0 0 0 1 0
-"""
 
 
 @pytest.fixture
@@ -152,18 +142,10 @@ def test_pictures_that_show_nothing_distinct_are_not_called_swapped(tmp_path):
 
 
 def test_stereo_2015_is_checked_with_its_maps(tmp_path):
-    for folder in ("image_2", "image_3", "disp_occ_0"):
-        (tmp_path / "training" / folder).mkdir(parents=True)
-    training = tmp_path / "training"
-    for number in range(2):
-        name = f"{number:06d}_10.png"
-        write_pair(training / "image_2" / name, training / "image_3" / name, seed=number)
-        Image.fromarray(np.full((HEIGHT, WIDTH), 256 * 6, np.uint16)).save(training / "disp_occ_0" / name)
-    (training / "calib_cam_to_cam").mkdir()
-    for number in range(2):
-        (training / "calib_cam_to_cam" / f"{number:06d}.txt").write_text(CAM_TO_CAM)
+    write_stereo_2015(tmp_path)
     assert no_fault(tmp_path).counts["images (protocols kitti-2015, kitti-2015-full)"] == 2
-    Image.fromarray(np.full((HEIGHT, WIDTH), 6, np.uint8)).save(training / "disp_occ_0" / "000001_10.png")
+    file = tmp_path / "training" / "disp_occ_0" / "000001_10.png"
+    Image.fromarray(np.full((HEIGHT, WIDTH), 6, np.uint8)).save(file)
     assert "expected a 16-bit grey PNG" in only_fault(tmp_path)
 
 
@@ -173,34 +155,17 @@ def test_stereo_2015_is_checked_with_its_maps(tmp_path):
 NAME = "ulm_000002_000019"
 
 
-def city_file(root, kind, split, name, suffix):
-    path = root / kind / split / name.split("_")[0] / f"{name}_{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 @pytest.fixture
 def cityscapes(tmp_path):
     for split, name in (("train", NAME), ("train", "ulm_000003_000019"), ("test", "bonn_000000_000019")):
-        write_pair(
-            city_file(tmp_path, "leftImg8bit", split, name, "leftImg8bit.png"),
-            city_file(tmp_path, "rightImg8bit", split, name, "rightImg8bit.png"),
-            seed=len(name),
-        )
-        camera = {"intrinsic": {"fx": 100, "fy": 100, "u0": 80, "v0": 24}, "extrinsic": {"baseline": 0.2}}
-        city_file(tmp_path, "camera", split, name, "camera.json").write_text(json.dumps(camera))
-    disparity = np.full((HEIGHT, WIDTH), 1 + 6 * 256, np.uint16)
-    Image.fromarray(disparity).save(city_file(tmp_path, "disparity", "test", "bonn_000000_000019", "disparity.png"))
+        write_cityscapes_pair(tmp_path, split, name, seed=len(name))
+    write_cityscapes_disparity(tmp_path, "test", "bonn_000000_000019")
     return tmp_path
 
 
-def write_snippet(root, missing=()):
-    for sequence in (2, 3):
-        for frame in range(30):
-            if (sequence, frame) not in missing:
-                name = f"ulm_{sequence:06d}_{frame:06d}"
-                path = city_file(root, "leftImg8bit_sequence", "train", name, "leftImg8bit.png")
-                Image.new("RGB", (WIDTH, HEIGHT), (frame, 0, 0)).save(path)
+def write_snippets(root, missing=()):
+    write_snippet(root, "train", "ulm_000002")
+    write_snippet(root, "train", "ulm_000003", missing)
 
 
 def test_a_whole_cityscapes_tree_has_its_samples_counted(cityscapes):
@@ -208,7 +173,7 @@ def test_a_whole_cityscapes_tree_has_its_samples_counted(cityscapes):
         "samples of mode stereo to train": 2,
         "test frames with disparity (protocol cityscapes)": 1,
     }
-    write_snippet(cityscapes)
+    write_snippets(cityscapes)
     report = no_fault(cityscapes)
     assert report.counts["samples of mode mono to train"] == 2 * 26
     assert report.counts["samples of mode mono+stereo to train"] == 2
@@ -233,7 +198,7 @@ def swap_cityscapes(root):
             f"1 of 2 train frames are in only one of .*{NAME}",
         ),
         (lambda root: cut(root / "leftImg8bit/train/ulm" / f"{NAME}_leftImg8bit.png"), "is damaged or cut short"),
-        (lambda root: write_snippet(root, missing={(3, 29), (3, 0)}), "1 of 2 snippets are not whole .*28 of 30"),
+        (lambda root: write_snippets(root, missing={29, 0}), "1 of 2 snippets are not whole .*28 of 30"),
         (
             lambda root: shutil.copy(
                 root / "disparity/test/bonn/bonn_000000_000019_disparity.png",
@@ -282,35 +247,9 @@ def test_triplets_are_checked_with_their_cameras_and_lists(tmp_path):
 # --- DDAD ---
 
 
-def write_scene(root, folder):
-    home = root / folder
-    for name in ("calibration", "rgb/CAMERA_01", "point_cloud/LIDAR"):
-        (home / name).mkdir(parents=True)
-    data, samples = [], []
-    for number in range(3):
-        cloud, image = f"point_cloud/LIDAR/{number}.npz", f"rgb/CAMERA_01/{number + 10}.png"
-        np.savez(home / cloud, data=np.array([[10.0, 0.1, 1.5, 0], [10, -0.1, 1.4, 0]]))
-        Image.fromarray(texture(number)).convert("RGB").save(home / image)
-        optical = {"rotation": {"qw": 0.5, "qx": -0.5, "qy": 0.5, "qz": -0.5}, "translation": {"z": 1.5}}
-        for key, name, datum in (
-            (f"l{number}", "LIDAR", {"point_cloud": {"filename": cloud, "pose": {}}}),
-            (f"c{number}", "CAMERA_01", {"image": {"filename": image, "pose": optical}}),
-        ):
-            data.append({"key": key, "id": {"name": name}, "datum": datum})
-        samples.append({"calibration_key": "k", "datum_keys": [f"l{number}", f"c{number}"]})
-    intrinsics = [{}, {"fx": 100, "fy": 100, "cx": 112, "cy": 24}]
-    calibration = {"names": ["LIDAR", "CAMERA_01"], "intrinsics": intrinsics}
-    (home / "calibration" / "k.json").write_text(json.dumps(calibration))
-    (home / "scene_0.json").write_text(json.dumps({"data": data, "samples": samples}))
-
-
 @pytest.fixture
 def ddad(tmp_path):
-    for folder in ("000000", "000150", "000151"):
-        write_scene(tmp_path, folder)
-    splits = {"0": ["000000/scene_0.json"], "1": ["000150/scene_0.json", "000151/scene_0.json"]}
-    listing = {"scene_splits": {number: {"filenames": files} for number, files in splits.items()}}
-    (tmp_path / "ddad.json").write_text(json.dumps(listing))
+    write_ddad(tmp_path)
     return tmp_path
 
 

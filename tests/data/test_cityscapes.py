@@ -16,6 +16,7 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.geometry import Camera
+from tests.data.trees import write_triplet
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["cityscapes"]
 HEIGHT, WIDTH = 32, 64
@@ -287,21 +288,6 @@ def test_a_missing_archive_is_named(tmp_path, removed, words):
 
 
 # --- triplets ---
-
-
-def write_triplet(root, name="ulm_000002_000025", third=(12, 32), camera=None):
-    pixels = np.zeros((third[0], 3 * third[1], 3), np.uint8)
-    for place, grey in enumerate((40, 120, 200)):
-        pixels[:, place * third[1] : (place + 1) * third[1]] = grey
-    city = root / name.split("_")[0]
-    city.mkdir(exist_ok=True)
-    Image.fromarray(pixels).save(city / f"{name}.jpg", quality=95)
-    scale = third[1] / 1024, third[0] / 384
-    camera = camera or f"{1131.26 * scale[0]:.6f},0.,{548.49 * scale[0]:.6f},0.,{1132.650895 * scale[1]:.6f}," + (
-        f"{256.5685 * scale[1]:.6f},0.,0.,1."
-    )
-    (city / f"{name}_cam.txt").write_text(camera)
-    return FrameName.find(name)
 
 
 def test_a_triplet_is_cut_into_before_target_and_after(tmp_path):

@@ -16,6 +16,8 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.geometry import Camera, pinhole
+from egodepth.models import load_pose_network
+from tests.command_line import SMALL, TINY_NETWORKS, evaluated, run
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["ddad"]
 HEIGHT, WIDTH = 30, 40
@@ -248,6 +250,57 @@ def test_opening_trains_on_train_and_validates_on_val(tree):
     sets = open_training_sets(tree, DataConfig(), "calibrated", (-1, 1), 15, 20, tree / "cache")
     assert sets.training[0].name == "000000 1101"
     assert sets.validation[0].name == "000150 1101"
+
+
+# --- metres from poses ---
+
+
+def config_of(run_folder):
+    return json.loads((run_folder / "model" / "config.json").read_text())
+
+
+@pytest.mark.parametrize("recipe", ["monodepth2", "manydepth"])
+def test_a_model_from_video_gets_its_metres_from_the_poses(tmp_path, capsys, recipe):
+    for folder, split in (("000000", "train"), ("000001", "train"), ("000150", "val")):
+        write_scene(tmp_path / "ddad", folder, split, samples=5)
+    options = TINY_NETWORKS if recipe == "monodepth2" else ["--width", 64, "--network.bins", 4]
+    out, width = tmp_path / "run", 96 if recipe == "monodepth2" else 64
+    assert run("train", recipe, tmp_path / "ddad", "--out", out, *SMALL, *options) == 0
+    config = config_of(out)
+    assert (config["depth"], config["metres_from"]) == ("metres", "poses")
+
+    # The car drives half a metre from sample to sample.
+    training = Ddad(tmp_path / "ddad", (-1, 1), 64, width)
+    network, found = load_pose_network(out), []
+    for sample in (training[index] for index in range(len(training))):
+        views = sample.sources[0], sample.target, sample.sources[1]
+        before, target, after = (view[None].float() / 255 for view in views)
+        with torch.no_grad():
+            found += [float(network(*pair)[1][0, 0].norm()) for pair in ((before, target), (target, after))]
+    assert config["metres_per_unit"] == pytest.approx(np.median(0.5 / np.array(found)), rel=1e-4)
+
+    capsys.readouterr()
+    figures = evaluated(out, tmp_path / "ddad", "ddad-80", tmp_path / "figures.json", "--scaling", "none")
+    assert figures["metres_from"] == "poses"
+    assert figures["scaling"] == "none"
+    assert "in metres, by the poses" in capsys.readouterr().out
+
+
+def test_a_car_that_stands_leaves_the_model_up_to_scale(tmp_path):
+    write_scene(tmp_path / "ddad", "000000", "train", samples=5, step=0.0)
+    assert run("train", "monodepth2", tmp_path / "ddad", "--out", tmp_path / "run", *SMALL, *TINY_NETWORKS) == 0
+    config = config_of(tmp_path / "run")
+    assert (config["depth"], config["metres_per_unit"], config["metres_from"]) == ("up to scale", None, None)
+
+
+def test_of_joined_data_the_first_gives_the_metres(drive, tmp_path):
+    write_scene(tmp_path / "ddad", "000000", "train", samples=5)
+    origins = []
+    for number, (data, also) in enumerate([(tmp_path / "ddad", drive), (drive, tmp_path / "ddad")]):
+        out = tmp_path / str(number)
+        assert run("train", "monodepth2", data, "--also", also, "--out", out, *SMALL, *TINY_NETWORKS) == 0
+        origins.append(config_of(out)["metres_from"])
+    assert origins == ["poses", None]
 
 
 # --- evaluation ---

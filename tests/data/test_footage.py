@@ -3,7 +3,6 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -12,33 +11,11 @@ from PIL import Image
 from egodepth.data.footage import Footage, footage_camera, parse_intrinsics, read_video_frames, unpack, video_info
 from egodepth.errors import UserError
 from egodepth.geometry import Camera, pinhole
+from tests.data.trees import FRAME_SIZE, moving_scene, write_frames, write_video
 
-HEIGHT, WIDTH = 48, 96
+HEIGHT, WIDTH = FRAME_SIZE
+
 CAMERA = Camera(pinhole(80.0, 80.0, 47.5, 23.5), HEIGHT, WIDTH)
-
-
-def moving_scene(frame, height=HEIGHT, width=WIDTH):
-    """A textured wall that slides past by three pixels a frame."""
-    x, y = np.meshgrid(np.arange(width) + 3 * frame, np.arange(height))
-    waves = [np.sin(x / 5.0) * np.cos(y / 7.0), np.sin(x / 9.0 + y / 4.0), np.cos(x / 6.0)]
-    return (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
-
-
-def write_frames(folder, frames=range(12)):
-    folder.mkdir(exist_ok=True)
-    for number, frame in enumerate(frames):
-        Image.fromarray(moving_scene(frame)).save(folder / f"{number}.png")
-    return folder
-
-
-def write_video(path, frames=range(12), size=(HEIGHT, WIDTH)):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 4_000_000
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(moving_scene(frame, *size), format="rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 def footage(path, tmp_path, **options):

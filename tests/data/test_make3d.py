@@ -1,11 +1,7 @@
-"""Make3D's layout, its MATLAB files written here byte by byte, and KITTI's selected validation images."""
-
-import struct
-import zlib
+"""Make3D's layout, its MATLAB files written byte by byte, and KITTI's selected validation images."""
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from egodepth.data.kitti_selection import KittiSelectionFrames
 from egodepth.data.make3d import Make3dFrames, bare_name, read_grid, read_matlab_array
@@ -13,52 +9,8 @@ from egodepth.data.opening import EvaluationDataConfig, open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
-
-NAME = "060705-17.10.14-p-049t000"
-DOUBLE_CLASS, SINGLE_CLASS = 6, 7
-
-
-def element(kind, body, order="<"):
-    """A data element of a MATLAB 5 file: its tag, and its body padded to eight bytes."""
-    if 0 < len(body) <= 4:
-        return struct.pack(f"{order}I", len(body) << 16 | kind) + body.ljust(4, b"\0")
-    return struct.pack(f"{order}II", kind, len(body)) + body + b"\0" * (-len(body) % 8)
-
-
-def variable(name, values, order="<", compressed=False, checksum=True):
-    code, matlab_class = {"f8": (9, DOUBLE_CLASS), "f4": (7, SINGLE_CLASS)}[values.dtype.str[1:]]
-    matrix = element(6, struct.pack(f"{order}II", matlab_class, 0), order)
-    matrix += element(5, np.array(values.shape, order + "i4").tobytes(), order)
-    matrix += element(1, name.encode(), order)
-    matrix += element(code, values.astype(order + values.dtype.str[1:]).tobytes(order="F"), order)
-    whole = element(14, matrix, order)
-    if not compressed:
-        return whole
-    packed = zlib.compress(whole)
-    packed = packed if checksum else packed[:-4]
-    return struct.pack(f"{order}II", 15, len(packed)) + packed
-
-
-def write_matlab(path, *variables, order="<"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mark = b"\x00\x01IM" if order == "<" else b"\x01\x00MI"
-    path.write_bytes(b"MATLAB 5.0 MAT-file, made for a test".ljust(124) + mark + b"".join(variables))
-
-
-def laser_grid():
-    """Four numbers a point, of which the last is the distance: it grows from row to row and column to column."""
-    row, column = np.mgrid[:55, :305].astype(float)
-    distance = 3 + row + column / 10
-    return np.stack([row, -column, distance * 0.9, distance], axis=-1)
-
-
-def write_frame(root, name=NAME, size=(40, 30), images="Test134", grids="Gridlaserdata", **options):
-    (root / images).mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size[::-1], (90, 120, 60)).save(root / images / f"img-{name}.jpg")
-    write_matlab(
-        root / grids / f"depth_sph_corr-{name}.mat",
-        variable("Position3DGrid", laser_grid(), compressed=True, **options),
-    )
+from tests.data.trees import MAKE3D_NAME as NAME
+from tests.data.trees import laser_grid, variable, write_make3d_frame, write_matlab, write_selection
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -76,7 +28,7 @@ def test_a_matlab_array_is_read_as_it_was_written(tmp_path, order, compressed, p
 
 
 def test_a_block_without_its_checksum_is_still_read(tmp_path):
-    write_frame(tmp_path, checksum=False)
+    write_make3d_frame(tmp_path, checksum=False)
     grid = read_grid(tmp_path / "Gridlaserdata" / f"depth_sph_corr-{NAME}.mat")
     assert grid == pytest.approx(laser_grid()[..., 3])
 
@@ -90,7 +42,7 @@ def test_a_block_without_its_checksum_is_still_read(tmp_path):
     ],
 )
 def test_a_grid_that_cannot_be_read_is_named(tmp_path, spoil, words):
-    write_frame(tmp_path)
+    write_make3d_frame(tmp_path)
     file = next(tmp_path.rglob("*.mat"))
     file.write_bytes(spoil(file.read_bytes()))
     with pytest.raises(UserError, match=rf"\.mat: {words}"):
@@ -105,7 +57,7 @@ def test_a_variable_of_another_shape_is_named(tmp_path):
 
 def test_a_frame_pairs_image_and_distances_by_name(tmp_path):
     for name in (NAME, "stats9-p-251t0"):
-        write_frame(tmp_path, name)
+        write_make3d_frame(tmp_path, name)
     (frame, other) = Make3dFrames(tmp_path, expected=2)
     assert (frame.name, other.name) == (NAME, "stats9-p-251t0")
     assert frame.image.shape == (40, 30, 3)
@@ -115,14 +67,14 @@ def test_a_frame_pairs_image_and_distances_by_name(tmp_path):
 @pytest.mark.parametrize("line", [f"img-{NAME}.jpg", f"img-{NAME}", NAME, f"depth_sph_corr-{NAME}.mat"])
 def test_lists_of_every_form_name_the_same_frame(tmp_path, line):
     assert bare_name(line) == NAME
-    write_frame(tmp_path, images="Test134Img", grids="Test134Depth/Gridlaserdata")
+    write_make3d_frame(tmp_path, images="Test134Img", grids="Test134Depth/Gridlaserdata")
     (tmp_path / "some.txt").write_text(f"{line}\n")
     frames = open_evaluation_frames(tmp_path, "make3d", EvaluationDataConfig(split=str(tmp_path / "some.txt")))
     assert [frame.name for frame in frames] == [NAME]
 
 
 def test_all_134_images_must_be_there(tmp_path):
-    write_frame(tmp_path)
+    write_make3d_frame(tmp_path)
     with pytest.raises(UserError, match="holds 1 test images, expected 134"):
         open_evaluation_frames(tmp_path, "make3d")
     next(tmp_path.rglob("*.mat")).unlink()
@@ -134,7 +86,7 @@ def test_all_134_images_must_be_there(tmp_path):
 
 
 def test_a_predictor_that_knows_the_grid_is_perfect_by_the_protocol(tmp_path):
-    write_frame(tmp_path, size=(2272, 1704))
+    write_make3d_frame(tmp_path, size=(2272, 1704))
     seen = []
 
     def predict(image):
@@ -150,22 +102,6 @@ def test_a_predictor_that_knows_the_grid_is_perfect_by_the_protocol(tmp_path):
 
 
 # --- KITTI's depth selection ---
-
-
-SELECTED = "2011_09_26_drive_0002_sync_{}_0000000005_image_02"
-
-
-def write_selection(root):
-    depth = np.zeros((352, 1216), np.uint16)
-    depth[200] = 25 * 256
-    for folder, name, pixels in (
-        ("image", SELECTED.format("image"), np.zeros((352, 1216, 3), np.uint8)),
-        ("groundtruth_depth", SELECTED.format("groundtruth_depth"), depth),
-    ):
-        (root / folder).mkdir(parents=True)
-        Image.fromarray(pixels).save(root / folder / f"{name}.png")
-    (root / "intrinsics").mkdir()
-    (root / "intrinsics" / f"{SELECTED.format('image')}.txt").write_text("721.5 0 596.5 0 721.5 149.8 0 0 1")
 
 
 @pytest.mark.parametrize("given", ["depth_selection/val_selection_cropped", "depth_selection", "."])

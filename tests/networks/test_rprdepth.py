@@ -1,5 +1,6 @@
 import copy
 import functools
+from dataclasses import replace
 
 import onnxruntime
 import pytest
@@ -14,7 +15,7 @@ from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.hqdecv2 import HQDecv2Config
 from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.prior import ReferenceSet, clustered
+from egodepth.networks.prior import TENSORS, ReferenceSet, clustered
 from egodepth.networks.rprdepth import PriorFusion, RPrDepth, RPrDepthConfig, evenly_spaced
 from egodepth.networks.small_depth import SmallDepthConfig
 
@@ -228,6 +229,24 @@ def test_a_clustered_prior_needs_a_network_that_counts():
     evenly = network.predict_depth(image())
     network.fusion.references.counts.fill_(1)
     assert not torch.allclose(network.predict_depth(image()), evenly, rtol=1e-7, atol=0)
+
+
+def test_a_cluster_counts_as_the_references_that_it_stands_for():
+    repeats = torch.tensor([4, 2, 1, 3])
+    few = references(len(repeats))
+    many = few.kept(torch.arange(len(repeats)).repeat_interleave(repeats))
+    options = {"student": SMALL}
+    counting = perturbed(RPrDepthConfig(**options, references=len(few), clustered=True).build().eval())
+    plain = RPrDepthConfig(**options, references=len(many)).build().eval()
+    counting.load_references(replace(few, counts=repeats.float()))
+    plain.load_state_dict({**plain.state_dict(), **_maps(counting)})
+    plain.load_references(many)
+    torch.testing.assert_close(counting.predict_depth(image()), plain.predict_depth(image()), **TIGHT)
+
+
+def _maps(network: RPrDepth) -> dict[str, Tensor]:
+    """All that is not the references themselves."""
+    return {name: value for name, value in network.state_dict().items() if name.rsplit(".", 1)[1] not in TENSORS}
 
 
 def test_a_prior_of_another_size_is_refused():

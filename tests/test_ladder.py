@@ -1,0 +1,178 @@
+"""RPrDepth from nothing through the real commands: killed in the middle, gone on with, and the steps one by one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from egodepth.methods.training import LAST_CHECKPOINT
+from egodepth.networks.prior import ReferenceSet
+from tests.command_line import SMALL, TINY, evaluated, only_line, run
+
+OPTIONS = [*SMALL, "--pose.encoder", TINY, "--network.student.encoder", "hrnet_w18_small"]
+LADDER = ["--ladder.teacher-height", 64, "--ladder.teacher-width", 96, "--ladder.teacher-encoder", "resnet10t"]
+LADDER += ["--ladder.images", 4, "--ladder.pixels-per-image", 20, "--ladder.keep", 10]
+ALL = [*OPTIONS, *LADDER, "--all"]
+RELEASED = Path("model") / "model.safetensors"
+
+
+def climb(drive: Path, out: Path) -> list[str]:
+    """The words of the command that makes it all."""
+    return [str(word) for word in ("train", "rprdepth", drive, "--out", out, *ALL)]
+
+
+@pytest.fixture(scope="module")
+def ladder(drive, tmp_path_factory) -> Path:
+    """What one uninterrupted call makes."""
+    out = tmp_path_factory.mktemp("ladder") / "whole"
+    assert run(*climb(drive, out)) == 0
+    return out
+
+
+def changed(root: Path, *names: str) -> dict[str, int]:
+    """When files of a folder were last written."""
+    return {name: (root / name).stat().st_mtime_ns for name in names}
+
+
+# --- in one call -----------------------------------------------------------------------------------------------------
+
+
+def test_one_call_makes_every_step_and_releases_a_model_of_the_selected_prior(ladder, drive, tmp_path):
+    assert len(ReferenceSet.load(ladder / "prior.safetensors")) == 4 * 20
+    assert len(ReferenceSet.load(ladder / "prior_small.safetensors")) == 10
+    config = (ladder / "stage2" / "model" / "config.json").read_text()
+    assert json.loads(config)["network"]["references"] == 10
+    assert str(ladder) not in config
+    assert evaluated(ladder / "stage2", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+def test_a_call_that_was_killed_goes_on_to_the_same_model_without_doing_anything_twice(ladder, drive, tmp_path):
+    out = tmp_path / "killed"
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    words = [sys.executable, "-m", "egodepth", *climb(drive, out), "--checkpoint-every", "1"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    student = out / "student" / LAST_CHECKPOINT
+    while not student.is_file():
+        assert process.poll() is None, "the call ended before the student's first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "stage2").exists(), "the kill came too late"
+    finished = [f"teacher/{LAST_CHECKPOINT}", f"teacher/{RELEASED}", "prior.safetensors"]
+    before = changed(out, *finished)
+
+    assert run(*climb(drive, out)) == 0
+    assert changed(out, *finished) == before
+    for step in ("student", "stage1", "stage2"):
+        expected, found = (load_file(folder / step / RELEASED) for folder in (ladder, out))
+        assert expected.keys() == found.keys()
+        assert [key for key in expected if not torch.equal(expected[key], found[key])] == [], step
+
+    finished += [f"{step}/{RELEASED}" for step in ("student", "stage1", "stage2")] + ["prior_small.safetensors"]
+    before = changed(out, *finished)
+    assert run(*climb(drive, out)) == 0
+    assert changed(out, *finished) == before
+
+    # The model stands on nothing of what it came from.
+    alone = shutil.move(out / "stage2" / "model", tmp_path / "alone")
+    shutil.rmtree(out)
+    words = ["--out", tmp_path / "depth", "--format", "npy", "--runtime", "torch"]
+    assert run("predict", alone, next(drive.glob("*/*/image_02/data/*.png")), *words) == 0
+    depth = np.load(next((tmp_path / "depth").glob("*.npy")))
+    assert depth.shape == (64, 192)
+    assert np.isfinite(depth).all()
+    assert depth.min() > 0
+
+
+def test_going_on_with_another_option_is_refused_by_it(ladder, drive, capsys):
+    assert run(*climb(drive, ladder), "--seed", 5) == 2
+    line = only_line(capsys.readouterr().err)
+    assert "seed 0, this call 5" in line
+    assert "Resume with the options of the first call" in line
+
+
+def test_stereo_pairs_alone_are_refused_before_anything_is_made(drive, tmp_path, capsys):
+    assert run(*climb(drive, tmp_path / "out"), "--mode", "stereo") == 2
+    assert "Take mono or mono+stereo" in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+# --- step by step ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prior(ladder, drive, tmp_path_factory) -> Path:
+    """A prior of the ladder's teacher, built by its own command."""
+    out = tmp_path_factory.mktemp("prior") / "mine.safetensors"
+    assert run("prior", "build", ladder / "teacher", drive, "--out", out, "--images", 3, "--pixels-per-image", 7) == 0
+    return out
+
+
+def test_a_prior_is_built_once_and_knows_its_teacher_and_its_images(ladder, drive, prior, capsys):
+    references = ReferenceSet.load(prior)
+    assert len(references) == 3 * 7
+    assert references.provenance["teacher"] == ReferenceSet.load(ladder / "prior.safetensors").provenance["teacher"]
+    assert len(set(references.provenance["names"])) == 3
+    assert [file.name for file in prior.parent.iterdir()] == [prior.name]
+    before = changed(prior.parent, prior.name)
+    build = ["prior", "build", ladder / "teacher", drive, "--out", prior, "--pixels-per-image", 7, "--images"]
+    capsys.readouterr()
+    assert run(*build, 3) == 0
+    assert "21 reference pixels" in capsys.readouterr().out
+    assert run(*build, 2) == 2
+    assert "mine.safetensors: holds a prior with another images" in only_line(capsys.readouterr().err)
+    assert changed(prior.parent, prior.name) == before
+
+
+def test_the_references_that_a_run_attends_to_are_selected(ladder, drive, tmp_path, capsys):
+    out = tmp_path / "small.safetensors"
+    assert run("prior", "select", ladder / "stage1", drive, "--keep", 6, "--out", out) == 0
+    assert "6 reference pixels" in capsys.readouterr().out
+    found, whole = ReferenceSet.load(out), ReferenceSet.load(ladder / "prior.safetensors")
+    assert len(found) == 6
+    rows = [tuple(row.tolist()) for row in whole.features]
+    assert {tuple(row.tolist()) for row in found.features} <= set(rows)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    # The ladder kept ten by the same frames, so these are its first six.
+    kept = ReferenceSet.load(ladder / "prior_small.safetensors")
+    assert torch.equal(found.features, kept.features[:6])
+
+
+@pytest.mark.parametrize(
+    ("of", "keep", "said"),
+    [("stage1", 81, "--keep 81: the prior has 80 references"), ("student", 6, "was not trained with a prior")],
+)
+def test_what_cannot_be_selected_is_refused_in_one_line(ladder, drive, tmp_path, capsys, of, keep, said):
+    assert run("prior", "select", ladder / of, drive, "--keep", keep, "--out", tmp_path / "small.safetensors") == 2
+    assert said in only_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_trains_on_the_prior_of_its_teacher_and_of_no_other(ladder, drive, prior, tmp_path, capsys):
+    words = ["train", "rprdepth", drive, *OPTIONS, "--prior", prior, "--from", ladder / "student", "--out"]
+    assert run(*words, tmp_path / "refused", "--teacher", ladder / "student") == 2
+    line = only_line(capsys.readouterr().err)
+    assert "Give the teacher that it was built with" in line
+    assert not (tmp_path / "refused").exists()
+    assert run(*words, tmp_path / "run", "--teacher", ladder / "teacher") == 0
+    assert evaluated(tmp_path / "run", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+@pytest.mark.parametrize("missing", ["--prior", "--teacher"])
+def test_without_a_teacher_or_a_prior_both_ways_to_get_them_are_named(ladder, drive, prior, tmp_path, capsys, missing):
+    given = {"--teacher": ladder / "teacher", "--prior": prior}
+    words = [word for option, value in given.items() if option != missing for word in (option, value)]
+    assert run("train", "rprdepth", drive, "--out", tmp_path / "run", *OPTIONS, *words) == 2
+    line = only_line(capsys.readouterr().err)
+    for option in ("--teacher", "--prior", "--all"):
+        assert option in line
+    assert not (tmp_path / "run").exists()
