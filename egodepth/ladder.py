@@ -1,6 +1,7 @@
 """RPrDepth from nothing: teacher, prior, student, both stages and the selection between them, in one resumable call."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +11,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
 from egodepth.measured import run_options
-from egodepth.models import load_rich_teacher, restored_recipe
+from egodepth.models import LAST_STAGE, load_rich_teacher, restored_recipe
 from egodepth.networks.manydepth import ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.prior_building import IMAGES, KEEP, PIXELS_PER_IMAGE, build_reference_set, select_references
 from egodepth.recipes import RECIPES, MultiFrameRecipe, PriorGuidedRecipe, ViewSynthesisRecipe, sources
-from egodepth.runs import load_trained_networks, train
+from egodepth.runs import FRAMES_FOLDER, kept_until_done, load_trained_networks, train
 
 log = logging.getLogger("egodepth")
 
@@ -61,7 +62,7 @@ class Rungs:
     @property
     def last_stage(self) -> Path:
         """The student on these alone: the result."""
-        return self.out / "stage2"
+        return self.out / LAST_STAGE
 
 
 def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
@@ -79,7 +80,8 @@ def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
     _say("1 of 6: the teacher")
     train("manydepth", _teacher_recipe(recipe), data, rungs.teacher, resume=True)
     _say("2 of 6: the prior")
-    prior = build_prior(rungs.teacher, data, rungs.prior, ladder.images, ladder.pixels_per_image, recipe)
+    frames = rungs.teacher / FRAMES_FOLDER
+    prior = build_prior(rungs.teacher, data, rungs.prior, ladder.images, ladder.pixels_per_image, recipe, frames)
     _say("3 of 6: the student")
     train("diffnet", student_recipe(recipe), data, rungs.student, resume=True)
     _say("4 of 6: the student on the whole prior")
@@ -87,7 +89,8 @@ def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
     train("rprdepth", stage, data, rungs.first_stage, resume=True)
     _say("5 of 6: the references that count")
     keep = min(ladder.keep, len(prior))
-    select_prior(rungs.first_stage, rungs.prior, data, rungs.small_prior, keep, ladder.selection_images, recipe)
+    frames, looking = rungs.student / FRAMES_FOLDER, ladder.selection_images
+    select_prior(rungs.first_stage, rungs.prior, data, rungs.small_prior, keep, looking, recipe, frames)
     _say("6 of 6: the student on these alone")
     last = _last_stage(stage, rungs.small_prior, rungs.first_stage)
     return train("rprdepth", last, data, rungs.last_stage, resume=True)
@@ -100,20 +103,21 @@ def build_prior(
     images: int = IMAGES,
     pixels_per_image: int = PIXELS_PER_IMAGE,
     settings: PriorGuidedRecipe = RECIPES["rprdepth"],
+    frames: Path | None = None,
     device: str | torch.device | None = None,
 ) -> ReferenceSet:
     """The reference set of a teacher on training data.
 
     Args:
         settings: say which frames, which intrinsics and which seed.
+        frames: where frames unpacked from footage are and stay; none keeps them beside `out` until it is whole.
         device: where the teacher runs; none takes a GPU where there is one, as training does.
     """
     rich, size = load_rich_teacher(teacher)
-    views = rich.sources or (-1, 1)
-    frames = out.with_name(f".{out.stem}.frames")
-    sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=frames)
-    seed, device = settings.training.seed, device or _device()
-    return build_reference_set(rich, sets.training, out, images, pixels_per_image, seed, device)
+    views, seed, device = rich.sources or (-1, 1), settings.training.seed, device or _device()
+    with _unpacked(frames, out) as folder:
+        sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=folder)
+        return build_reference_set(rich, sets.training, out, images, pixels_per_image, seed, device)
 
 
 def select_prior(
@@ -124,11 +128,13 @@ def select_prior(
     keep: int = KEEP,
     images: int | None = None,
     settings: PriorGuidedRecipe = RECIPES["rprdepth"],
+    frames: Path | None = None,
     device: str | torch.device | None = None,
 ) -> ReferenceSet:
     """The references that a trained run attends to most, seen from the frames that validate.
 
     Args:
+        frames: as for `build_prior`.
         device: where the network runs; none takes a GPU where there is one, as training does.
 
     Raises:
@@ -136,22 +142,42 @@ def select_prior(
     """
     network = load_trained_networks(str(run))["depth"]
     size, views = (settings.height, settings.width), sources(settings)
-    frames = out.with_name(f".{out.stem}.frames")
-    sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=frames)
-    if sets.validation is None:
-        raise UserError(f"{data}: holds nothing out to validate on, which selection looks at. Give a longer drive.")
-    references, device = ReferenceSet.load(prior), device or _device()
-    return select_references(network, references, sets.validation, out, keep, images, device=device)
+    with _unpacked(frames, out) as folder:
+        sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=folder)
+        if sets.validation is None:
+            raise UserError(f"{data}: holds nothing out to validate on, which selection looks at. Give a longer drive.")
+        references, device = ReferenceSet.load(prior), device or _device()
+        return select_references(network, references, sets.validation, out, keep, images, device=device)
 
 
-def prior_settings(split: str | None, seed: int) -> PriorGuidedRecipe:
-    """The recipe's settings with another split and seed."""
+def _unpacked(frames: Path | None, out: Path) -> AbstractContextManager[Path]:
+    """The folder of unpacked frames: that of a run, which keeps it, or one of this call alone."""
+    return nullcontext(frames) if frames is not None else kept_until_done(out.with_name(f".{out.stem}.frames"))
+
+
+def prior_settings(split: str | None, seed: int, intrinsics: str) -> PriorGuidedRecipe:
+    """The recipe's settings with another split, seed and camera."""
     recipe = RECIPES["rprdepth"]
-    return replace(recipe, data=replace(recipe.data, split=split), training=replace(recipe.training, seed=seed))
+    return replace(
+        recipe,
+        data=replace(recipe.data, split=split),
+        training=replace(recipe.training, seed=seed),
+        intrinsics=intrinsics,
+    )
 
 
-def select_prior_of_run(run: Path, data: Path, out: Path, keep: int = KEEP, images: int | None = None) -> ReferenceSet:
+def select_prior_of_run(
+    run: Path,
+    data: Path,
+    out: Path,
+    keep: int = KEEP,
+    images: int | None = None,
+    intrinsics: str | None = None,
+) -> ReferenceSet:
     """`select_prior` with the prior and the settings that a run was trained with.
+
+    Args:
+        intrinsics: none takes the run's.
 
     Raises:
         UserError: this is no run of RPrDepth.
@@ -165,7 +191,7 @@ def select_prior_of_run(run: Path, data: Path, out: Path, keep: int = KEEP, imag
         data=replace(recipe.data, **options["data"]),
         height=options["height"],
         width=options["width"],
-        intrinsics=options["intrinsics"],
+        intrinsics=intrinsics or options["intrinsics"],
     )
     return select_prior(run, Path(options["prior"]), data, out, keep, images, settings)
 

@@ -40,6 +40,9 @@ from egodepth.scale import Origin, Scale
 
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
+LAST_STAGE = "stage2"
+"""The run that is the result, in the folder of `egodepth train rprdepth --all`."""
+
 CONFIG_FORMAT = 2
 
 RELEASED_REFERENCES = 25_000
@@ -188,7 +191,7 @@ def metres_from(model: str | Path) -> Origin | None:
 
 
 def model_folder(model: str | Path) -> Path:
-    """Where the files of a model are; a hub id is fetched.
+    """Where the files of a model are; a hub id is fetched. Of a folder with RPrDepth's runs the last stage counts.
 
     Raises:
         UserError: there is no such folder and no such id, or a run has not released a model yet.
@@ -200,8 +203,12 @@ def model_folder(model: str | Path) -> Path:
         return path / MODEL_FOLDER
     if (path / RUN_FILE).is_file():
         raise UserError(f"{path}: this run has not written a model yet. Let it train on with --resume.")
+    if (path / LAST_STAGE).is_dir():
+        return model_folder(path / LAST_STAGE)
     if path.exists():
-        raise UserError(f"{path}: no {CONFIG_FILE} in it. Give a released model folder or a run folder.")
+        runs = sorted(file.parent.name for file in path.glob(f"*/{RUN_FILE}"))
+        held = f"; it holds the runs {', '.join(runs)}, give one of these" if runs else ""
+        raise UserError(f"{path}: no {CONFIG_FILE} in it. Give a released model folder or a run folder{held}.")
     return _hub_folder(str(model))
 
 

@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,11 @@ from egodepth.models import (
 )
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.manydepth import ManyDepthConfig
+from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import RPrDepth
+from egodepth.networks.sdfa_net import SDFANetConfig
 from egodepth.networks.weights import check_fit
 from egodepth.recipes import (
     MultiFrameRecipe,
@@ -57,6 +62,9 @@ log = logging.getLogger("egodepth")
 LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
 """What may change from one part of a run to the next without another result."""
 
+FRAMES_FOLDER = "frames"
+"""Of a run: its frames unpacked from footage."""
+
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
 
@@ -75,12 +83,12 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     Raises:
         UserError: the data or an option cannot be used; nothing was trained then, or the last good checkpoint stays.
     """
-    _check_size(recipe.height, recipe.width)
+    _check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_needs(_with_whole_paths(recipe))
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
-    sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / "frames")
+    sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
     _report(sets)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = build_networks(recipe)
@@ -174,12 +182,24 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     """
     if recipe.data.also:
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
+    _check_size(recipe)
     recipe, needs = _with_needs(recipe)
     config = recipe.data
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
-    frames = out.with_name(f".{out.name}.frames")
-    sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
-    return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
+    with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
+        sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
+        return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
+
+
+@contextmanager
+def kept_until_done(folder: Path) -> Iterator[Path]:
+    """A folder for what a call makes on its way: gone when it is done or refused, there for one that was stopped."""
+    try:
+        yield folder
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _disparity_teacher(recipe: ViewSynthesisRecipe) -> Teacher:
@@ -290,8 +310,16 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
     return found
 
 
-def _check_size(height: int, width: int) -> None:
-    for option, value in (("--height", height), ("--width", width)):
-        if value <= 0 or value % SIZE_MULTIPLE:
-            nearest = max(SIZE_MULTIPLE, round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
-            raise UserError(f"{option} {value}: must be a multiple of {SIZE_MULTIPLE}. Take {nearest}.")
+SMALLEST_SIZE: dict[type, int] = {Monodepth2Config: 64, ManyDepthConfig: 64, SDFANetConfig: 64}
+"""Of networks that reflect the border of their coarsest map, at a 32nd of the image: it needs two pixels each way."""
+
+
+def _check_size(recipe: Recipe) -> None:
+    """Raises UserError: the network cannot see pictures of the recipe's size; the nearest that it can is named."""
+    smallest = SMALLEST_SIZE.get(type(recipe.network), SIZE_MULTIPLE)
+    least = f", {smallest} at least" if smallest > SIZE_MULTIPLE else ""
+    crop = (("--augmentation.crop", side) for side in recipe.augmentation.crop or ())
+    for option, value in (("--height", recipe.height), ("--width", recipe.width), *crop):
+        if value < smallest or value % SIZE_MULTIPLE:
+            nearest = max(smallest, round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+            raise UserError(f"{option} {value}: must be a multiple of {SIZE_MULTIPLE}{least}. Take {nearest}.")

@@ -1,5 +1,6 @@
 """The commands that train models, or make what training stands on: train, data pack, prior, reproduce."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -97,6 +98,9 @@ def _with_recipe(command: type, arguments: list[str], program: str) -> Any:
     )
 
 
+INTRINSICS_HELP = "As of egodepth train: calibrated, fixed, or fx,fy,cx,cy in pixels of the native frames."
+
+
 @dataclass(frozen=True)
 class PriorHelp:
     """Make the prior of RPrDepth (egodepth prior --help lists the commands)."""
@@ -113,12 +117,13 @@ class BuildPrior:
     pixels_per_image: Annotated[int, arg(help="Sampled from each.")] = 1300
     split: Annotated[str | None, arg(help="Folder in DATA/splits, or a path to split lists.")] = None
     seed: int = 0
+    intrinsics: Annotated[str, arg(help=INTRINSICS_HELP)] = "calibrated"
     debug: Debug = False
 
     def run(self) -> None:
         from egodepth.ladder import build_prior, prior_settings
 
-        settings = prior_settings(split=self.split, seed=self.seed)
+        settings = prior_settings(self.split, self.seed, self.intrinsics)
         references = build_prior(self.teacher, self.data, self.out, self.images, self.pixels_per_image, settings)
         console.print(f"Wrote {self.out}: {len(references)} reference pixels.")
 
@@ -132,12 +137,13 @@ class SelectPrior:
     out: Annotated[Path, arg(metavar="PRIOR", help="A .safetensors file; an interrupted one is gone on with.")]
     keep: Annotated[int, arg(help="References to keep.")] = 25_000
     images: Annotated[int | None, arg(help="That look; all that validate by default.")] = None
+    intrinsics: Annotated[str | None, arg(help=f"{INTRINSICS_HELP} The run's by default.")] = None
     debug: Debug = False
 
     def run(self) -> None:
         from egodepth.ladder import select_prior_of_run
 
-        references = select_prior_of_run(self.run_folder, self.data, self.out, self.keep, self.images)
+        references = select_prior_of_run(self.run_folder, self.data, self.out, self.keep, self.images, self.intrinsics)
         console.print(f"Wrote {self.out}: {len(references)} reference pixels.")
 
 
@@ -153,7 +159,14 @@ class Reproduce:
     test_data: Annotated[Path | None, arg(metavar="DATA", help="To evaluate on; the training data by default.")] = None
     out: Annotated[Path | None, arg(metavar="RUN", help="Folder of the run; runs/ROW by default.")] = None
     model: Annotated[str | None, arg(metavar="MODEL", help="Evaluate this one and train nothing.")] = None
-    options: Annotated[tuple[str, ...], arg(help="Further options of egodepth train, in quotes each.")] = ()
+    options: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(
+            metavar="OPTIONS",
+            help='Further options of egodepth train, in quotes after an equals sign: --options="--seed 3 --steps 100", '
+            'or one by one: --options="--seed 3" --options="--steps 100".',
+        ),
+    ] = ()
     device: Annotated[str, arg(help="Where the evaluation runs.")] = "cpu"
     debug: Debug = False
 
@@ -175,9 +188,17 @@ class Reproduce:
             run,
             also=self.also,
             test_data=self.test_data,
-            options=self.options,
+            options=_words(self.options),
             model=self.model,
             device=self.device,
         )
         console.print(result.table())
         console.print(f"Wrote {result.file}")
+
+
+def _words(options: tuple[str, ...]) -> list[str]:
+    """The words of some options, as a shell would part them."""
+    try:
+        return [word for each in options for word in shlex.split(each)]
+    except ValueError as error:
+        raise UserError(f"--options {' '.join(options)}: {error}. Close the quotes.") from error

@@ -16,7 +16,7 @@ from egodepth import published
 from egodepth.data.simulator import MARKER
 from egodepth.published import PublishedRow, published_rows
 from tests.command_line import SMALL, TINY_NETWORKS, logged, only_line, run, train
-from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad
+from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad, write_frames
 
 RELEASED = Path("model") / "model.safetensors"
 
@@ -166,6 +166,95 @@ def test_a_split_can_be_looked_at_alone(kitti, capsys):
     assert "splits/sim" in only_line(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("place", ["folder", "file"])
+def test_a_split_outside_the_tree_is_checked_by_its_path(kitti, tmp_path, capsys, place):
+    split = shutil.move(next((kitti / "splits").iterdir()), tmp_path / "mine")
+    path = split if place == "folder" else split / "train_files.txt"
+    assert run("data", "check", kitti, "--split", path) == 0
+    assert f"18  frames listed in {split / 'train_files.txt'}" in capsys.readouterr().out
+    (split / "train_files.txt").write_text("nowhere 1 l\n")
+    assert run("data", "check", kitti, "--split", path) == 2
+    assert "1 of its 1 frames are not in the tree" in only_line(capsys.readouterr().err)
+
+
+def test_lists_of_cityscapes_are_checked_against_its_left_images(tmp_path, capsys):
+    write_cityscapes_pair(tmp_path, "train", "ulm_000002_000019")
+    (tmp_path / "splits" / "mine").mkdir(parents=True)
+    (tmp_path / "splits" / "mine" / "train_files.txt").write_text("ulm ulm_000002_000019\nulm ulm_000009_000019\n")
+    assert run("data", "check", tmp_path, "--split", "mine") == 2
+    assert "1 of its 2 frames are not in the tree (the first: ulm_000009_000019)" in only_line(capsys.readouterr().err)
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(kitti, tmp_path, capsys):
+    known = next((kitti / "splits").iterdir()).name
+    (kitti / "splits" / "bare").mkdir()
+    for split, said in (
+        ("simm", f"(found: bare, {known}) nor a path. Correct it"),
+        (tmp_path / "gone", f"(found: bare, {known}) nor a path. Correct it"),
+        ("bare", "has no list of a split"),
+    ):
+        assert run("data", "check", kitti, "--split", split) == 2
+        assert said in only_line(capsys.readouterr().err)
+
+
+def test_a_split_of_data_that_has_no_lists_is_refused(tmp_path, capsys):
+    write_frames(tmp_path)
+    assert run("data", "check", tmp_path, "--split", "mine") == 2
+    assert "is a folder of frames, which has no split lists. Leave --split out" in only_line(capsys.readouterr().err)
+
+
+def test_a_pack_is_counted_with_what_it_was_packed_from(kitti, tmp_path, capsys):
+    assert run(*pack(kitti, tmp_path / "pack", "--mode", "mono+stereo")) == 0
+    capsys.readouterr()
+    assert run("data", "check", tmp_path / "pack", "--every-file") == 0
+    printed = capsys.readouterr().out
+    assert "a training set packed by egodepth data pack" in printed
+    assert "18  samples to train" in printed
+    assert "2  samples to validate" in printed
+    assert "24  frames" in printed
+    assert f"packed from {kitti} at 96x64, views -1, 1, stereo" in printed
+
+
+def lose_pixels(root: Path) -> None:
+    (root / "pixels-00000.bin").unlink()
+
+
+def spoil_pixel(root: Path) -> None:
+    content = bytearray((root / "pixels-00000.bin").read_bytes())
+    content[5] ^= 1
+    (root / "pixels-00000.bin").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lose_pixels, "pixels-00000.bin: is missing"),
+        (lambda root: cut(root / "pixels-00000.bin"), "pixels-00000.bin: has 202753 bytes, expected 405504"),
+        (spoil_pixel, "pixels-00000.bin: frame 0 is damaged"),
+        (lambda root: (root / "samples-00001.json").unlink(), "has 0 of 2 val samples"),
+        (lambda root: cut(root / "samples-00000.json"), "samples-00000.json: is damaged"),
+        (lambda root: cut(root / "pack.json"), "pack.json: is damaged"),
+    ],
+    ids=["lost pixels", "cut pixels", "another pixel", "lost samples", "cut samples", "cut manifest"],
+)
+def test_a_broken_pack_is_told_in_one_line_with_the_mend(kitti, tmp_path, capsys, spoil, what):
+    assert run(*pack(kitti, tmp_path / "pack", "--mode", "mono+stereo")) == 0
+    spoil(tmp_path / "pack")
+    capsys.readouterr()
+    assert run("data", "check", tmp_path / "pack", "--every-file") == 2
+    line = only_line(capsys.readouterr().err)
+    assert what in line
+    assert "Remove the folder and pack again" in line
+
+
+def test_a_pack_that_is_stale_is_a_fault(kitti, tmp_path, capsys):
+    assert run(*pack(kitti, tmp_path / "pack")) == 0
+    next(kitti.glob("*/*/image_02/data/*.png")).touch()
+    capsys.readouterr()
+    assert run("data", "check", tmp_path / "pack") == 2
+    assert "is stale: 1 files of" in only_line(capsys.readouterr().err)
+
+
 # --- data pack -------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +325,38 @@ def test_a_pack_of_other_options_is_refused_by_what_differs(kitti, tmp_path, cap
     assert run(*pack(kitti, kitti / "inside")) == 2
     assert "lies inside the data" in only_line(capsys.readouterr().err)
     assert not (kitti / "inside").exists()
+
+
+def test_packing_footage_leaves_nothing_beside_the_pack(tmp_path, capsys):
+    write_frames(tmp_path / "frames")
+    words = pack(tmp_path / "frames", tmp_path / "pack", "--mode", "mono")
+    assert run(*words) == 2
+    assert "--intrinsics fx,fy,cx,cy" in only_line(capsys.readouterr().err)
+    assert run(*words, "--intrinsics", "60,60,48,32") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "pack"]
+    assert train(tmp_path / "pack", tmp_path / "run", "--mode", "mono") == 0
+    # What was refused leaves no unpacked frames either.
+    inside = pack(tmp_path / "frames", tmp_path / "frames" / "inside", "--mode", "mono", "--intrinsics", "60,60,48,32")
+    before = state(tmp_path / "frames")
+    assert run(*inside) == 2
+    assert state(tmp_path / "frames").keys() == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "size"),
+    [
+        ("monodepth2", "--height", [32]),
+        ("manydepth", "--height", [32]),
+        ("sdfa-net-r18", "--width", [40]),
+        ("sdfa-net-r18", "--augmentation.crop", [32, 640]),
+    ],
+)
+def test_a_size_that_a_network_cannot_see_is_refused_with_the_smallest(kitti, tmp_path, capsys, recipe, option, size):
+    for words in (["train"], ["data", "pack"]):
+        assert run(*words, recipe, kitti, "--out", tmp_path / "out", option, *size, "--pretrained", "none") == 2
+        line = only_line(capsys.readouterr().err)
+        assert f"{option} {size[0]}: must be a multiple of 32, 64 at least. Take 64." in line
+        assert not (tmp_path / "out").exists()
 
 
 # --- reproduce -------------------------------------------------------------------------------------------------------
@@ -311,13 +432,35 @@ def test_a_row_is_reproduced_from_training_to_comparison_and_then_listed(
 
 
 @pytest.mark.parametrize(
+    "options",
+    [["--options=--seed 3 --steps 1"], ["--options=--seed 3", "--options=--steps '1'"]],
+    ids=["in one", "one by one"],
+)
+def test_options_of_training_go_on_to_the_run_of_a_row(drive, tmp_path, monkeypatch, tiny_row, options):
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "tiny", "--data", drive, *options) == 0
+    assert json.loads((Path("runs") / "tiny" / "run.json").read_text())["training"]["seed"] == 3
+    measured = json.loads((Path("runs") / "tiny" / "measured" / "tiny.json").read_text())
+    assert (measured["seed"], measured["budget"]["steps"]) == (3, 1)
+    assert measured["commands"][0].endswith("--seed 3 --steps 1")
+
+
+def test_the_help_of_reproduce_names_the_forms_of_options_that_work(capsys):
+    assert run("reproduce", "--help") == 0
+    words = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert '--options="--seed 3 --steps 100"' in words
+    assert '--options="--seed 3" --options="--steps 100"' in words
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["tiny", "--data", ".", "--options=--seed '3"], "Close the quotes"),
         (["tiny"], "--data"),
         (["small", "--data", "."], "no published row 'small'"),
         (["tiny", "--data", "x"], "no such"),
     ],
-    ids=["no data", "no such row", "no such folder"],
+    ids=["open quotes", "no data", "no such row", "no such folder"],
 )
 def test_a_row_that_cannot_be_begun_is_refused_in_one_line(tmp_path, monkeypatch, capsys, tiny_row, words, said):
     monkeypatch.chdir(tmp_path)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.networks.prior import ReferenceSet
 from tests.command_line import SMALL, TINY, evaluated, only_line, run
+from tests.data.trees import write_frames
 
 OPTIONS = [*SMALL, "--pose.encoder", TINY, "--network.student.encoder", "hrnet_w18_small"]
 LADDER = ["--ladder.teacher-height", 64, "--ladder.teacher-width", 96, "--ladder.teacher-encoder", "resnet10t"]
@@ -165,6 +166,41 @@ def test_a_student_trains_on_the_prior_of_its_teacher_and_of_no_other(ladder, dr
     assert not (tmp_path / "refused").exists()
     assert run(*words, tmp_path / "run", "--teacher", ladder / "teacher") == 0
     assert evaluated(tmp_path / "run", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+def test_a_prior_of_footage_is_built_and_selected_with_a_camera_of_its_own(ladder, tmp_path, capsys):
+    write_frames(tmp_path / "frames")
+    build = ["prior", "build", ladder / "teacher", tmp_path / "frames", "--out", tmp_path / "prior.safetensors"]
+    build += ["--images", 3, "--pixels-per-image", 7]
+    assert run(*build) == 2
+    assert "--intrinsics fx,fy,cx,cy" in only_line(capsys.readouterr().err)
+    assert run(*build, "--intrinsics", "60,60,48,32") == 0
+    assert len(ReferenceSet.load(tmp_path / "prior.safetensors")) == 3 * 7
+
+    select = ["prior", "select", ladder / "stage1", tmp_path / "frames", "--out", tmp_path / "small.safetensors"]
+    assert run(*select, "--keep", 6) == 2
+    assert "--intrinsics fx,fy,cx,cy" in only_line(capsys.readouterr().err)
+    assert run(*select, "--keep", 81, "--intrinsics", "60,60,48,32") == 2
+    assert run(*select, "--keep", 6, "--intrinsics", "60,60,48,32") == 0
+    assert len(ReferenceSet.load(tmp_path / "small.safetensors")) == 6
+    # Neither leaves the frames that it unpacked.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "prior.safetensors", "small.safetensors"]
+
+
+def test_the_folder_of_it_all_stands_for_its_last_stage(ladder, drive, tmp_path, capsys):
+    words = [next(drive.glob("*/*/image_02/data/*.png")), "--format", "npy", "--runtime", "torch", "--out"]
+    for model in (ladder, ladder / "stage2"):
+        assert run("predict", model, *words, tmp_path / model.name) == 0
+    found, expected = (np.load(next((tmp_path / name).glob("*.npy"))) for name in (ladder.name, "stage2"))
+    assert np.array_equal(found, expected)
+
+    partial = tmp_path / "partial"
+    for name in ("teacher", "student"):
+        (partial / name).mkdir(parents=True)
+        shutil.copy(ladder / name / "run.json", partial / name)
+    capsys.readouterr()
+    assert run("predict", partial, *words, tmp_path / "none") == 2
+    assert "it holds the runs student, teacher, give one of these" in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("missing", ["--prior", "--teacher"])

@@ -1,0 +1,108 @@
+"""What a look through a data set comes across: collected as it is found, then a report for the terminal."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from egodepth.data.images import read_image
+from egodepth.data.probing import cameras_look_swapped, empty_files, evenly, unreadable
+from egodepth.data.recognise import DataKind
+from egodepth.errors import UserError
+
+TITLES: dict[DataKind, str] = {
+    "kitti-raw": "KITTI raw",
+    "kitti-2015": "KITTI Stereo 2015",
+    "kitti-benchmark": "KITTI's depth prediction benchmark, selected validation images",
+    "cityscapes": "Cityscapes",
+    "cityscapes-triplets": "Cityscapes as preprocessed triplets",
+    "ddad": "DDAD",
+    "make3d": "Make3D",
+    "simulated": "simulated drives",
+    "packed": "a training set packed by egodepth data pack",
+    "frames": "a folder of frames",
+    "video": "a video",
+}
+
+PAIRS_COMPARED = 8
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was found.
+
+    Attributes:
+        path: what was looked at.
+        kind: none where the layout is not known.
+        counts: how many of what, for example samples of each training mode.
+        faults: one line each: what is wrong, where, and the mend.
+        notes: one line each: what is absent, without harm to the rest.
+    """
+
+    path: Path
+    kind: DataKind | None
+    counts: Mapping[str, int]
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the data can be used as it is, else 2."""
+        return 2 if self.faults else 0
+
+    def lines(self) -> list[str]:
+        """The report for a terminal, without the faults."""
+        title = TITLES[self.kind] if self.kind else "not a known kind of data"
+        counts = [f"  {count:>9,}  {what}" for what, count in self.counts.items()]
+        verdict = f"{len(self.faults)} faults" if self.faults else "no fault found"
+        return [f"{self.path}: {title}", *counts, *(f"  note: {note}" for note in self.notes), f"  {verdict}"]
+
+
+@dataclass
+class Findings:
+    """Collects what a check comes across.
+
+    Attributes:
+        decoded: how many files of a kind are read whole.
+    """
+
+    path: Path
+    decoded: int
+    counts: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Take a user's error as a fault and go on after the block."""
+        try:
+            yield
+        except UserError as error:
+            self.faults.append(str(error))
+
+    def count(self, what: str, number: int) -> None:
+        if number:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def several(self, messages: Sequence[str]) -> None:
+        """The first of several alike, with their number."""
+        if messages:
+            more = f" ({len(messages) - 1} more like this.)" if len(messages) > 1 else ""
+            self.faults.append(f"{messages[0]}{more}")
+
+    def read(self, items: Iterable, reader: Callable) -> None:
+        """Read items spread over all of them; those that cannot be read are one fault."""
+        self.several(unreadable(evenly(list(items), self.decoded), reader))
+
+    def look_at_images(self, files: Iterable[Path]) -> None:
+        files = list(files)
+        empty = empty_files(files)
+        self.several([f"{file}: is empty (0 bytes). Unpack or copy it again." for file in empty])
+        self.read(sorted(set(files) - set(empty)), read_image)
+
+    def look_at_pairs(self, pairs: Sequence[tuple[Path, Path]], what: str) -> None:
+        if cameras_look_swapped(evenly(pairs, PAIRS_COMPARED)):
+            self.faults.append(
+                f"{what}: the left and the right camera are swapped: things are shifted the wrong way between them. "
+                "Exchange the two folders."
+            )
