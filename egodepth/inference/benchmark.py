@@ -180,9 +180,9 @@ def _absence(engine: Engine, device: torch.device) -> str | None:
         return None
     if device.type != "cpu":
         return "runs on the CPU; measure it with --device cpu"
-    extra = "onnx" if engine == "onnx" else "openvino"
-    if not is_installed(extra):
-        return f"{EXTRAS[extra][0]} is not installed: pip install 'egodepth[{extra}]'"
+    if not is_installed(engine):
+        name, extra, _ = EXTRAS[engine]
+        return f"{name} is not installed: pip install 'egodepth[{extra}]'"
     if engine == "openvino-bf16" and not OpenVINORuntime.has_bfloat16():
         return "this processor does not compute in bfloat16"
     return None

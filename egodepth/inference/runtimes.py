@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino"]
+RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 
-EXTRAS: dict[RuntimeName, tuple[str, tuple[str, ...]]] = {
-    "onnx": ("ONNX Runtime", ("onnx", "onnxscript", "onnxruntime")),
-    "openvino": ("OpenVINO", ("onnx", "onnxscript", "openvino")),
+_OPENVINO = ("OpenVINO", "openvino", ("onnx", "onnxscript", "openvino"))
+
+EXTRAS: dict[RuntimeName, tuple[str, str, tuple[str, ...]]] = {
+    "onnx": ("ONNX Runtime", "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "openvino": _OPENVINO,
+    "openvino-bf16": _OPENVINO,
 }
-"""What is no part of a plain installation: its name for people, and the modules that the extra of this name brings."""
+"""What is no part of a plain installation: its name for people, the extra that brings it, and the extra's modules."""
 
 FASTEST_ON_CPU: tuple[RuntimeName, ...] = ("openvino", "onnx", "torch")
 
@@ -134,11 +137,10 @@ class OpenVINORuntime:
             fast, and depths move by about 0.05 %. Ours is float32 unless asked.
     """
 
-    name: RuntimeName = "openvino"
-
     def __init__(self, graph: bytes, precision: Literal["f32", "bf16"] = "f32") -> None:
         import openvino
 
+        self.name: RuntimeName = "openvino-bf16" if precision == "bf16" else "openvino"
         self._core = openvino.Core()
         self._model = self._core.read_model(graph)
         self._settings = {
@@ -168,7 +170,7 @@ class OpenVINORuntime:
 
 def is_installed(name: RuntimeName) -> bool:
     """Whether the modules are there that a runtime needs."""
-    return name not in EXTRAS or all(find_spec(module) for module in EXTRAS[name][1])
+    return name not in EXTRAS or all(find_spec(module) for module in EXTRAS[name][2])
 
 
 def open_runtime(
@@ -193,8 +195,11 @@ def open_runtime(
         raise UserError(f"--runtime {name}: runs on the CPU, not on {device}. Use --device cpu or --runtime torch.")
     if not is_installed(name):
         raise UserError(
-            f"--runtime {name}: {EXTRAS[name][0]} is not installed. Install it with pip install 'egodepth[{name}]'."
+            f"--runtime {name}: {EXTRAS[name][0]} is not installed. "
+            f"Install it with pip install 'egodepth[{EXTRAS[name][1]}]'."
         )
+    if name == "openvino-bf16" and not OpenVINORuntime.has_bfloat16():
+        raise UserError(f"--runtime {name}: this processor does not compute in bfloat16. Use --runtime openvino.")
     if name == "cuda-graph" and device.type != "cuda":
         raise UserError(f"--runtime {name}: needs an NVIDIA GPU, not {device}. Use --device cuda or --runtime torch.")
     return _OPENERS[name](network, height, width)
@@ -227,4 +232,5 @@ _OPENERS: dict[RuntimeName, Callable[[nn.Module, int, int], Runtime]] = {
     "cuda-graph": lambda network, height, width: CUDAGraphRuntime(network),
     "onnx": lambda network, height, width: ONNXRuntime(_graph(network, height, width)),
     "openvino": lambda network, height, width: OpenVINORuntime(_graph(network, height, width)),
+    "openvino-bf16": lambda network, height, width: OpenVINORuntime(_graph(network, height, width), "bf16"),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from egodepth.errors import UserError
 from egodepth.inference import runtimes
 from egodepth.inference.predictor import Predictor
-from egodepth.inference.runtimes import open_runtime
+from egodepth.inference.runtimes import OpenVINORuntime, open_runtime
 from tests.inference.deployed_networks import HEIGHT, WIDTH
 
 
@@ -113,6 +113,21 @@ def test_the_fastest_that_is_installed_is_taken_on_the_cpu(network: nn.Module, w
     assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
     without("onnxscript")
     assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
+
+
+@pytest.mark.skipif(not OpenVINORuntime.has_bfloat16(), reason="this processor does not compute in bfloat16")
+def test_bfloat16_is_taken_where_it_is_asked_for(network: nn.Module) -> None:
+    exact = open_runtime("openvino", network, HEIGHT, WIDTH)(images(2))
+    runtime = open_runtime("openvino-bf16", network, HEIGHT, WIDTH)
+    assert runtime.name == "openvino-bf16"
+    torch.testing.assert_close(runtime(images(2)), exact, rtol=2e-2, atol=0)
+    assert not torch.equal(runtime(images(2)), exact)
+
+
+def test_bfloat16_is_refused_where_the_processor_has_none(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenVINORuntime, "has_bfloat16", staticmethod(lambda: False))
+    with pytest.raises(UserError, match=r"bfloat16.*--runtime openvino"):
+        open_runtime("openvino-bf16", network, HEIGHT, WIDTH)
 
 
 def test_another_device_than_the_cpu_takes_pytorch(network: nn.Module) -> None:
