@@ -17,6 +17,7 @@ from egodepth.inference.export import export_onnx
 from egodepth.inference.graph import half_precision, picture_channels
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.runtimes import OpenVINORuntime
+from egodepth.networks.hqdecv2 import LATERAL_WIDTHS, Decoder
 from tests.inference.deployed_networks import HEIGHT, WIDTH, one_recipe_per_network, seeded_network
 
 SCALE = 5.4
@@ -62,7 +63,35 @@ def expected(network: nn.Module, image: Tensor) -> np.ndarray:
 SAMPLES_AT_COMPUTED_COORDINATES = ("sdfa-net", "manydepth")
 
 
-# HQDecv2 teaches and is not deployed; the exporter takes minutes for it.
+class StageOfHQDecv2(nn.Module):
+    """The finest stage of HQDecv2's decoder with its head: each kind of block that HQDecv2 has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder_width, coarser_width = 8, LATERAL_WIDTHS[0]
+        decoder = Decoder((encoder_width, 8, 8, 8, 8), (HEIGHT, WIDTH))
+        self.stage, self.head = decoder.stages[0], decoder.heads[0]
+        self.stem = nn.Conv2d(3, encoder_width + coarser_width, 3, stride=2, padding=1)
+        self.widths = encoder_width, coarser_width
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        feature, coarser = self.stem(image).split(self.widths, dim=1)
+        return 1 + 10 * torch.sigmoid(self.head(self.stage([feature], coarser)))
+
+
+def test_every_kind_of_block_of_hqdecv2_gives_the_same_in_every_engine(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = StageOfHQDecv2().eval()
+    export_onnx(Predictor(network, HEIGHT, WIDTH, SCALE, recipe="hqdecv2"), tmp_path / "stage.onnx")
+    openvino = OpenVINORuntime((tmp_path / "stage.onnx").read_bytes())
+    for batch in (1, 3):
+        depth = SCALE * expected(network, images(batch))
+        assert depth.max() / depth.min() > 1.02, "depths that are alike everywhere prove nothing"
+        np.testing.assert_allclose(run(tmp_path / "stage.onnx", images(batch)), depth, rtol=1e-4)
+        np.testing.assert_allclose(openvino(images(batch)).numpy(), depth, rtol=1e-4)
+
+
+# The exporter takes two minutes for the whole of HQDecv2.
 @pytest.mark.parametrize("name", [name for name in one_recipe_per_network() if name != "hqdecv2"])
 def test_every_system_gives_its_depths_in_every_engine(name: str, tmp_path: Path) -> None:
     network = seeded_network(name)
