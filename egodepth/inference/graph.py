@@ -14,6 +14,7 @@ from egodepth.errors import UserError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
+    from onnx_ir import Model
 
 Precision = Literal["fp32", "fp16"]
 
@@ -68,12 +69,36 @@ def onnx_graph(
             output_names=[OUTPUT],
             dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
             verbose=False,
+            optimize=False,
         )
+        _simplify(program.model)
     model = _without_traces(program.model_proto)
     if precision == "fp16":
         model = half_precision(model)
     helper.set_model_props(model, dict(metadata or {}))
     return model.SerializeToString()
+
+
+def _simplify(model: "Model") -> None:
+    """Compute what is constant and drop what is unused or said twice, in place.
+
+    The exporter's own optimiser also looks for patterns, in a time that grows with the square of the graph: of two
+    minutes for HQDecv2 it takes four fifths. Engines look for patterns themselves.
+    """
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(model)
+    for simplify in (
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    ):
+        simplify(model)
 
 
 def _without_traces(model: "ModelProto") -> "ModelProto":
