@@ -130,18 +130,24 @@ def widest_shadows(kept: dict[str, dict[int, FrameResult]], options: Borders) ->
     for index, result in next(iter(kept.values())).items():
         shadow = regions(result, options.baseline_m)["shadow"].astype(np.int64)
         sums = np.pad(shadow.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        height, width = (min(part, side) for part, side in zip(PART, shadow.shape, strict=True))
+        height, width = part_of(shadow.shape)
         counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
         top, left = np.unravel_index(counts.argmax(), counts.shape)
         places.append((int(counts[top, left]), index, int(top), int(left)))
     return [place[1:] for place in sorted(places, reverse=True)[: options.frames]]
 
 
+def part_of(sides: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of what is shown of a frame with these sides."""
+    return min(PART[0], sides[0]), min(PART[1], sides[1])
+
+
 def sheet(kept: dict[str, dict[int, FrameResult]], places: list[tuple[int, int, int]], options: Borders) -> Image.Image:
     """Columns: picture with shadows outlined, ground truth, then depth and error of each model; a row for each part."""
     columns = ["picture, shadows in red", "ground truth"]
     columns += [text for model in kept for text in (f"{Path(model).name}: depth", f"{Path(model).name}: error")]
-    height, width, bar, gap = *PART, 20, 4
+    sides = next(iter(next(iter(kept.values())).values())).depth.shape
+    (height, width), bar, gap = part_of(sides), 20, 4
     whole = Image.new("RGB", (len(columns) * (width + gap), bar + len(places) * (height + gap)), (24, 24, 27))
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
     for column, text in enumerate(columns):

@@ -43,7 +43,7 @@ RUN_FILE = "run.json"
 LAST_STAGE = "stage2"
 """The run that is the result, in the folder of `egodepth train rprdepth --all`."""
 
-CONFIG_FORMAT = 2
+CONFIG_FORMAT = 3
 
 RELEASED_REFERENCES = 25_000
 """What a model keeps that is released while it trains on millions of them: folded, 2.6 million take 2.7 GB."""
