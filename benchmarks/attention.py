@@ -37,6 +37,7 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import EvaluationResult, evaluate, results_table
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
+from egodepth.inference.peak_memory import CLEAR, resident
 from egodepth.inference.predictor import Predictor
 from egodepth.measured import hardware, run_options, software
 from egodepth.models import RELEASED_REFERENCES, load, restored_recipe
@@ -49,7 +50,6 @@ from egodepth.runs import load_trained_networks
 
 STUDENT = "DIFFNet"
 EXACT = "exact"
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 STEPS = 2
 """Of a memory measurement; the second meets what the first has left."""
 NAIVE_COPIES = {False: 3, True: 5}
@@ -329,10 +329,10 @@ def peak_memory(case: Case, options: AttentionBenchmark) -> tuple[float, float]:
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         CLEAR.write_text("5")
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
     for _ in range(STEPS):
         step(image)
-    after = torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident("VmHWM")
+    after = torch.cuda.max_memory_allocated() if device.type == "cuda" else resident("VmHWM")
     return model, (after - before) / 2**20
 
 
@@ -342,12 +342,6 @@ def _in_own_processes(cases: Sequence[Case], options: AttentionBenchmark) -> dic
     context.set_forkserver_preload(["egodepth.runs"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
         return dict(zip(cases, processes.map(peak_memory, cases, repeat(options)), strict=True))
-
-
-def _resident(field: str) -> int:
-    """VmRSS, the memory that is resident now, or VmHWM, the most that was, in bytes."""
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return int(lines[field].split()[0]) * 1024
 
 
 def _free_mebibytes(device: str) -> float:

@@ -19,6 +19,7 @@ from egodepth.geometry import pose_to_transform
 from egodepth.inference.benchmark import BenchmarkConfig, Contender, benchmark, checked_device
 from egodepth.inference.benchmark_result import BenchmarkResult
 from egodepth.models import load, load_pose_network, model_size
+from egodepth.networks.modes import evaluating
 from egodepth.recipes import RECIPES, build, modes
 
 
@@ -43,10 +44,8 @@ def complexity(network: nn.Module, height: int, width: int) -> Complexity:
         height, width: image size in pixels.
     """
     device = next(network.parameters()).device
-    was_training = network.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval().predict_depth(torch.zeros(1, 3, height, width, device=device))
-    network.train(was_training)
+    with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.predict_depth(torch.zeros(1, 3, height, width, device=device))
     return Complexity(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
 
 

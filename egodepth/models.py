@@ -27,7 +27,7 @@ from egodepth.networks.pretrained import (
     monodepth2_pose_place,
 )
 from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
-from egodepth.networks.weights import CONFIG_FILE, check_fit, read_released, save_released
+from egodepth.networks.weights import CONFIG_FILE, check_fit, read_config, read_released, save_released
 from egodepth.recipes import (
     PUBLISHED,
     PUBLISHED_METRES_PER_UNIT,
@@ -180,14 +180,13 @@ def load_pose_network(model: str | Path) -> nn.Module:
 
 def model_size(model: str | Path) -> tuple[int, int]:
     """Height and width at which a model's networks see a picture."""
-    config, _ = read_released(model_folder(model))
+    config = read_config(model_folder(model))
     return config["height"], config["width"]
 
 
 def metres_from(model: str | Path) -> Origin | None:
     """How a model's depth got its metres; none where it is up to scale."""
-    config, _ = read_released(model_folder(model))
-    return config["metres_from"]
+    return read_config(model_folder(model))["metres_from"]
 
 
 def model_folder(model: str | Path) -> Path:

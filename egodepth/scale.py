@@ -6,7 +6,6 @@ looked at.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 from egodepth.data.samples import Batch, PosedDataset, Sample
 from egodepth.data.transforms import resized, without_augmentation
 from egodepth.errors import UserError
+from egodepth.networks.modes import evaluating
+from egodepth.networks.pose import motion_to
 
 Origin = Literal["stereo baseline", "poses"]
 
@@ -70,31 +71,27 @@ def scale_from_poses(
     Returns:
         None where the samples tell nothing; see `scale_of_motion`.
     """
-    # One frame away is what pose networks are trained on.
-    places = [place for place, source in enumerate(dataset.source_ids) if source in (-1, 1)]
     moved, found = [], []
-    with _evaluating(pose_network), torch.no_grad():
+    with evaluating(pose_network), torch.no_grad():
         for index, sample in _spread(dataset, samples):
-            distances = dataset.moved_m(index)
-            moved += [distances[place] for place in places]
-            found += _found_distances(pose_network, dataset, sample, places, height, width)
+            distances = dict(zip(dataset.source_ids, dataset.moved_m(index), strict=True))
+            # One frame away is what pose networks are trained on.
+            neighbours = [source for source in dataset.source_ids if source in (-1, 1)]
+            moved += [distances[source] for source in neighbours]
+            found += _found_distances(pose_network, dataset, sample, neighbours, height, width)
     value = scale_of_motion(torch.tensor(moved), torch.tensor(found))
     return None if value is None else Scale(value, "poses")
 
 
 def _found_distances(
-    pose_network: nn.Module, dataset: PosedDataset, sample: Sample, places: list[int], height: int, width: int
+    pose_network: nn.Module, dataset: PosedDataset, sample: Sample, offsets: list[int], height: int, width: int
 ) -> list[float]:
-    """Length of the motion to each of the sources at `places`, in units of training."""
+    """Length of the motion to the frames at `offsets`, in units of training."""
     device = next(pose_network.parameters()).device
     views = resized(without_augmentation(Batch.of([sample], [0], dataset.source_ids).to(device)), height, width)
-    distances = []
-    for place in places:
-        pair = (views.target, views.sources[:, place])
-        earlier, later = reversed(pair) if dataset.source_ids[place] < 0 else pair
-        _, translation = pose_network(earlier, later)
-        distances.append(float(translation[0, 0].norm()))
-    return distances
+    frames = dict(zip(views.source_ids, views.sources.unbind(1), strict=True))
+    motions = (motion_to(pose_network, views.target, frames, offset) for offset in offsets)
+    return [float(motion[0, :3, 3].norm()) for motion in motions]
 
 
 def _spread(dataset: PosedDataset, count: int) -> Iterator[tuple[int, Sample]]:
@@ -105,15 +102,3 @@ def _spread(dataset: PosedDataset, count: int) -> Iterator[tuple[int, Sample]]:
             yield index, dataset[index]
         except UserError:
             continue
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """The network with its running statistics, which it does not change meanwhile."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -6,10 +6,27 @@ import math
 from pathlib import Path
 
 from egodepth.cli import main
+from egodepth.published import PublishedRow
 
 TINY = "mobilenetv3_small_050"
 SMALL = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 2, "--pretrained", "none", "--workers", 0]
 TINY_NETWORKS = ["--network.encoder", TINY, "--pose.encoder", TINY]
+
+TINY_ROW = PublishedRow(
+    id="tiny",
+    paper="monodepth2",
+    table="simulated street",
+    model="Tiny",
+    size="96x64",
+    recipe="monodepth2",
+    training_data="simulated",
+    protocol="simulated",
+    scale="median",
+    figures={"abs_rel": 0.001, "a1": 0.001},
+    tolerance={"abs_rel": 0.003, "a1": 0.005},
+    options=tuple(map(str, (*SMALL, *TINY_NETWORKS))),
+)
+"""A row that takes seconds, in place of the published ones; one figure was far better, one far worse."""
 
 
 def run(*arguments: object) -> int:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from egodepth import published
 from egodepth.data.simulator import MARKER
 from egodepth.published import PublishedRow, published_rows
-from tests.command_line import SMALL, TINY_NETWORKS, logged, only_line, run, train
+from tests.command_line import SMALL, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
 from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad, write_frames
 
 RELEASED = Path("model") / "model.safetensors"
@@ -365,22 +365,8 @@ def test_a_size_that_a_network_cannot_see_is_refused_with_the_smallest(kitti, tm
 @pytest.fixture
 def tiny_row(monkeypatch) -> PublishedRow:
     """A row that takes seconds, in place of the published ones; one figure was far better, one far worse."""
-    row = PublishedRow(
-        id="tiny",
-        paper="monodepth2",
-        table="simulated street",
-        model="Tiny",
-        size="96x64",
-        recipe="monodepth2",
-        training_data="simulated",
-        protocol="simulated",
-        scale="median",
-        figures={"abs_rel": 0.001, "a1": 0.001},
-        tolerance={"abs_rel": 0.003, "a1": 0.005},
-        options=tuple(map(str, (*SMALL, *TINY_NETWORKS))),
-    )
-    monkeypatch.setattr(published, "published_rows", lambda: {"tiny": row})
-    return row
+    monkeypatch.setattr(published, "published_rows", lambda: {"tiny": TINY_ROW})
+    return TINY_ROW
 
 
 def row_line(printed: str, start: str) -> list[str]:

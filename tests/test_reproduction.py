@@ -23,29 +23,11 @@ from egodepth.measured import (
 from egodepth.published import PublishedRow, compare, papers, published_rows, row_named, row_recipe
 from egodepth.recipes import RECIPES, frame_size, modes, sources
 from egodepth.reproduction import reproduce, rows_table, train_row
+from tests.command_line import TINY_ROW
 from tests.data.trees import write_cityscapes_pair
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS = list(published_rows().values())
-
-TINY = "mobilenetv3_small_050"
-TINY_OPTIONS = ["--height", "64", "--width", "96", "--batch-size", "2", "--steps", "2", "--pretrained", "none"]
-TINY_OPTIONS += ["--workers", "0", "--network.encoder", TINY, "--pose.encoder", TINY]
-
-TINY_ROW = PublishedRow(
-    id="tiny",
-    paper="monodepth2",
-    table="simulated street",
-    model="Tiny",
-    size="96x64",
-    recipe="monodepth2",
-    training_data="simulated",
-    protocol="simulated",
-    scale="median",
-    figures={"abs_rel": 0.001, "a1": 0.001},
-    tolerance={"abs_rel": 0.003, "a1": 0.005},
-    options=tuple(TINY_OPTIONS),
-)
 
 
 @pytest.fixture
@@ -59,7 +41,7 @@ def rows(monkeypatch) -> dict[str, PublishedRow]:
         "tiny-joint": replace(
             TINY_ROW,
             id="tiny-joint",
-            options=(*TINY_OPTIONS, "--mode", "stereo"),
+            options=(*TINY_ROW.options, "--mode", "stereo"),
             scale="stereo baseline",
             also=("cityscapes",),
         ),

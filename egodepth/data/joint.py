@@ -5,42 +5,32 @@ by their size. Source: Zhou & Dong, ECCV 2022, section 4.1 (KITTI's 22,600 pairs
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
+
+from torch.utils.data import ConcatDataset
 
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.errors import UserError
 
 
-class JointDataset:
+class JointDataset(ConcatDataset[Sample]):
     """Training sets one after the other (a `TrainingDataset`).
 
     Args:
         parts: with the same sources and the same size of picture.
 
     Attributes:
-        parts: as given; the first is the one that the run is about.
+        datasets: the parts as given; the first is the one that the run is about.
 
     Raises:
         UserError: the sets have other sources or sizes, or disagree about what a flip does to the camera.
     """
 
     def __init__(self, parts: Sequence[TrainingDataset]) -> None:
-        self.parts = tuple(parts)
-        self.source_ids = tuple(self.parts[0].source_ids)
-        self._ends = list(accumulate(len(part) for part in self.parts))
-        first = self.parts[0][0]
-        for part in self.parts[1:]:
+        super().__init__(parts)
+        self.source_ids = tuple(parts[0].source_ids)
+        first = parts[0][0]
+        for part in parts[1:]:
             self._check(first, part)
-
-    def __len__(self) -> int:
-        return self._ends[-1]
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        place = next(place for place, end in enumerate(self._ends) if index < end)
-        start = self._ends[place] - len(self.parts[place])
-        return self.parts[place][index - start]
 
     def _check(self, first: Sample, part: TrainingDataset) -> None:
         other = part[0]

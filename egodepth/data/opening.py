@@ -73,7 +73,7 @@ class TrainingSets:
     @property
     def first(self) -> TrainingDataset:
         """What DATA itself gives to train on, without those that are joined with it."""
-        return self.training.parts[0] if isinstance(self.training, JointDataset) else self.training
+        return self.training.datasets[0] if isinstance(self.training, JointDataset) else self.training
 
 
 @dataclass(frozen=True)

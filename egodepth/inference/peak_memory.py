@@ -55,7 +55,7 @@ def peak_on_cuda(open_engine: Callable[[], Runtime], image: Tensor) -> tuple[Run
     return engine, torch.cuda.max_memory_allocated(image.device) - before
 
 
-def _memory(field: str) -> int:
+def resident(field: str) -> int:
     """VmRSS, the memory that is resident now, or VmHWM, the most that was, in bytes."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return int(lines[field].split()[0]) * 1024
@@ -71,7 +71,7 @@ def _measure(engine: str, file: Path, height: int, width: int, channels_last: bo
         openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     else:
         F.conv2d(torch.zeros(1, 8, 32, 32), torch.zeros(8, 8, 3, 3))  # sets PyTorch's kernel library up
-    before = _memory("VmRSS")
+    before = resident("VmRSS")
 
     def opened() -> Runtime:
         if engine == "onnx":
@@ -88,7 +88,7 @@ def _measure(engine: str, file: Path, height: int, width: int, channels_last: bo
     CLEAR.write_text("5")  # forget what opening took and gave back
     for _ in range(PREDICTIONS):
         runtime(image)
-    return _memory("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 if __name__ == "__main__":

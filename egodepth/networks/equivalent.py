@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.geometry import in_float32
+from egodepth.networks.modes import evaluating
 
 EPSILON = 1e-5
 """Added to the standard deviation of a layer's input before dividing by it."""
@@ -239,14 +240,12 @@ def _input_variances(network: nn.Module, convolutions: Iterable[nn.Conv2d], imag
         variances[conv] = _variance(inputs[0])
 
     hooks = [conv.register_forward_pre_hook(measure) for conv in variances]
-    modes = {module: module.training for module in network.modules()}
     try:
-        network.eval()(images)
+        with evaluating(network):
+            network(images)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     return variances
 
 

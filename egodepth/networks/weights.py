@@ -73,14 +73,22 @@ def read_released(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         UserError: one of the two files is missing or broken.
     """
+    return read_config(folder), read_weights(folder / WEIGHTS_FILE).tensors
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a released model folder, without its tensors.
+
+    Raises:
+        UserError: it is missing or broken.
+    """
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
         raise UserError(f"{folder}: no {CONFIG_FILE} in it. Give a released model folder or a run folder.")
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        return json.loads(config_file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{config_file}: not JSON ({error}). Release the model again.") from error
-    return config, read_weights(folder / WEIGHTS_FILE).tensors
 
 
 def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, mend: str) -> dict[str, Tensor]:

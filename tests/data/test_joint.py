@@ -77,7 +77,7 @@ def test_the_first_data_alone_validate(drive, cities):
 def test_three_sets_are_joined_in_their_order(drive, cities, tmp_path):
     write_cityscapes_pair(tmp_path / "more", "train", "bonn_000000_000019")
     training = opened(cities, tmp_path / "more", drive).training
-    assert [len(part) for part in training.parts] == [3, 1, len(opened(drive).training)]
+    assert [len(part) for part in training.datasets] == [3, 1, len(opened(drive).training)]
     assert "bonn" in training[3].name
 
 
@@ -88,7 +88,7 @@ def test_split_and_stride_are_of_the_first_data_alone(drive, cities, tmp_path):
     for name in ("train_files.txt", "val_files.txt"):
         (split / name).write_text(f"{line}\n")
     sets = opened(drive, cities, split=str(split))
-    assert [len(part) for part in sets.training.parts] == [1, 3]
+    assert [len(part) for part in sets.training.datasets] == [1, 3]
 
 
 def test_the_crop_is_for_all_cityscapes_data(drive, cities):
@@ -113,7 +113,7 @@ def test_footage_of_the_same_name_keeps_its_frames_and_its_camera(tmp_path):
         (folder / "camera.json").write_text(json.dumps({"fx": 50 + count, "fy": 50, "cx": 48, "cy": 24}))
     ours, theirs = (opened(folder, views=(-1, 1)).training for folder in folders)
     joint = opened(*folders, views=(-1, 1), intrinsics="40,40,48,24").training
-    assert [len(part) for part in joint.parts] == [len(ours), len(theirs)]
+    assert [len(part) for part in joint.datasets] == [len(ours), len(theirs)]
     assert same(joint[len(joint) - 1], theirs[len(theirs) - 1])
     assert joint[0].intrinsics[0, 0] == pytest.approx(40 / 96)
 
