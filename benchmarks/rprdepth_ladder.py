@@ -40,7 +40,7 @@ from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
 from egodepth.ladder import Rungs, climb, first_stage, student_recipe
 from egodepth.measured import budget, hardware, software
-from egodepth.models import load
+from egodepth.models import RUN_FILE, load
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import evenly_spaced
 from egodepth.prior_building import random_references, with_references
@@ -113,15 +113,15 @@ def main(options: Ladder, recipe: PriorGuidedRecipe) -> dict:
     if METRIC not in protocol_named(options.protocol).metrics:
         raise UserError(f"--protocol {options.protocol}: does not report {METRIC}. Choose another.")
     open_evaluation_frames(options.test_data, protocol_named(options.protocol).frames, _test_frames(options))
-    rungs = Rungs(options.out / "ladder")
+    rungs = Rungs.of(recipe, options.out / "ladder")
     climb(recipe, options.data, rungs.out)
     runs = {
-        STUDENT: rungs.student,
+        STUDENT: Path(rungs.student),
         FURTHER: train_further(recipe, options.data, rungs, options.out / "student_further"),
         RANDOM: train_on_random(recipe, options.data, rungs, options.out),
         BUILT: rungs.first_stage,
         SELECTED: rungs.last_stage,
-        TEACHER: rungs.teacher,
+        TEACHER: Path(rungs.teacher),
     }
     by_median = {name: evaluated(name, run, "median", options) for name, run in runs.items()}
     metric = {name: run for name, run in runs.items() if load(run).is_metric}
@@ -137,7 +137,7 @@ def main(options: Ladder, recipe: PriorGuidedRecipe) -> dict:
         "software": software(),
         "seeds": {"training": recipe.training.seed, "random set": RANDOM_SEED},
         "options": asdict(recipe),
-        "budgets": {name: budget(run, None) for name, run in runs.items()},
+        "budgets": {name: trained_for(run) for name, run in runs.items()},
         "references": {BUILT: len(ReferenceSet.load(rungs.prior)), SELECTED: len(ReferenceSet.load(rungs.small_prior))},
         "identity": identity,
         "points": [asdict(point) | {"verdict": point.verdict} for point in points],
@@ -159,20 +159,21 @@ def train_on_random(recipe: PriorGuidedRecipe, data: Path, rungs: Rungs, out: Pa
     prior, run = out / "random.safetensors", out / "random"
     if not prior.is_file():
         random_references(ReferenceSet.load(rungs.prior), RANDOM_SEED).save(prior)
-    train("rprdepth", first_stage(recipe, rungs.teacher, prior, rungs.student), data, run, resume=True)
+    train("rprdepth", first_stage(recipe, replace(rungs, given_prior=str(prior))), data, run, resume=True)
     return run
 
 
 def train_further(recipe: PriorGuidedRecipe, data: Path, rungs: Rungs, run: Path) -> Path:
     """The student without a prior, for the steps and with the schedule of the first stage; the run."""
     steps = budget(rungs.first_stage, None)["steps"]
+    name, student = student_recipe(recipe)
     further = replace(
-        student_recipe(recipe),
+        student,
         optimiser=recipe.optimiser,
         training=replace(recipe.training, steps=steps),
-        start_from=str(rungs.student),
+        start_from=rungs.student,
     )
-    train("diffnet", further, data, run, resume=True)
+    train(name, further, data, run, resume=True)
     return run
 
 
@@ -182,7 +183,7 @@ def train_further(recipe: PriorGuidedRecipe, data: Path, rungs: Rungs, run: Path
 def starts_as_student(recipe: PriorGuidedRecipe, rungs: Rungs, images: Tensor) -> dict[str, float | bool]:
     """Whether the first stage starts as the student, bit for bit, on images (B, 3, H, W) in [0, 1]."""
     references = ReferenceSet.load(rungs.prior)
-    student = load_trained_networks(str(rungs.student))["depth"].eval()
+    student = load_trained_networks(rungs.student)["depth"].eval()
     network = with_references(recipe.network, student, references).eval()
     # As many references as a step of the training sees; millions would take minutes an image.
     places = evenly_spaced(len(references), recipe.losses.references_per_step)
@@ -208,7 +209,7 @@ def evaluated(name: str, run: Path, scaling: str, options: Ladder) -> Evaluation
     """The figures of a run, from its file where they are there already."""
     folder = options.out / "evaluations" / options.protocol
     file = folder / f"{name.replace(', ', '_').replace(' ', '_')}-{scaling}.json"
-    asked = {"test_data": str(options.test_data.resolve()), "test_split": options.test_split, **budget(run, None)}
+    asked = {"test_data": str(options.test_data.resolve()), "test_split": options.test_split, **trained_for(run)}
     if file.is_file():
         stored = json.loads(file.read_text(encoding="utf-8"))
         if stored.pop("of") == asked:
@@ -218,6 +219,11 @@ def evaluated(name: str, run: Path, scaling: str, options: Ladder) -> Evaluation
     )
     write_text(file, json.dumps({"of": asked, **result.to_json()}, indent=2) + "\n")
     return result
+
+
+def trained_for(run: Path) -> dict[str, float]:
+    """Steps and samples in a step; nothing is known of a given teacher that is no run."""
+    return budget(run, None) if (run / RUN_FILE).is_file() else {}
 
 
 def _restored(stored: Mapping) -> EvaluationResult:

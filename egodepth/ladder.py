@@ -26,28 +26,39 @@ LAST_RATE = 0.1
 
 @dataclass(frozen=True)
 class Rungs:
-    """Where everything is that `climb` makes.
+    """Where everything is that the result of `climb` stands on: in `out`, but for what is given.
 
     Attributes:
-        out: the folder of it all.
+        out: the folder of all that is made.
+        given_teacher: a model or a run.
+        given_prior: a reference set of that teacher.
+        given_student: a run.
     """
 
     out: Path
+    given_teacher: str | None = None
+    given_prior: str | None = None
+    given_student: str | None = None
+
+    @classmethod
+    def of(cls, recipe: PriorGuidedRecipe, out: Path) -> "Rungs":
+        """What the recipe gives is not made."""
+        return cls(out, recipe.teacher, recipe.prior, recipe.start_from)
 
     @property
-    def teacher(self) -> Path:
-        """ManyDepth that looks both ways."""
-        return self.out / "teacher"
+    def teacher(self) -> str:
+        """ManyDepth that looks both ways, or what is given instead."""
+        return self.given_teacher or str(self.out / "teacher")
 
     @property
     def prior(self) -> Path:
         """The whole reference set."""
-        return self.out / "prior.safetensors"
+        return Path(self.given_prior or self.out / "prior.safetensors")
 
     @property
-    def student(self) -> Path:
+    def student(self) -> str:
         """The student without a prior."""
-        return self.out / "student"
+        return self.given_student or str(self.out / "student")
 
     @property
     def first_stage(self) -> Path:
@@ -68,32 +79,59 @@ class Rungs:
 def climb(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
     """Train RPrDepth and all that it stands on, in `out` as `Rungs` tells; what is finished there is not done again.
 
+    A teacher, its prior and a student to start from are made where the recipe does not give them.
+
     Returns:
         the folder of the released model.
 
     Raises:
-        UserError: the data or an option cannot be used.
+        UserError: the data, an option, or what is given cannot be used.
     """
-    if recipe.mode == "stereo":
-        raise UserError("--mode stereo: the teacher matches frames of a video. Take mono or mono+stereo.")
-    ladder, rungs = recipe.ladder, Rungs(out)
-    _say("1 of 6: the teacher")
-    train("manydepth", _teacher_recipe(recipe), data, rungs.teacher, resume=True)
-    _say("2 of 6: the prior")
-    frames = rungs.teacher / FRAMES_FOLDER
-    prior = build_prior(rungs.teacher, data, rungs.prior, ladder.images, ladder.pixels_per_image, recipe, frames)
-    _say("3 of 6: the student")
-    train("diffnet", student_recipe(recipe), data, rungs.student, resume=True)
+    _check_given(recipe)
+    ladder, rungs = recipe.ladder, Rungs.of(recipe, out)
+    frames = None
+    if recipe.teacher is None:
+        _say("1 of 6: the teacher")
+        train("manydepth", _teacher_recipe(recipe), data, Path(rungs.teacher), resume=True)
+        frames = Path(rungs.teacher) / FRAMES_FOLDER
+    if recipe.prior is None:
+        _say("2 of 6: the prior")
+        build_prior(rungs.teacher, data, rungs.prior, ladder.images, ladder.pixels_per_image, recipe, frames)
+    if recipe.start_from is None:
+        _say("3 of 6: the student")
+        train(*student_recipe(recipe), data, Path(rungs.student), resume=True)
     _say("4 of 6: the student on the whole prior")
-    stage = first_stage(recipe, rungs.teacher, rungs.prior, rungs.student)
+    stage = first_stage(recipe, rungs)
     train("rprdepth", stage, data, rungs.first_stage, resume=True)
     _say("5 of 6: the references that count")
-    keep = min(ladder.keep, len(prior))
-    frames, looking = rungs.student / FRAMES_FOLDER, ladder.selection_images
+    keep = min(ladder.keep, len(ReferenceSet.load(rungs.prior)))
+    frames, looking = rungs.first_stage / FRAMES_FOLDER, ladder.selection_images
     select_prior(rungs.first_stage, rungs.prior, data, rungs.small_prior, keep, looking, recipe, frames)
     _say("6 of 6: the student on these alone")
     last = _last_stage(stage, rungs.small_prior, rungs.first_stage)
     return train("rprdepth", last, data, rungs.last_stage, resume=True)
+
+
+def _check_given(recipe: PriorGuidedRecipe) -> None:
+    """Before hours of training: can what is given be used?
+
+    Raises:
+        UserError: it cannot be read or does not belong together, or a teacher cannot be made from stereo pairs alone.
+    """
+    if recipe.teacher is None:
+        if recipe.mode == "stereo":
+            raise UserError(
+                "--mode stereo: the teacher that --all makes matches frames of a video. Take mono or mono+stereo, or "
+                "give a --teacher."
+            )
+        if recipe.prior is not None:
+            raise UserError("--prior: belongs to one teacher. Give the --teacher that it was built with, too.")
+    else:
+        teacher, _ = load_rich_teacher(recipe.teacher)
+        if recipe.prior is not None:
+            ReferenceSet.load(Path(recipe.prior)).check_teacher(teacher.hash())
+    if recipe.start_from is not None:
+        load_trained_networks(recipe.start_from)
 
 
 def build_prior(
@@ -204,27 +242,34 @@ def _teacher_recipe(recipe: PriorGuidedRecipe) -> MultiFrameRecipe:
         future=True,
         height=ladder.teacher_height,
         width=ladder.teacher_width,
+        pretrained=recipe.pretrained,
         **_shared(recipe),
     )
 
 
-def student_recipe(recipe: PriorGuidedRecipe) -> ViewSynthesisRecipe:
-    """The training of the student without a prior, with DIFFNet's schedule."""
-    return replace(
-        RECIPES["diffnet"],
-        network=recipe.network.student,
+def student_recipe(recipe: PriorGuidedRecipe) -> tuple[str, ViewSynthesisRecipe]:
+    """The training of the student without a prior, as its own system trains it, and that system's name."""
+    student = recipe.network.student
+    name, own = next((name, known) for name, known in RECIPES.items() if type(known.network) is type(student))
+    start = {"pretrained": recipe.pretrained}
+    if own.pose_pretrained is not None:  # there are no ImageNet weights of its depth encoder
+        start = {"pretrained": own.pretrained, "pose_pretrained": recipe.pretrained}
+    return name, replace(
+        own,
+        network=student,
         pose=recipe.pose,
         mode=recipe.mode,
         metres_per_unit=recipe.metres_per_unit,
         height=recipe.height,
         width=recipe.width,
         **_shared(recipe),
+        **start,
     )
 
 
-def first_stage(recipe: PriorGuidedRecipe, teacher: Path, prior: Path, student: Path) -> PriorGuidedRecipe:
-    """The training of a trained student on a whole prior."""
-    return replace(recipe, teacher=str(teacher), prior=str(prior), start_from=str(student), all=False)
+def first_stage(recipe: PriorGuidedRecipe, rungs: Rungs) -> PriorGuidedRecipe:
+    """The training of the trained student on the whole prior."""
+    return replace(recipe, teacher=rungs.teacher, prior=str(rungs.prior), start_from=rungs.student, all=False)
 
 
 def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuidedRecipe:
@@ -241,7 +286,7 @@ def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuid
 
 
 def _shared(recipe: PriorGuidedRecipe) -> dict[str, object]:
-    names = ("augmentation", "data", "training", "intrinsics", "pretrained")
+    names = ("augmentation", "data", "training", "intrinsics")
     return {name: getattr(recipe, name) for name in names}
 
 

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from egodepth import __version__
+from egodepth.configurations import as_data, restored
 from egodepth.data.kitti import fixed_intrinsics
 from egodepth.errors import UserError
 from egodepth.inference.predictor import Predictor
@@ -48,8 +48,6 @@ CONFIG_FORMAT = 3
 RELEASED_REFERENCES = 25_000
 """What a model keeps that is released while it trains on millions of them: folded, 2.6 million take 2.7 GB."""
 
-Configuration = TypeVar("Configuration")
-
 
 def save_model(
     folder: Path,
@@ -74,8 +72,8 @@ def save_model(
         "format": CONFIG_FORMAT,
         "egodepth": __version__,
         "recipe": name,
-        "network": asdict(recipe.network),
-        "pose": asdict(recipe.pose) if "pose" in networks else None,
+        "network": as_data(recipe.network),
+        "pose": as_data(recipe.pose) if "pose" in networks else None,
         "folded": folded,
         "intrinsics": None if intrinsics is None else intrinsics.tolist(),
         "lookups": recipe.lookups if isinstance(recipe, MultiFrameRecipe) else None,
@@ -228,7 +226,7 @@ def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
     """The recipe of that name with networks as the options of a model or a run have them."""
     recipe = recipe_named(name)
     parts = {
-        part: _updated(getattr(recipe, part), options[part])
+        part: restored(getattr(recipe, part), options[part])
         for part in ("network", "pose", "equivalent")
         if hasattr(recipe, part) and options.get(part) is not None
     }
@@ -264,21 +262,6 @@ def _pose_network(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
 def _load_part(network: nn.Module, tensors: Mapping[str, torch.Tensor], part: str, source: str) -> None:
     state = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
     network.load_state_dict(check_fit(network.state_dict(), state, source, "Fetch or release the model again."))
-
-
-def _updated(default: Configuration, values: Mapping[str, Any]) -> Configuration:
-    """A configuration with the values of a JSON file, where it still has a place for them."""
-    known = {entry.name for entry in dataclasses.fields(default)}
-    return dataclasses.replace(
-        default, **{key: _in_place_of(getattr(default, key), value) for key, value in values.items() if key in known}
-    )
-
-
-def _in_place_of(default: Any, value: Any) -> Any:
-    """A value of a JSON file in the type of the default that it replaces."""
-    if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
-        return _updated(default, value)
-    return tuple(value) if isinstance(value, list) else value
 
 
 def import_published(name: str, published: Path, out: Path) -> Imported:

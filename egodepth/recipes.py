@@ -204,7 +204,8 @@ class PriorGuidedRecipe(Recipe):
         losses: weights, and how many references a step sees.
         teacher: a trained model with more to see: a model or run folder, or a hub id.
         prior: its reference set, a .safetensors file of `egodepth prior build` or `egodepth prior select`.
-        all: make teacher, prior and student on the way, and select the references that count.
+        all: make on the way what is not given of teacher, prior and student (`start_from`), and select the references
+            that count.
         ladder: what is made then.
     """
 

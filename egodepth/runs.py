@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from egodepth.configurations import as_data
 from egodepth.data.opening import TrainingSets, open_training_sets
 from egodepth.data.packed import PackOptions
 from egodepth.data.packing import PackReport, pack
@@ -37,7 +38,7 @@ from egodepth.models import (
 )
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.equivalent import equivalent, merge
-from egodepth.networks.manydepth import ManyDepthConfig
+from egodepth.networks.manydepth import ManyDepth, ManyDepthConfig
 from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import RPrDepth
@@ -243,20 +244,19 @@ def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> No
         for part, network in networks.items():
             network.encoder.load_pretrained(pretrained(recipe, part))
         return
+    source = f"--from {recipe.start_from}"
     trained = load_trained_networks(recipe.start_from)
-    if isinstance(networks["depth"], RPrDepth):
-        # Its prior has a file of its own, and the student may come from a training without one.
-        state = trained.pop("depth").state_dict()
-        networks["depth"].load_first_weights(state, f"--from {recipe.start_from}")
-        networks = {part: network for part, network in networks.items() if part != "depth"}
+    if isinstance(recipe, MultiFrameRecipe) and not isinstance(trained["depth"], ManyDepth):
+        trained["teacher"] = trained["depth"]
     for part, network in networks.items():
         if part not in trained:
-            raise UserError(
-                f"--from {recipe.start_from}: has no {part} network. Give a run that was trained from video."
-            )
-        mend = "Start from a run of the same networks."
+            raise UserError(f"{source}: has no {part} network. Give a run that was trained from video.")
         state = trained[part].state_dict()
-        network.load_state_dict(check_fit(network.state_dict(), state, f"--from {recipe.start_from}", mend))
+        if isinstance(network, RPrDepth | ManyDepth):
+            network.load_first_weights(state, source)
+        else:
+            mend = "Start from a run of the same networks."
+            network.load_state_dict(check_fit(network.state_dict(), state, source, mend))
 
 
 def _first_images(dataset: TrainingDataset) -> torch.Tensor:
@@ -279,8 +279,7 @@ def _report(sets: TrainingSets) -> None:
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
-    options = {"recipe": name, "root": str(data.resolve())} | asdict(recipe)
-    return json.loads(json.dumps(options, default=str))
+    return {"recipe": name, "root": str(data.resolve())} | as_data(recipe)
 
 
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:

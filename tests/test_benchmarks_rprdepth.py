@@ -139,7 +139,7 @@ def test_the_random_prior_is_trained_on_as_the_built_one(rungs: Rungs, trained: 
     recipe = recipe_of("--steps", "70")
     for _ in range(2):
         run = rprdepth_ladder.train_on_random(recipe, Path("DATA"), rungs, tmp_path)
-    built = first_stage(recipe, rungs.teacher, rungs.prior, rungs.student)
+    built = first_stage(recipe, rungs)
     prior = tmp_path / "random.safetensors"
     assert trained == [("rprdepth", replace(built, prior=str(prior)), Path("DATA"), run, True)] * 2
     assert ReferenceSet.load(prior).provenance == {"teacher": "t", "random": 0}
@@ -149,7 +149,7 @@ def test_the_student_is_trained_on_for_the_steps_of_the_first_stage(rungs: Rungs
     recipe = recipe_of("--optimiser.learning-rate", "3e-5")
     rprdepth_ladder.train_further(recipe, Path("DATA"), rungs, Path("RUN"))
     ((name, further, *_),) = trained
-    assert (name, further.training.steps, further.start_from) == ("diffnet", 70, str(rungs.student))
+    assert (name, further.training.steps, further.start_from) == ("diffnet", 70, rungs.student)
     assert further.optimiser == recipe.optimiser
     assert further.network == recipe.network.student
 

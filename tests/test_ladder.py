@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import egodepth
+from egodepth.ladder import climb as climb_in_python
 from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.networks.prior import ReferenceSet
-from tests.command_line import SMALL, TINY, evaluated, only_line, run
+from egodepth.networks.rprdepth import RPrDepthConfig
+from egodepth.networks.small_depth import SmallDepth, SmallDepthConfig
+from egodepth.published import row_recipe
+from tests.command_line import SMALL, TINY, TINY_ROW, evaluated, only_line, run
 from tests.data.trees import write_frames
 
 OPTIONS = [*SMALL, "--pose.encoder", TINY, "--network.student.encoder", "hrnet_w18_small"]
@@ -92,6 +98,47 @@ def test_a_call_that_was_killed_goes_on_to_the_same_model_without_doing_anything
     assert depth.shape == (64, 192)
     assert np.isfinite(depth).all()
     assert depth.min() > 0
+
+
+def test_a_teacher_and_a_student_that_are_given_are_not_made(ladder, drive, tmp_path):
+    given = ["--teacher", ladder / "student", "--from", ladder / "student", "--mode", "stereo"]
+    assert run(*climb(drive, tmp_path / "out"), *given) == 0
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    assert made == {"prior.safetensors", "prior_small.safetensors", "stage1", "stage2"}
+    references = ReferenceSet.load(tmp_path / "out" / "prior.safetensors")
+    assert references.provenance["teacher"] != ReferenceSet.load(ladder / "prior.safetensors").provenance["teacher"]
+    assert evaluated(tmp_path / "out", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--prior", "prior.safetensors"], "Give the --teacher that it was built with"),
+        (["--teacher", "nobody"], "nobody: no such folder"),
+        (["--teacher", "student", "--prior", "prior.safetensors"], "Give the teacher that it was built with"),
+        (["--from", "nobody"], "nobody: no such folder"),
+    ],
+    ids=["a prior alone", "no teacher there", "another teacher's prior", "no student there"],
+)
+def test_what_is_given_is_checked_before_anything_is_made(ladder, drive, tmp_path, capsys, given, said):
+    words = [word if word.startswith("--") else ladder / word for word in given]
+    assert run(*climb(drive, tmp_path / "out"), *words) == 2
+    assert said in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_student_is_trained_as_its_own_system_trains_it(ladder, drive, tmp_path):
+    student = SmallDepthConfig(widths=(8, 8, 16, 32, 64), middles=(8, 16, 32, 64), repeats=(1, 1, 1, 1))
+    recipe = replace(
+        row_recipe(replace(TINY_ROW, recipe="rprdepth", options=tuple(map(str, [*OPTIONS, *LADDER])))),
+        network=RPrDepthConfig(student=student),
+        teacher=str(ladder / "teacher"),
+    )
+    climb_in_python(recipe, drive, tmp_path / "out")
+    options = json.loads((tmp_path / "out" / "student" / "run.json").read_text())
+    assert (options["recipe"], options["loss"]) == ("small-depth", "bidirectional")
+    network = egodepth.load(tmp_path / "out").network
+    assert isinstance(network.student, SmallDepth)
 
 
 def test_going_on_with_another_option_is_refused_by_it(ladder, drive, capsys):

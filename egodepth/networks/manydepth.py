@@ -18,6 +18,7 @@ from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.monodepth2 import Decoder
 from egodepth.networks.pose import PoseNetwork, motion_to
+from egodepth.networks.weights import check_fit
 
 FIRST_RANGE = (0.1, 10.0)
 """Nearest and farthest hypothesis before the teacher has said anything, in units of training."""
@@ -26,6 +27,9 @@ BIN_MEMORY = 0.99
 """What share of the bins' range a batch leaves as it was."""
 
 MATCHING_STRIDE = 4
+MATCHING_KEYS = ("encoder.reduce.", "encoder.min_depth_bin", "encoder.max_depth_bin")
+"""Of the tensors that a single-frame network does not have."""
+
 RESNET_PARTS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
@@ -182,6 +186,13 @@ def _of_features(intrinsics: Tensor) -> Tensor:
     return intrinsics / intrinsics.new_tensor([[MATCHING_STRIDE], [MATCHING_STRIDE], [1.0]])
 
 
+def _passing_on(kernel: Tensor) -> Tensor:
+    """A kernel of the shape (C, C + bins, 3, 3) of `kernel` whose output is the first C channels as they are."""
+    identity = torch.zeros_like(kernel)
+    nn.init.dirac_(identity)
+    return identity
+
+
 @dataclass(frozen=True)
 class MatchedFeatures(Features):
     """Features of a network that matches, and what the matching said, for the losses.
@@ -231,6 +242,27 @@ class ManyDepth(DisparityNetwork):
     def predict_depth(self, image: Tensor, lookups: Lookups | None = None) -> Tensor:
         """Depth (B, 1, H, W) in units of training, for an image (B, 3, H, W) in [0, 1] and its lookup frames."""
         return sigmoid_to_depth(self.finest(image, lookups), self.min_depth, self.max_depth)
+
+    def load_first_weights(self, state: Mapping[str, Tensor], source: str) -> None:
+        """Start from a trained network of this kind, or from a single-frame one with the same encoder and decoder.
+
+        From a single-frame network it starts as that same function: the layer that takes the cost volume passes the
+        features on and does not look at the volume yet.
+
+        Args:
+            state: of the trained network.
+            source: for messages.
+
+        Raises:
+            UserError: the state is of another network.
+        """
+        own = self.state_dict()
+        matching = {key: tensor for key, tensor in own.items() if key.startswith(MATCHING_KEYS)}
+        if state.keys().isdisjoint(matching):
+            state = {**state, **matching, "encoder.reduce.weight": _passing_on(self.encoder.reduce.weight)}
+            state["encoder.reduce.bias"] = torch.zeros_like(self.encoder.reduce.bias)
+        mend = "Start from a run of ManyDepth, or of Monodepth2 with the same encoder."
+        self.load_state_dict(check_fit(own, state, source, mend))
 
     def update_bins(self, teacher_depth: Tensor) -> None:
         """Let the range of the hypotheses follow the teacher's depths (B, 1, H, W), once after each batch."""

@@ -268,6 +268,34 @@ def test_the_range_settles_where_the_teacher_sees_depths() -> None:
     assert depths[[0, -1]].tolist() == pytest.approx([0.9 * 2.5, 1.1 * 26.5], rel=1e-3)
 
 
+def test_from_a_single_frame_network_it_starts_as_that_function(scene: tuple[Tensor, Lookups]) -> None:
+    torch.manual_seed(0)
+    single = Monodepth2Config(encoder="resnet10t").build().eval()
+    network = ManyDepthConfig(encoder="resnet10t").build().eval()
+    network.load_first_weights(single.state_dict(), "here")
+    image, lookups = scene
+    with torch.no_grad():
+        for found, expected in zip(network(image, lookups), single(image), strict=True):
+            assert torch.equal(found, expected)
+    # And what the matching says can be learnt from there.
+    network(image, lookups)[0].mean().backward()
+    assert network.encoder.reduce.weight.grad[:, -96:].abs().max() > 0
+
+
+def test_from_a_network_of_its_kind_it_starts_with_all_that_it_had_learnt() -> None:
+    torch.manual_seed(0)
+    trained, network = (ManyDepthConfig(encoder="resnet10t").build() for _ in range(2))
+    trained.update_bins(torch.full((1, 1, 4, 4), 30.0))
+    network.load_first_weights(trained.state_dict(), "here")
+    assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in trained.state_dict().items())
+
+
+def test_weights_of_another_encoder_are_no_start() -> None:
+    state = Monodepth2Config(encoder="resnet14t").build().state_dict()
+    with pytest.raises(UserError, match="Monodepth2 with the same encoder"):
+        ManyDepthConfig(encoder="resnet10t").build().load_first_weights(state, "RUN")
+
+
 def test_the_range_is_kept_with_the_weights() -> None:
     network, other = ManyDepthConfig().build(), ManyDepthConfig().build()
     network.update_bins(torch.full((1, 1, 2, 2), 40.0))
