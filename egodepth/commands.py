@@ -89,7 +89,7 @@ def evaluate_model(
     """
     predictor = load(model, device)
     wanted = protocol_named(protocol).frames
-    frames = open_evaluation_frames(data, wanted, frames_of, with_previous=predictor.takes_previous)
+    frames = open_evaluation_frames(data, wanted, frames_of, moments=predictor.moments)
     return evaluate(
         predictor.predict_inverse_depth,
         frames,

@@ -102,9 +102,8 @@ def load(model: str | Path, device: str | torch.device = "cpu") -> Predictor:
     config, tensors = read_released(model_folder(model))
     network = _depth_network(config, tensors, str(model))
     if isinstance(network, ManyDepth):
-        network = MultiFrameDepth(
-            network, _pose_network(config, tensors, str(model)), torch.tensor(config["intrinsics"])
-        )
+        pose_network = _pose_network(config, tensors, str(model))
+        network = MultiFrameDepth(network, pose_network, torch.tensor(config["intrinsics"]), config["lookups"])
     return Predictor(
         network, config["height"], config["width"], config["metres_per_unit"], device, recipe=config["recipe"]
     )

@@ -32,7 +32,7 @@ from egodepth.networks.hqdecv2 import HQDecv2Config
 from egodepth.networks.manydepth import ManyDepthConfig
 from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.perceptual import PerceptualFeatures
-from egodepth.networks.pose import FBNetPoseConfig, PoseConfig
+from egodepth.networks.pose import FBNetPoseConfig, PoseConfig, moments_to
 from egodepth.networks.pretrained import (
     NamePlace,
     diffnet_place,
@@ -358,8 +358,7 @@ def sources(recipe: Recipe) -> tuple[Source, ...]:
         case ViewSynthesisRecipe() | PriorGuidedRecipe():
             return SOURCES[recipe.mode]
         case MultiFrameRecipe():
-            between = {moment for offset in recipe.lookups for moment in range(min(offset, -1), max(offset, 1) + 1)}
-            return tuple(sorted(between - {0}))
+            return moments_to((-1, 1, *recipe.lookups))
     return ("stereo",)
 
 

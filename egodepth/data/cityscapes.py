@@ -213,14 +213,14 @@ class CityscapesFrames:
         root: the folder that the archives were unpacked into.
         split: `test`, `val` or `train` for its labelled frames, or a list by name or path (`test_files.txt`), whose
             order is kept. None takes the root's own test list where it has one, else the labelled test frames.
-        with_previous: read the frame before each as well (two frames earlier), where there is one.
+        moments: time offsets of frames to read as well, where there are any; -1 is two frames of the video earlier.
 
     Raises:
         UserError: nothing is there, or a frame lacks its image, disparity or camera.
     """
 
-    def __init__(self, root: Path | str, split: str | None = None, with_previous: bool = False) -> None:
-        self.with_previous = with_previous
+    def __init__(self, root: Path | str, split: str | None = None, moments: Sequence[int] = ()) -> None:
+        self.moments = tuple(moments)
         self._tree = CityscapesTree(Path(root))
         self._frames = self._find(split)
         for folder, name in self._frames:
@@ -243,13 +243,14 @@ class CityscapesFrames:
                 f"{image.shape[1]}x{image.shape[0]}. Unpack both again."
             )
         camera = self._tree.camera(split, name)
-        before = self._tree.images("left", split).get(name.moved(-FRAME_GAP)) if self.with_previous else None
+        images = self._tree.images("left", split)
+        around = {moment: images.get(name.moved(moment * FRAME_GAP)) for moment in self.moments}
         return EvaluationFrame(
             name=f"{split}/{name}",
             image=image,
             depth=camera.depth(steps),
             camera=camera.camera(*image.shape[:2]),
-            previous=read_image(before) if before else None,
+            neighbours={moment: read_image(file) for moment, file in around.items() if file},
         )
 
     def __iter__(self) -> Iterator[EvaluationFrame]:

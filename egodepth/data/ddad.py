@@ -320,7 +320,7 @@ class DdadFrames:
         split: `val` is what is published; `train` and `train_overfit` have ground truth as well.
         camera: one of the six.
         drawing: see `project_points`.
-        with_previous: read the frame before each as well, where the scene has one.
+        moments: time offsets of frames to read as well, where the scene has them.
 
     Raises:
         UserError: a scene is missing or damaged, or a sample lacks the camera or the lidar.
@@ -332,11 +332,11 @@ class DdadFrames:
         split: str = "val",
         camera: str = FRONT,
         drawing: Drawing = "published",
-        with_previous: bool = False,
+        moments: Sequence[int] = (),
     ) -> None:
         self._camera = camera
         self._drawing = drawing
-        self._with_previous = with_previous
+        self._moments = tuple(moments)
         self._frames = [
             (scene, number) for scene in map(DdadScene, scene_files(Path(root), split)) for number in range(len(scene))
         ]
@@ -351,13 +351,13 @@ class DdadFrames:
         scene, number = self._frames[index]
         datum = scene.datum(number, self._camera)
         image = read_image(datum.file)
-        previous = scene.datum(number - 1, self._camera).file if self._with_previous and number else None
+        around = [moment for moment in self._moments if 0 <= number + moment < len(scene)]
         return EvaluationFrame(
             name=f"{scene.folder.name} {datum.file.stem}",
             image=image,
             depth=lidar_depth(scene, number, self._camera, *image.shape[:2], self._drawing),
             camera=Camera(scene.intrinsics(number, self._camera), *image.shape[:2]),
-            previous=read_image(previous) if previous else None,
+            neighbours={moment: read_image(scene.datum(number + moment, self._camera).file) for moment in around},
         )
 
     def __iter__(self) -> Iterator[EvaluationFrame]:

@@ -94,7 +94,7 @@ class KittiRawFrames:
         ground_truth: `velodyne` projects the frame's scan and takes the scanner's x as depth (the published Eigen
             protocol), `velodyne_z` the camera's z, `improved` reads `proj_depth/groundtruth` (also the exact depth
             of simulated drives).
-        with_previous: read the frame before each as well, where there is one.
+        moments: time offsets of frames to read as well, where there are any.
 
     Raises:
         UserError: a line names a frame that is missing or has no ground truth.
@@ -105,12 +105,12 @@ class KittiRawFrames:
         root: Path | str,
         lines: Sequence[SplitLine],
         ground_truth: GroundTruth = "velodyne",
-        with_previous: bool = False,
+        moments: Sequence[int] = (),
     ) -> None:
         self.root = Path(root)
         self.lines = tuple(lines)
         self.ground_truth = ground_truth
-        self.with_previous = with_previous
+        self.moments = tuple(moments)
         self._tree = KittiTree(self.root)
         for line in self.lines:
             self._tree.require(line)
@@ -125,13 +125,13 @@ class KittiRawFrames:
 
     def __getitem__(self, index: int) -> EvaluationFrame:
         line = self.lines[index]
-        before = self._tree.find(line.folder, line.side, line.frame - 1) if self.with_previous else None
+        around = {moment: self._tree.find(line.folder, line.side, line.frame + moment) for moment in self.moments}
         return EvaluationFrame(
             name=str(line),
             image=read_image(self._tree.require(line)),
             depth=self._depth(line),
             camera=self._tree.calibration(line.folder).camera(line.side),
-            previous=read_image(before) if before else None,
+            neighbours={moment: read_image(file) for moment, file in around.items() if file},
         )
 
     def __iter__(self) -> Iterator[EvaluationFrame]:

@@ -173,20 +173,20 @@ class _FrameSet:
     """
 
     kinds: tuple[DataKind, ...]
-    read: Callable[[Path, str | None, bool], EvaluationFrames]
+    read: Callable[[Path, str | None, Sequence[int]], EvaluationFrames]
 
 
 def open_evaluation_frames(
     root: Path,
     frames: str,
     config: EvaluationDataConfig = EvaluationDataConfig(),
-    with_previous: bool = False,
+    moments: Sequence[int] = (),
 ) -> EvaluationFrames:
     """Open DATA as a protocol asks: frames with its ground truth.
 
     Args:
         frames: a name in `EVALUATION_FRAMES`; protocols name theirs.
-        with_previous: read the frame before each as well, where the data has it (for multi-frame systems).
+        moments: time offsets of frames to read as well, where the data has them (for multi-frame systems).
 
     Raises:
         UserError: the data has another layout than the protocol needs, or lacks a file.
@@ -197,7 +197,7 @@ def open_evaluation_frames(
             f"{root}: is {kind} data; this protocol needs {' or '.join(wanted.kinds)} data. "
             "Give other data or another protocol."
         )
-    return wanted.read(root, config.split, with_previous)
+    return wanted.read(root, config.split, moments)
 
 
 def open_sequence(root: Path, sequence: str | None) -> KittiOdometry:
@@ -346,17 +346,17 @@ TRAINING: dict[DataKind, Callable[[_Wanted], TrainingSets]] = {
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def _drive_frames(ground_truth: GroundTruth) -> Callable[[Path, str | None, bool], KittiRawFrames]:
+def _drive_frames(ground_truth: GroundTruth) -> Callable[[Path, str | None, Sequence[int]], KittiRawFrames]:
     # A split may have a list of its own for either ground truth, as KITTI's have not the same frames.
     listed_as = "improved" if ground_truth == "improved" else "raw"
 
-    def read(root: Path, split: str | None, with_previous: bool) -> KittiRawFrames:
-        return KittiRawFrames(root, evaluation_lines(root, split, listed_as), ground_truth, with_previous)
+    def read(root: Path, split: str | None, moments: Sequence[int]) -> KittiRawFrames:
+        return KittiRawFrames(root, evaluation_lines(root, split, listed_as), ground_truth, moments)
 
     return read
 
 
-def _make3d_frames(root: Path, split: str | None, _: bool) -> Make3dFrames:
+def _make3d_frames(root: Path, split: str | None, _: Sequence[int]) -> Make3dFrames:
     file = find_split_file(root, split, ["test_files.txt"])
     return Make3dFrames(root, read_names(file) if file else None)
 
@@ -370,7 +370,7 @@ EVALUATION_FRAMES: dict[str, _FrameSet] = {
     "cityscapes": _FrameSet(("cityscapes",), CityscapesFrames),
     "ddad": _FrameSet(
         ("ddad",),
-        lambda root, split, with_previous: DdadFrames(root, split or "val", with_previous=with_previous),
+        lambda root, split, moments: DdadFrames(root, split or "val", moments=moments),
     ),
     "make3d": _FrameSet(("make3d",), _make3d_frames),
 }

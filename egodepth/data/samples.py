@@ -4,8 +4,8 @@ Images travel as uint8: a quarter of the memory and of the copying. `data.transf
 images in [0, 1] on the device that trains.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -126,14 +126,15 @@ class EvaluationFrame:
         image: (H, W, 3) uint8 RGB.
         depth: (H, W) float32 ground truth in metres, 0 where there is none.
         camera: of the native image, where known.
-        previous: (H, W, 3) uint8, the frame before, where the dataset has one (for multi-frame systems).
+        neighbours: (H, W, 3) uint8 each, frames around it by their time offset (-1 is the one before): those that were
+            asked for, for multi-frame systems, and that there are.
     """
 
     name: str
     image: np.ndarray
     depth: np.ndarray
     camera: Camera | None = None
-    previous: np.ndarray | None = None
+    neighbours: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 class EvaluationFrames(Protocol):

@@ -7,6 +7,7 @@ whole result.
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from egodepth.evaluation.protocols import Protocol, Scaling
 Predict = Callable[..., np.ndarray]
 """From an image (H, W, 3) uint8 RGB at its native size to inverse depth (h, w) float32 at the network's size.
 
-In 1/metre when the model predicts metres, else in any unit. Where a frame knows the one before it, that is the second
-argument.
+In 1/metre when the model predicts metres, else in any unit. Where a frame has neighbours, they are the second
+argument, images by their time offset.
 """
 
 
@@ -216,10 +217,14 @@ def _checked(disparity: np.ndarray, name: str) -> np.ndarray:
     return disparity
 
 
-def _pictures(frame: EvaluationFrame, mirrored: bool = False) -> list[np.ndarray]:
-    """The image, and the one before it where there is one."""
-    pictures = [picture for picture in (frame.image, frame.previous) if picture is not None]
-    return [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures] if mirrored else pictures
+def _pictures(frame: EvaluationFrame, mirrored: bool = False) -> tuple[Any, ...]:
+    """The arguments of `Predict`: the image, and its neighbours where it has any."""
+
+    def shown(image: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+
+    neighbours = {moment: shown(image) for moment, image in frame.neighbours.items()}
+    return (shown(frame.image), neighbours) if neighbours else (shown(frame.image),)
 
 
 def _compare(

@@ -192,7 +192,7 @@ class Protocol:
             image=frame.image[rows, columns],
             depth=frame.depth[self.truth_window(*frame.depth.shape)],
             camera=camera,
-            previous=None if frame.previous is None else frame.previous[rows, columns],
+            neighbours={moment: image[rows, columns] for moment, image in frame.neighbours.items()},
         )
 
     def mask(self, ground_truth: np.ndarray) -> np.ndarray:

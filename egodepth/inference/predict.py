@@ -6,11 +6,11 @@ Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -108,14 +108,14 @@ def predict(
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture on its way through a run: as it is, at the network's size, and what came before it there."""
+    """A picture on its way through a run: as it is, at the network's size, and what is around it there."""
 
     name: Path
     image: np.ndarray | None
     reduced: np.ndarray
-    previous: np.ndarray | None
     height: int
     width: int
+    neighbours: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 class _Run:
@@ -201,8 +201,8 @@ class _Run:
     def _predicted(self, pictures: Iterable[_Picture]) -> Iterator[tuple[_Picture, np.ndarray]]:
         """Send pictures through the network in batches; each comes back with its depth (H, W)."""
         for batch in _batches(pictures, self.batch_size):
-            images, previous = [picture.reduced for picture in batch], [picture.previous for picture in batch]
-            inverse_depths = self.predictor.predict_inverse_depths(images, previous)
+            images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
+            inverse_depths = self.predictor.predict_inverse_depths(images, neighbours)
             for picture, inverse_depth in zip(batch, inverse_depths, strict=True):
                 yield picture, self.predictor.depth_at_size(inverse_depth, picture.height, picture.width)
 
@@ -211,12 +211,12 @@ class _Run:
 
         The pictures of one folder, and the frames of one video, count as following each other.
         """
-        before: tuple[Path, np.ndarray] | None = None
-        for name, image in pictures:
-            reduced = self.predictor.reduce_image(image)
-            previous = before[1] if before is not None and before[0] == name.parent else None
-            yield _Picture(name, image if keep else None, reduced, previous, *image.shape[:2])
-            before = name.parent, reduced
+        reduced = (
+            _Picture(name, image if keep else None, self.predictor.reduce_image(image), *image.shape[:2])
+            for name, image in pictures
+        )
+        for _, sequence in groupby(reduced, key=lambda picture: picture.name.parent):
+            yield from _with_neighbours(sequence, self.predictor.moments)
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
         for each in images:
@@ -258,6 +258,19 @@ class _Run:
         if path.resolve() in self._input_paths:
             raise UserError(f"{path}: is one of the inputs and would be replaced; choose another --out folder")
         return path
+
+
+def _with_neighbours(sequence: Iterable[_Picture], moments: Sequence[int]) -> Iterator[_Picture]:
+    """Each picture with those at `moments` from it. No more are held than lie between the first moment and the last."""
+    behind, ahead = -min(0, 0, *moments), max(0, 0, *moments)
+    # Nothing lies before the first picture and after the last one.
+    nothing = [None] * ahead
+    held: deque[_Picture | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)
+    for following in chain(sequence, nothing):
+        held.append(following)
+        if (picture := held[behind]) is not None:
+            around = {moment: held[behind + moment] for moment in moments}
+            yield replace(picture, neighbours={moment: each.reduced for moment, each in around.items() if each})
 
 
 def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, scale: float | None) -> Predictor:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, Self
 
 import numpy as np
@@ -106,12 +106,12 @@ class Predictor:
         return scaled
 
     @property
-    def takes_previous(self) -> bool:
-        """Whether the network also looks at the frame before."""
-        return getattr(self.network, "frames", 1) > 1
+    def moments(self) -> tuple[int, ...]:
+        """Time offsets of the frames that the network looks at beside the current one; -1 is the one before."""
+        return getattr(self.network, "moments", ())
 
     @torch.inference_mode()
-    def predict_depth(self, image: Tensor, previous: Tensor | None = None) -> Tensor:
+    def predict_depth(self, image: Tensor, neighbours: Mapping[int, Tensor] | None = None) -> Tensor:
         """Predict the depth of every pixel.
 
         A picture of the network's own size goes in as it is. Any other is rounded to 8 bit, brought to the
@@ -121,7 +121,8 @@ class Predictor:
         Args:
             image: (B, 3, H, W) floating point, RGB in [0, 1], any height and width, on any device. Do not
                 normalise it: that is the network's own affair.
-            previous: the frames before, of the same shape, for a network that takes them; a black one is missing.
+            neighbours: for a network that looks at other frames too, those of its `moments` that there are, each of
+                the same shape: `{-1: previous}`. A black one is missing.
 
         Returns:
             (B, 1, H, W) float32 depth along the camera's axis, on the image's device; metres where
@@ -133,10 +134,11 @@ class Predictor:
         """
         height, width = image.shape[-2:]
         inputs = self._as_input(image)
-        if self.takes_previous:
-            before = torch.zeros_like(inputs) if previous is None else self._as_input(previous)
-            inputs = torch.cat([inputs, before], dim=1)
-        inverse_depth = self._inverse_depth(inputs)
+        known = neighbours or {}
+        others = [
+            self._as_input(known[moment]) if moment in known else torch.zeros_like(inputs) for moment in self.moments
+        ]
+        inverse_depth = self._inverse_depth(torch.cat([inputs, *others], dim=1))
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
     def predict_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -157,30 +159,31 @@ class Predictor:
             for inverse_depth, image in zip(inverse_depths, images, strict=True)
         ]
 
-    def predict_inverse_depth(self, image: np.ndarray, previous: np.ndarray | None = None) -> np.ndarray:
+    def predict_inverse_depth(
+        self, image: np.ndarray, neighbours: Mapping[int, np.ndarray] | None = None
+    ) -> np.ndarray:
         """Predict the inverse depth of one picture at the network's size, for evaluation.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size.
-            previous: the frame before, for a network that takes it; None where there is none.
+            neighbours: frames of the network's `moments`, those that there are.
 
         Returns:
             (`height`, `width`) float32, in 1/metres where the scale is known.
         """
-        return self.predict_inverse_depths([image], [previous])[0]
+        return self.predict_inverse_depths([image], [neighbours or {}])[0]
 
     @torch.inference_mode()
     def predict_inverse_depths(
-        self, images: Sequence[np.ndarray], previous: Sequence[np.ndarray | None] | None = None
+        self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None = None
     ) -> np.ndarray:
         """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
         if not images:
             return np.zeros((0, self.height, self.width), dtype=np.float32)
-        inputs = self._network_input(images)
-        if self.takes_previous:
-            missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
-            before = [missing if picture is None else picture for picture in previous or [None] * len(images)]
-            inputs = torch.cat([inputs, self._network_input(before)], dim=1)
+        missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        known = neighbours or [{}] * len(images)
+        others = [self._network_input([each.get(moment, missing) for each in known]) for moment in self.moments]
+        inputs = torch.cat([self._network_input(images), *others], dim=1)
         return self._inverse_depth(inputs)[:, 0].cpu().numpy()
 
     @torch.inference_mode()
@@ -214,7 +217,7 @@ class Predictor:
         return resize_image(image, self.height, self.width)
 
     def _inverse_depth(self, inputs: Tensor) -> Tensor:
-        """(B, 3, height, width) to inverse depth (B, 1, height, width), in 1/metres where the scale is known."""
+        """Stacked pictures (B, 3 F, height, width) to inverse depth (B, 1, height, width), in 1/metres where known."""
         depth = self.runtime(inputs)
         if not bool((depth > 0).all()):  # NaN fails this too
             raise UserError(

@@ -23,7 +23,7 @@ from egodepth.methods.training import OptimiserConfig
 from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.manydepth import Lookups, ManyDepth, look_up
-from egodepth.networks.pose import PoseNetwork
+from egodepth.networks.pose import PoseNetwork, moments_to
 from egodepth.networks.prior import network_hash
 from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
 from egodepth.networks.sdfa_net import SDFANet
@@ -146,8 +146,7 @@ class MatchingTeacher(_Frozen):
         super().__init__(network, pose_network, *(() if helper is None else (helper,)))
         self.network, self.pose_network, self.helper = network, pose_network, helper
         self.lookups, self.agreement = tuple(lookups), agreement
-        moments = {moment for offset in lookups for moment in range(min(offset, 0), max(offset, 0) + 1)}
-        self.sources: tuple[Source, ...] = tuple(sorted(moments - {0}))
+        self.sources: tuple[Source, ...] = moments_to(lookups)
 
     def hash(self) -> str:
         if self._hash is None:

@@ -17,7 +17,7 @@ from egodepth.networks.cost_volume import CostVolume, Spacing, depth_hypotheses,
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.monodepth2 import Decoder
-from egodepth.networks.pose import PoseNetwork, motion_to
+from egodepth.networks.pose import PoseNetwork, moments_to, motion_to
 from egodepth.networks.weights import check_fit
 
 FIRST_RANGE = (0.1, 10.0)
@@ -270,36 +270,44 @@ class ManyDepth(DisparityNetwork):
 
 
 class MultiFrameDepth(nn.Module):
-    """ManyDepth as it is used: the frame before is matched by the motion that the pose network finds.
+    """ManyDepth as it is used: other frames are matched by the motions that the pose network finds.
 
     Args:
         network: matches frames.
         pose_network: of the same training.
         intrinsics: (3, 3) of the camera, normalised as `egodepth.geometry.Camera.normalised` gives them.
+        lookups: time offsets of the frames that are matched with; -1 is the one before.
 
     Attributes:
-        frames: how many pictures are stacked along the channels of an input: the current one and the one before.
+        moments: time offsets of the frames that are needed: the lookups, and those on the way to them.
+        frames: how many pictures are stacked along the channels of an input: the current one and those of `moments`.
     """
 
-    frames = 2
-
-    def __init__(self, network: ManyDepth, pose_network: PoseNetwork, intrinsics: Tensor) -> None:
+    def __init__(
+        self, network: ManyDepth, pose_network: PoseNetwork, intrinsics: Tensor, lookups: Sequence[int] = (-1,)
+    ) -> None:
         super().__init__()
         self.network = network
         self.pose_network = pose_network
+        self.lookups = tuple(lookups)
+        self.moments = moments_to(lookups)
+        self.frames = 1 + len(self.moments)
         self.register_buffer("intrinsics", intrinsics.float(), persistent=False)
 
     def predict_depth(self, pictures: Tensor) -> Tensor:
         """Depth (B, 1, H, W) in units of training.
 
         Args:
-            pictures: (B, 6, H, W) in [0, 1], the current frame and the one before. A black one is missing, as in the
-                published code; the depth then is that of a single frame. (B, 3, H, W) has none at all.
+            pictures: (B, 3 * frames, H, W) in [0, 1], the current frame and those of `moments`. A black one is missing,
+                as in the published code; without any the depth is that of a single frame. (B, 3, H, W) has none at all.
         """
-        image, previous = pictures[:, :3], pictures[:, 3:]
-        if previous.shape[1] == 0:
+        image, *others = pictures.split(3, dim=1)
+        if not others:
             return self.network.predict_depth(image)
+        frames = dict(zip(self.moments, others, strict=True))
         intrinsics = Camera.from_normalised(self.intrinsics, *image.shape[-2:]).intrinsics.expand(image.shape[0], 3, 3)
-        found = look_up(self.pose_network, image, {-1: previous}, (-1,), intrinsics)
-        present = previous.flatten(1).amax(1, keepdim=True) > 0
-        return self.network.predict_depth(image, replace(found, valid=present))
+        found = look_up(self.pose_network, image, frames, self.lookups, intrinsics)
+        present = {moment: frame.flatten(1).amax(1) > 0 for moment, frame in frames.items()}
+        ways = [torch.stack([present[moment] for moment in moments_to([offset])]) for offset in self.lookups]
+        valid = torch.stack([way.all(0) for way in ways], dim=1)
+        return self.network.predict_depth(image, replace(found, valid=valid))

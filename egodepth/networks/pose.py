@@ -4,7 +4,7 @@ Sources: Godard et al. (ICCV 2019), supplementary section, for Monodepth2's over
 FBNetV3, whose variant and decoder the paper leaves open: b, and Monodepth2's decoder for one motion instead of two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +100,11 @@ class PoseNetwork(nn.Module):
         motion = self.decoder(self.encoder(torch.cat([earlier, later], dim=1))[4]).mean((2, 3))
         motion = MOTION_SCALE * motion.float().unflatten(1, (-1, 6))
         return motion[..., :3], motion[..., 3:]
+
+
+def moments_to(offsets: Iterable[int]) -> tuple[int, ...]:
+    """The time offsets of all frames on the way from the target, 0, to each of `offsets`, in ascending order."""
+    return tuple(sorted({moment for offset in offsets for moment in range(min(offset, 0), max(offset, 0) + 1)} - {0}))
 
 
 def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor], offset: int) -> Tensor:

@@ -219,12 +219,12 @@ def test_an_evaluation_frame_has_the_planted_depth_and_the_frame_two_before(tmp_
     image = write_test_frame(tmp_path, steps=steps)
     before = write_image(tmp_path, "leftImg8bit_sequence", "test", "bonn_000000_000017", seed=17)
     (tmp_path / "test_files.txt").write_text("bonn bonn_000000_000019\n")
-    (frame,) = open_evaluation_frames(tmp_path, "cityscapes", with_previous=True)
+    (frame,) = open_evaluation_frames(tmp_path, "cityscapes", moments=(-1, 1))
     assert np.array_equal(frame.image, image)
-    assert np.array_equal(frame.previous, before)
+    assert np.array_equal(frame.neighbours[-1], before)
     assert frame.depth == pytest.approx(depth, rel=1e-6)
     assert frame.camera.intrinsics[0, 0] == pytest.approx(2262.52)
-    assert CityscapesFrames(tmp_path)[0].previous is None
+    assert not CityscapesFrames(tmp_path)[0].neighbours
 
 
 def test_a_predictor_that_knows_the_street_is_perfect_by_the_protocol(tmp_path):

@@ -307,14 +307,14 @@ def test_of_joined_data_the_first_gives_the_metres(drive, tmp_path):
 
 
 def test_depth_is_the_walls_distance_at_the_moment_of_the_image(tree):
-    frames = open_evaluation_frames(tree, "ddad", with_previous=True)
+    frames = open_evaluation_frames(tree, "ddad", moments=(-1, 1))
     assert len(frames) == 3
     for number, frame in enumerate(frames):
         depth = frame.depth[frame.depth > 0]
         assert depth == pytest.approx(20 - (0.5 * number + 0.1), rel=1e-6)
         assert depth.size > 90
-    assert frames[0].previous is None
-    assert np.array_equal(frames[1].previous, frames[0].image)
+    assert sorted(frames[0].neighbours) == [1]
+    assert np.array_equal(frames[1].neighbours[-1], frames[0].image)
     assert frames[2].camera.intrinsics[0, 2] == CX + 1
 
 

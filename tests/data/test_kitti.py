@@ -298,10 +298,10 @@ def test_raw_frames_carry_velodyne_depth_of_their_own_camera(tree):
         # u = 48 + 3 / 10 and v = 14, both one less by the files' counting from one
         assert frame.depth[13, 47] == pytest.approx(depth)
         assert np.count_nonzero(frame.depth) == 1
-        assert frame.previous is None
-    (right,) = KittiRawFrames(tree, [line(2, "r")], with_previous=True)
+        assert not frame.neighbours
+    (right,) = KittiRawFrames(tree, [line(2, "r")], moments=(-1, 1))
     assert right.depth[13, 44] == pytest.approx(10.5)
-    assert right.previous.shape == right.image.shape
+    assert right.neighbours[-1].shape == right.image.shape
 
 
 def test_raw_frames_read_improved_ground_truth(tree):

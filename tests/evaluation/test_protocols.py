@@ -199,12 +199,12 @@ def test_the_region_on_cityscapes_is_1664_by_512_pixels_of_the_upper_three_quart
         np.arange(1024 * 2048 * 3, dtype=np.uint32).reshape(1024, 2048, 3),
         np.zeros((1024, 2048)),
         Camera(pinhole(2262.0, 2265.0, 1096.0, 513.0), 1024, 2048),
-        np.ones((1024, 2048, 3)),
+        {1: np.ones((1024, 2048, 3))},
     )
     seen = protocol.crop(frame)
     assert (seen.image == frame.image[:768]).all()
     assert seen.depth.shape == (768, 2048)
-    assert seen.previous.shape == seen.image.shape
+    assert seen.neighbours[1].shape == seen.image.shape
     assert (seen.camera.height, seen.camera.width) == (768, 2048)
     assert (seen.camera.intrinsics == frame.camera.intrinsics).all()
 

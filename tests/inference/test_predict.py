@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -35,6 +36,19 @@ class BrightIsNear(nn.Module):
             raise KeyboardInterrupt
         self.calls += 1
         return 1 + 10 * (1 - image.mean(dim=1, keepdim=True))
+
+
+class Neighbours(nn.Module):
+    """A stand-in that looks around: depth whose decimal digits are the levels of the pictures that it was given."""
+
+    def __init__(self, *moments: int) -> None:
+        super().__init__()
+        self.moments, self.frames = moments, 1 + len(moments)
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        levels = (image[:, ::3] * 255).round()
+        places = 10.0 ** torch.arange(self.frames - 1, -1, -1)
+        return (levels * places[:, None, None]).sum(1, keepdim=True) + 1e-6
 
 
 def a_predictor(metres_per_unit: float | None = 2.0, interrupt_at: int | None = None) -> Predictor:
@@ -140,6 +154,42 @@ def test_batches_cover_every_picture_and_a_second_run_adds_to_the_first(tmp_path
     predict(a_predictor(), [folder / "0.png"], tmp_path / "out", "npy", progress=False)
     assert len(everything_below(tmp_path / "out")) == 10
     assert np.load(tmp_path / "out" / "0.npy").shape == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        ((), [1, 2, 3, 4]),
+        ((-1,), [10, 21, 32, 43]),
+        ((-1, 1), [102, 213, 324, 430]),
+        ((-2, -1), [100, 201, 312, 423]),
+        ((1, 2), [123, 234, 340, 400]),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_network_that_looks_around_gets_the_frames_around_each(
+    tmp_path: Path, moments: tuple[int, ...], expected: list[int], batch_size: int
+) -> None:
+    for name in ("first", "second"):
+        for level in range(1, 5):
+            save(tmp_path / name / f"{level}.png", np.full((HEIGHT, WIDTH, 3), level, dtype=np.uint8))
+    inputs = [tmp_path / "first", tmp_path / "second"]
+    report = predict(
+        Predictor(Neighbours(*moments), HEIGHT, WIDTH), inputs, tmp_path / "out", "npy", batch_size, progress=False
+    )
+    found = [round(float(np.load(path)[0, 0])) for path in report.written]
+    assert found == expected * 2
+
+
+def test_the_frame_after_is_read_from_a_video_too(tmp_path: Path) -> None:
+    video = save_video(tmp_path / "drive.mp4", count=4)
+    report = predict(Predictor(Neighbours(1), HEIGHT, WIDTH), [video], tmp_path / "out", "npy", progress=False)
+    found = [float(np.load(path).mean()) for path in report.written]
+    assert found == pytest.approx([20, 240, 460, 600], abs=40)
+    written = predict(
+        Predictor(Neighbours(-1, 1), HEIGHT, WIDTH), [video], tmp_path / "out", "video", progress=False
+    ).written
+    assert len(read_video(written[0])[0]) == 4
 
 
 def test_pictures_of_equal_name_do_not_replace_each_other(tmp_path: Path) -> None:

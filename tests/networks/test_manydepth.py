@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
 from egodepth.geometry import pose_to_transform, sigmoid_to_depth
-from egodepth.networks.manydepth import Lookups, ManyDepth, ManyDepthConfig, has_pose
+from egodepth.networks.manydepth import Lookups, ManyDepth, ManyDepthConfig, MultiFrameDepth, has_pose, look_up
 from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.pose import PoseConfig
 from egodepth.networks.pretrained import (
@@ -266,6 +266,46 @@ def test_the_range_settles_where_the_teacher_sees_depths() -> None:
     depths = network.encoder.depths()
     # Items have minima 2 and 3, maxima 3 and 50.
     assert depths[[0, -1]].tolist() == pytest.approx([0.9 * 2.5, 1.1 * 26.5], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> tuple[ManyDepth, nn.Module]:
+    """A network that matches, and a pose network, both with random weights; heads that say something."""
+    torch.manual_seed(0)
+    network = ManyDepthConfig(encoder="resnet10t", bins=8).build().eval()
+    for head in network.decoder.heads:
+        nn.init.normal_(head.weight)
+    return network, PoseConfig("resnet10t").build().eval()
+
+
+@pytest.mark.parametrize("lookups", [(-1,), (-1, 1), (-2, -1)])
+def test_in_use_it_matches_with_the_frames_that_it_was_trained_to_look_up(
+    deployed: tuple[ManyDepth, nn.Module], lookups: tuple[int, ...]
+) -> None:
+    network, pose_network = deployed
+    in_use = MultiFrameDepth(network, pose_network, torch.tensor([[0.6, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]]), lookups)
+    assert in_use.moments == lookups
+    image, *others = torch.rand(1 + len(lookups), 2, 3, 64, 96)
+    intrinsics = torch.tensor([[57.6, 0, 48], [0, 57.6, 32], [0, 0, 1]]).expand(2, 3, 3)
+    found = look_up(pose_network, image, dict(zip(lookups, others, strict=True)), lookups, intrinsics)
+    with torch.no_grad():
+        expected = network.predict_depth(image, found)
+        torch.testing.assert_close(in_use.predict_depth(torch.cat([image, *others], dim=1)), expected)
+        # Without any of them it is a network of one frame.
+        black = torch.zeros_like(image)
+        alone = in_use.predict_depth(torch.cat([image, *[black] * len(others)], dim=1))
+        torch.testing.assert_close(alone, network.predict_depth(image))
+    assert not torch.allclose(alone, expected, rtol=1e-3)
+
+
+def test_a_frame_beyond_a_missing_one_is_not_matched_with(deployed: tuple[ManyDepth, nn.Module]) -> None:
+    network, pose_network = deployed
+    in_use = MultiFrameDepth(network, pose_network, torch.tensor([[0.6, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]]), (-2,))
+    assert in_use.moments == (-2, -1)
+    image, far = torch.rand(2, 1, 3, 64, 96)
+    with torch.no_grad():
+        found = in_use.predict_depth(torch.cat([image, far, torch.zeros_like(image)], dim=1))
+        torch.testing.assert_close(found, network.predict_depth(image))
 
 
 def test_from_a_single_frame_network_it_starts_as_that_function(scene: tuple[Tensor, Lookups]) -> None:
