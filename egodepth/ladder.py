@@ -16,7 +16,7 @@ from egodepth.networks.manydepth import ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.prior_building import IMAGES, KEEP, PIXELS_PER_IMAGE, build_reference_set, select_references
 from egodepth.recipes import RECIPES, MultiFrameRecipe, PriorGuidedRecipe, ViewSynthesisRecipe, sources
-from egodepth.runs import FRAMES_FOLDER, kept_until_done, load_trained_networks, train
+from egodepth.runs import FRAMES_FOLDER, check_size, kept_until_done, load_trained_networks, train
 
 log = logging.getLogger("egodepth")
 
@@ -116,7 +116,8 @@ def _check_given(recipe: PriorGuidedRecipe) -> None:
     """Before hours of training: can what is given be used?
 
     Raises:
-        UserError: it cannot be read or does not belong together, or a teacher cannot be made from stereo pairs alone.
+        UserError: it cannot be read or does not belong together, a network cannot see pictures of the size that it is
+            to see, or a teacher cannot be made from stereo pairs alone.
     """
     if recipe.teacher is None:
         if recipe.mode == "stereo":
@@ -126,10 +127,12 @@ def _check_given(recipe: PriorGuidedRecipe) -> None:
             )
         if recipe.prior is not None:
             raise UserError("--prior: belongs to one teacher. Give the --teacher that it was built with, too.")
+        check_size(_teacher_recipe(recipe))
     else:
         teacher, _ = load_rich_teacher(recipe.teacher)
         if recipe.prior is not None:
             ReferenceSet.load(Path(recipe.prior)).check_teacher(teacher.hash())
+    check_size(recipe)
     if recipe.start_from is not None:
         load_trained_networks(recipe.start_from)
 

@@ -84,7 +84,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     Raises:
         UserError: the data or an option cannot be used; nothing was trained then, or the last good checkpoint stays.
     """
-    _check_size(recipe)
+    check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_needs(_with_whole_paths(recipe))
     _check_same_options(name, recipe, data, run, resume)
@@ -183,7 +183,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     """
     if recipe.data.also:
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
-    _check_size(recipe)
+    check_size(recipe)
     recipe, needs = _with_needs(recipe)
     config = recipe.data
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
@@ -313,9 +313,10 @@ SMALLEST_SIZE: dict[type, int] = {Monodepth2Config: 64, ManyDepthConfig: 64, SDF
 """Of networks that reflect the border of their coarsest map, at a 32nd of the image: it needs two pixels each way."""
 
 
-def _check_size(recipe: Recipe) -> None:
+def check_size(recipe: Recipe) -> None:
     """Raises UserError: the network cannot see pictures of the recipe's size; the nearest that it can is named."""
-    smallest = SMALLEST_SIZE.get(type(recipe.network), SIZE_MULTIPLE)
+    network = recipe.network.student if isinstance(recipe, PriorGuidedRecipe) else recipe.network
+    smallest = SMALLEST_SIZE.get(type(network), SIZE_MULTIPLE)
     least = f", {smallest} at least" if smallest > SIZE_MULTIPLE else ""
     crop = (("--augmentation.crop", side) for side in recipe.augmentation.crop or ())
     for option, value in (("--height", recipe.height), ("--width", recipe.width), *crop):

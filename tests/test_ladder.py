@@ -117,11 +117,13 @@ def test_a_teacher_and_a_student_that_are_given_are_not_made(ladder, drive, tmp_
         (["--teacher", "nobody"], "nobody: no such folder"),
         (["--teacher", "student", "--prior", "prior.safetensors"], "Give the teacher that it was built with"),
         (["--from", "nobody"], "nobody: no such folder"),
+        (["--ladder.teacher-height", 100], "--height 100: must be a multiple of 32, 64 at least. Take 96."),
+        (["--width", 100], "--width 100: must be a multiple of 32. Take 96."),
     ],
-    ids=["a prior alone", "no teacher there", "another teacher's prior", "no student there"],
+    ids=["a prior alone", "no teacher there", "another teacher's prior", "no student there", "height", "width"],
 )
 def test_what_is_given_is_checked_before_anything_is_made(ladder, drive, tmp_path, capsys, given, said):
-    words = [word if word.startswith("--") else ladder / word for word in given]
+    words = [ladder / word if isinstance(word, str) and not word.startswith("--") else word for word in given]
     assert run(*climb(drive, tmp_path / "out"), *words) == 2
     assert said in only_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
