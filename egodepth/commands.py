@@ -65,8 +65,10 @@ class SystemDescription:
 def describe(name: str) -> SystemDescription:
     """What there is to say about a recipe."""
     recipe = RECIPES[name]
-    # Counting needs shapes alone, so no number is multiplied.
-    cost = complexity(build(name).to("meta"), recipe.height, recipe.width)
+    # Counting needs shapes alone, so no weight is drawn and no number multiplied.
+    with torch.device("meta"):
+        network = build(name)
+    cost = complexity(network, recipe.height, recipe.width)
     return SystemDescription(
         name, cost.parameters, cost.macs, recipe.height, recipe.width, modes(recipe), recipe.source
     )

@@ -150,12 +150,12 @@ def build_prior(
     """The reference set of a teacher on training data.
 
     Args:
-        settings: say which frames, which intrinsics and which seed.
+        settings: say which frames, which intrinsics and which seed; of a teacher that sees one frame, the views too.
         frames: where frames unpacked from footage are and stay; none keeps them beside `out` until it is whole.
         device: where the teacher runs; none takes a GPU where there is one, as training does.
     """
     rich, size = load_rich_teacher(teacher)
-    views, seed, device = rich.sources or (-1, 1), settings.training.seed, device or _device()
+    views, seed, device = rich.sources or sources(settings), settings.training.seed, device or _device()
     with _unpacked(frames, out) as folder:
         sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=folder)
         return build_reference_set(rich, sets.training, out, images, pixels_per_image, seed, device)

@@ -11,6 +11,10 @@ from egodepth.published import PublishedRow
 TINY = "mobilenetv3_small_050"
 SMALL = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 2, "--pretrained", "none", "--workers", 0]
 TINY_NETWORKS = ["--network.encoder", TINY, "--pose.encoder", TINY]
+TINY_MANYDEPTH = [
+    *("--network.encoder", "test_resnet", "--network.bins", 4),
+    *("--teacher-network.encoder", TINY, "--pose.encoder", TINY),
+]
 
 TINY_ROW = PublishedRow(
     id="tiny",

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -17,30 +16,16 @@ from PIL import Image
 
 import egodepth
 from egodepth.recipes import RECIPES
-from tests.command_line import run
+from tests.command_line import TINY, run, train
+from tests.processes import Command
 from tests.seeded_weights import write_seeded_checkpoints
 
 REFERENCE = Path(__file__).parent / "reference"
-TINY = "mobilenetv3_small_050"
-SMALL = [
-    "--height",
-    "64",
-    "--width",
-    "96",
-    "--batch-size",
-    "2",
-    "--steps",
-    "2",
-    "--pretrained",
-    "none",
-    "--workers",
-    "0",
-]
-SMALL += ["--network.encoder", TINY, "--pose.encoder", TINY]
 
 
-def train(data: Path, out: Path, *more: object) -> int:
-    return run("train", "monodepth2", data, "--out", out, *SMALL, *more)
+def predict(model: Path, images: Path, *more: object) -> int:
+    """Exit code of a prediction by PyTorch: the engine that is taken by default first spends seconds on an export."""
+    return run("predict", model, images, "--runtime", "torch", *more)
 
 
 def refused(capsys, *parts: str) -> bool:
@@ -148,7 +133,7 @@ def test_a_video_trains_and_gives_a_depth_video_of_as_many_frames(frames, tmp_pa
     pictures = [np.asarray(Image.open(file)) for file in sorted(frames.glob("*.png"), key=lambda path: int(path.stem))]
     video = write_video(tmp_path / "drive.mp4", pictures)
     assert train(video, tmp_path / "run", "--intrinsics", "111,111,95,29") == 0
-    assert run("predict", tmp_path / "run", video, "--out", tmp_path / "depth", "--format", "video") == 0
+    assert predict(tmp_path / "run", video, "--out", tmp_path / "depth", "--format", "video") == 0
     with av.open(str(tmp_path / "depth" / "drive.mp4")) as container:
         shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(shown) == len(pictures)
@@ -158,7 +143,7 @@ def test_a_video_trains_and_gives_a_depth_video_of_as_many_frames(frames, tmp_pa
 def test_sixteen_bit_depth_is_metres_times_256(metric_run, frames, tmp_path):
     picture = frames / "0.png"
     for form in ("png16", "npy"):
-        assert run("predict", metric_run, picture, "--out", tmp_path / form, "--format", form) == 0
+        assert predict(metric_run, picture, "--out", tmp_path / form, "--format", form) == 0
     stored = np.asarray(Image.open(tmp_path / "png16" / "0.png")).astype(np.float32) / 256
     exact = np.load(tmp_path / "npy" / "0.npy")
     np.testing.assert_allclose(stored, np.minimum(exact, 65535 / 256), atol=1 / 256)
@@ -166,7 +151,7 @@ def test_sixteen_bit_depth_is_metres_times_256(metric_run, frames, tmp_path):
 
 def test_the_python_face_gives_what_the_command_writes(metric_run, frames, tmp_path):
     picture = frames / "0.png"
-    assert run("predict", metric_run, picture, "--out", tmp_path, "--format", "npy") == 0
+    assert predict(metric_run, picture, "--out", tmp_path, "--format", "npy") == 0
     image = torch.from_numpy(np.asarray(Image.open(picture)).copy()).permute(2, 0, 1)[None] / 255
     depth = egodepth.load(metric_run / "model").predict_depth(image)
     np.testing.assert_allclose(depth[0, 0].numpy(), np.load(tmp_path / "0.npy"), rtol=1e-5)
@@ -265,9 +250,9 @@ def test_a_broken_picture_alone_is_refused_and_among_others_skipped_by_name(
         Image.open(frames / "0.png").save(whole)
         content = whole.read_bytes()[:600]
     (frames / name).write_bytes(content)
-    assert run("predict", metric_run, frames / name, "--out", tmp_path / "alone", "--format", "npy") == 2
+    assert predict(metric_run, frames / name, "--out", tmp_path / "alone", "--format", "npy") == 2
     assert refused(capsys, name)
-    assert run("predict", metric_run, frames, "--out", tmp_path / "all", "--format", "npy") == 0
+    assert predict(metric_run, frames, "--out", tmp_path / "all", "--format", "npy") == 0
     assert name in capsys.readouterr().out
     assert len(list((tmp_path / "all").rglob("*.npy"))) == len(list(frames.iterdir())) - 1
 
@@ -283,12 +268,12 @@ def test_a_video_of_one_frame_is_refused_for_training_and_predicted(metric_run, 
     video = write_video(tmp_path / "one.mp4", [np.asarray(Image.open(frames / "0.png"))])
     assert train(video, tmp_path / "run", "--intrinsics", "111,111,95,29") == 2
     assert refused(capsys, "one.mp4")
-    assert run("predict", metric_run, video, "--out", tmp_path / "depth", "--format", "video") == 0
+    assert predict(metric_run, video, "--out", tmp_path / "depth", "--format", "video") == 0
 
 
 def test_a_picture_of_7_by_5_pixels_gives_depth_of_7_by_5(metric_run, tmp_path):
     Image.new("RGB", (7, 5), (90, 120, 30)).save(tmp_path / "small.png")
-    assert run("predict", metric_run, tmp_path / "small.png", "--out", tmp_path / "depth", "--format", "npy") == 0
+    assert predict(metric_run, tmp_path / "small.png", "--out", tmp_path / "depth", "--format", "npy") == 0
     assert np.load(tmp_path / "depth" / "small.npy").shape == (5, 7)
 
 
@@ -323,14 +308,14 @@ def test_data_that_does_not_fit_the_protocol_is_refused(metric_run, drive, capsy
 def test_a_disk_that_is_full_gives_one_line_and_keeps_the_older_file(metric_run, frames, tmp_path):
     """A limit on file size stands in for a full disk: the kernel refuses the same write calls."""
     out = tmp_path / "depth"
-    assert run("predict", metric_run, frames / "0.png", "--out", out, "--format", "npy") == 0
+    assert predict(metric_run, frames / "0.png", "--out", out, "--format", "npy") == 0
     before = (out / "0.npy").read_bytes()
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
         "from egodepth.cli import main; main(sys.argv[1:])"
     )
-    arguments = ["predict", str(metric_run), str(frames / "0.png"), "--out", str(out), "--format", "npy"]
+    arguments = ["predict", metric_run, frames / "0.png", "--out", out, "--format", "npy", "--runtime", "torch"]
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr
     assert "0.npy" in result.stderr
@@ -346,18 +331,11 @@ def test_an_interrupted_prediction_leaves_whole_files_only(metric_run, frames, t
     for number in range(2000):
         (pictures / f"{number}.png").write_bytes(content)
     out = tmp_path / "depth"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "egodepth", "predict", metric_run, pictures, "--out", out, "--format", "npy"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None and (not out.is_dir() or len(list(out.rglob("*.npy"))) < 8):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
+    arguments = ["predict", metric_run, pictures, "--out", out, "--format", "npy", "--runtime", "torch"]
+    process = Command(arguments, tmp_path / "said.txt")
+    process.wait_until(lambda: len(list(out.rglob("*.npy"))) >= 8)
+    assert process.end(signal.SIGINT) == 130, process.said
+    assert "Traceback" not in process.said
     written = [path for path in out.rglob("*") if path.is_file()]
     assert 8 <= len(written) < 2000
     assert all(np.load(path).shape == (64, 192) for path in written)

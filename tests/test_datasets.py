@@ -12,7 +12,7 @@ import pytest
 import egodepth
 from egodepth.data.simulator import MARKER
 from egodepth.evaluation.protocols import PROTOCOLS
-from tests.command_line import SMALL, evaluated, logged, only_line, run, train
+from tests.command_line import SMALL, TINY_MANYDEPTH, evaluated, logged, only_line, run, train
 from tests.data.trees import (
     FRAME_SIZE,
     MAKE3D_NAME,
@@ -195,8 +195,7 @@ def test_cityscapes_triplets_train_and_are_evaluated_on_the_archives(tmp_path, c
 def test_a_multi_frame_model_sees_the_frame_before_a_test_frame_of_cityscapes(tmp_path):
     root, out = tmp_path / "data", tmp_path / "run"
     write_cityscapes_sequence(root, tmp_path)
-    small = ["--network.encoder", "resnet18", "--teacher-network.encoder", "resnet18", "--pose.encoder", "resnet18"]
-    assert run("train", "manydepth", root, "--out", out, *SMALL, *small) == 0
+    assert run("train", "manydepth", root, "--out", out, *SMALL, *TINY_MANYDEPTH) == 0
     with_previous = evaluated(out, root, "cityscapes", tmp_path / "figures.json")
     (root / "leftImg8bit_sequence/test/bonn/bonn_000000_000017_leftImg8bit.png").unlink()
     alone = evaluated(out, root, "cityscapes", tmp_path / "figures.json")

@@ -1,11 +1,7 @@
 """Each system through the real commands on a small simulated drive: from training to export."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,10 +12,11 @@ import egodepth
 from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.networks.equivalent import EquivalentConv2d
 from egodepth.runs import load_trained_networks
-from tests.command_line import run
+from tests.command_line import TINY, TINY_MANYDEPTH, TINY_NETWORKS, run
+from tests.processes import Command
 
 SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
-TINY_POSE = ["--pose-pretrained", "none"]
+TINY_POSE = ["--pose.encoder", TINY]
 TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
 
 
@@ -31,8 +28,7 @@ def train(recipe: str, data: Path, out: Path, *more: object) -> Path:
 @pytest.fixture(scope="module")
 def teacher(drive, tmp_path_factory) -> Path:
     """A disparity network trained for two steps: who it is does not matter to a student."""
-    small = ["--network.encoder", "mobilenetv3_small_050", "--pose.encoder", "mobilenetv3_small_050"]
-    return train("monodepth2", drive, tmp_path_factory.mktemp("teacher") / "run", *small)
+    return train("monodepth2", drive, tmp_path_factory.mktemp("teacher") / "run", *TINY_NETWORKS)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +37,7 @@ def teacher(drive, tmp_path_factory) -> Path:
         ("small-depth", ["--mode", "stereo"]),
         ("small-depth", ["--mode", "stereo", "--loss", "photometric", "--etm"]),
         ("sdfa-net-r18", TINY_SDFA),
-        ("manydepth", []),
+        ("manydepth", TINY_MANYDEPTH),
     ],
     ids=["small-depth", "small-depth under Monodepth2's loss", "sdfa-net", "manydepth"],
 )
@@ -96,25 +92,20 @@ def test_a_released_model_is_no_place_to_start_from(drive, teacher, tmp_path, ca
     [
         ("small-depth", ["--mode", "stereo", "--etm", "--pyramid"]),
         ("sdfa-net-r18", [*TINY_SDFA, "--losses.distil-from", "0.3"]),
-        ("manydepth", ["--losses.freeze-from", "0.5"]),
+        ("manydepth", [*TINY_MANYDEPTH, "--losses.freeze-from", "0.5"]),
     ],
     ids=["small-depth", "sdfa-net", "manydepth"],
 )
 def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path, recipe, options):
-    arguments = [sys.executable, "-m", "egodepth", "train", recipe, str(drive), *SMALL, *options]
-    arguments += ["--steps", "6", "--checkpoint-every", "2", "--out"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*arguments, str(tmp_path / "whole")], check=True, capture_output=True, env=environment)
+    arguments = ["train", recipe, drive, *SMALL, *options, "--steps", 6, "--out"]
+    assert run(*arguments, tmp_path / "whole") == 0
 
     killed = tmp_path / "killed"
-    process = subprocess.Popen([*arguments, str(killed)], stderr=subprocess.DEVNULL, env=environment)
-    while not (killed / LAST_CHECKPOINT).is_file():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = Command([*arguments, killed, "--checkpoint-every", 1], tmp_path / "said.txt")
+    process.wait_until((killed / LAST_CHECKPOINT).is_file)
+    process.end(signal.SIGKILL)
     assert torch.load(killed / LAST_CHECKPOINT, weights_only=True)["global_step"] < 6, "the kill came too late"
-    subprocess.run([*arguments, str(killed), "--resume"], check=True, capture_output=True, env=environment)
+    assert run(*arguments, killed, "--resume") == 0
     expected, found = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "whole", killed))
     assert expected.keys() == found.keys()
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []

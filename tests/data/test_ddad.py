@@ -17,7 +17,7 @@ from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.geometry import Camera, pinhole
 from egodepth.models import load_pose_network
-from tests.command_line import SMALL, TINY_NETWORKS, evaluated, run
+from tests.command_line import SMALL, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, run
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["ddad"]
 HEIGHT, WIDTH = 30, 40
@@ -263,7 +263,7 @@ def config_of(run_folder):
 def test_a_model_from_video_gets_its_metres_from_the_poses(tmp_path, capsys, recipe):
     for folder, split in (("000000", "train"), ("000001", "train"), ("000150", "val")):
         write_scene(tmp_path / "ddad", folder, split, samples=5)
-    options = TINY_NETWORKS if recipe == "monodepth2" else ["--width", 64, "--network.bins", 4]
+    options = TINY_NETWORKS if recipe == "monodepth2" else ["--width", 64, *TINY_MANYDEPTH]
     out, width = tmp_path / "run", 96 if recipe == "monodepth2" else 64
     assert run("train", recipe, tmp_path / "ddad", "--out", out, *SMALL, *options) == 0
     config = config_of(out)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from PIL import Image
 from rich.console import Console
 
@@ -19,6 +18,7 @@ from egodepth.evaluation.metrics import SEVEN
 from egodepth.evaluation.priors import constant_depth, ground_plane, ground_plane_of
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.geometry import Camera, pinhole
+from tests.processes import in_two_processes
 
 SIZES = ((40, 120), (37, 122), (40, 120), (44, 118), (39, 121))
 SIMULATED = PROTOCOLS["simulated"]
@@ -158,7 +158,7 @@ def _evaluate_a_share(rank: int, meeting: str, out: str) -> None:
 
 
 def test_two_processes_that_share_the_frames_get_the_result_of_one(tmp_path):
-    multiprocessing.spawn(_evaluate_a_share, (str(tmp_path / "meeting"), str(tmp_path / "rank")), nprocs=2)
+    in_two_processes(_evaluate_a_share, str(tmp_path / "meeting"), str(tmp_path / "rank"))
     expected = run(see_roughly, FRAMES).to_json()
     for rank in range(2):
         assert json.loads((tmp_path / f"rank{rank}").read_text()) == expected

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,6 +19,7 @@ from egodepth.evaluation.metrics import (
     end_point_error,
     median_ratio,
 )
+from tests.processes import in_two_processes
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "metrics.json").read_text())["depth_metrics"]
 
@@ -147,7 +147,7 @@ def _reduce(rank: int, meeting: str, out: str) -> None:
 
 
 def test_two_processes_reduce_to_the_mean_of_one(tmp_path):
-    multiprocessing.spawn(_reduce, (str(tmp_path / "meeting"), str(tmp_path / "rank")), nprocs=2)
+    in_two_processes(_reduce, str(tmp_path / "meeting"), str(tmp_path / "rank"))
     expected = {name: value.item() for name, value in mean_of(IMAGES).compute().items()}
     for rank in range(2):
         found = json.loads((tmp_path / f"rank{rank}").read_text())

@@ -1,13 +1,17 @@
-"""The distinct depth networks of the recipes, with weights under which a wrong graph shows."""
+"""The distinct depth networks of the recipes, small, with weights under which a wrong graph shows."""
 
 from dataclasses import replace
 
 from torch import nn
 
 from egodepth.data.kitti import fixed_intrinsics
-from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
-from egodepth.networks.rprdepth import RPrDepthConfig
-from egodepth.recipes import RECIPES
+from egodepth.networks.diffnet import DIFFNetConfig
+from egodepth.networks.dna_depth import DNADepthConfig
+from egodepth.networks.manydepth import ManyDepth, ManyDepthConfig, MultiFrameDepth
+from egodepth.networks.monodepth2 import Monodepth2Config
+from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
+from egodepth.networks.sdfa_net import SDFANet
+from egodepth.recipes import RECIPES, NetworkConfig
 from tests.seeded_weights import seeded_state
 
 HEIGHT, WIDTH = 64, 96
@@ -22,15 +26,37 @@ def one_recipe_per_network() -> list[str]:
 
 
 def seeded_network(name: str) -> nn.Module:
-    """A recipe's network as it is deployed. A fresh head gives nearly the same depth everywhere; these do not."""
+    """A recipe's network as it is deployed, with as few layers as still have every kind of block.
+
+    A fresh head gives nearly the same depth everywhere; these do not.
+    """
     recipe = RECIPES[name]
-    config = recipe.network
-    if isinstance(config, RPrDepthConfig):
-        return _seeded(replace(config, references=200).build()).folded()
-    network = _seeded(config.build())
+    network = small(recipe.network).build()
+    if isinstance(network, SDFANet):
+        network.encoder.layers[2].blocks = network.encoder.layers[2].blocks[:2]  # further ones are like these
+    network = _seeded(network)
+    if isinstance(network, RPrDepth):
+        return network.folded()
     if isinstance(network, ManyDepth):
-        return MultiFrameDepth(network, _seeded(recipe.pose.build()), fixed_intrinsics(HEIGHT, WIDTH)).eval()
+        pose = replace(recipe.pose, encoder="test_resnet").build()
+        return MultiFrameDepth(network, _seeded(pose), fixed_intrinsics(HEIGHT, WIDTH)).eval()
     return network
+
+
+def small(config: NetworkConfig) -> NetworkConfig:
+    """The configuration with the smallest encoder of its family: engines take seconds for each ten layers."""
+    match config:
+        case Monodepth2Config():
+            return replace(config, encoder="test_resnet")
+        case DNADepthConfig():
+            return replace(config, encoder="test_efficientnet")
+        case DIFFNetConfig():
+            return replace(config, encoder="hrnet_w18_small")
+        case ManyDepthConfig():
+            return replace(config, encoder="test_resnet", bins=8)
+        case RPrDepthConfig():
+            return replace(config, student=small(config.student), references=200)
+    return config
 
 
 def _seeded(network: nn.Module) -> nn.Module:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import sys
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,9 +14,31 @@ from egodepth.errors import UserError
 from egodepth.inference import benchmark as benchmark_module
 from egodepth.inference.benchmark import BenchmarkConfig
 from egodepth.inference.benchmark_result import BenchmarkResult, Row
+from egodepth.recipes import RECIPES
 
 SMALL = {"height": 64, "width": 96, "batch_size": 2, "rounds": 3}
 ENGINES = ("eager", "cuda-graph", "onnx", "openvino")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks() -> Iterator[None]:
+    """Two recipes with small encoders, and the peak of memory measured for the first model of each engine alone.
+
+    Either saves many seconds: each measurement of memory is a process of its own.
+    """
+    measure, peaks = benchmark_module.peak_on_cpu, {}
+
+    def measure_once(engine: str, *model: object) -> int | None:
+        if engine not in peaks:
+            peaks[engine] = measure(engine, *model)
+        return peaks[engine]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark_module, "peak_on_cpu", measure_once)
+        for name, encoder in (("monodepth2", "test_resnet"), ("dna-depth-b0", "test_efficientnet")):
+            recipe = RECIPES[name]
+            patch.setitem(RECIPES, name, replace(recipe, network=replace(recipe.network, encoder=encoder)))
+        yield
 
 
 @pytest.fixture(scope="module")

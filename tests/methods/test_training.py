@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,31 +18,17 @@ from egodepth.errors import UserError
 from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.recipes import RECIPES, Recipe
 from egodepth.runs import train
+from tests.command_line import TINY, run
+from tests.processes import Command
 
-TINY = "mobilenetv3_small_050"
 OPTIONS = [
     "--mode", "mono+stereo", "--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none",
     "--network.encoder", TINY, "--pose.encoder", TINY, "--workers", "0", "--log-every", "1",
 ]  # fmt: skip
 
 
-def command(drive: Path, run: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "egodepth", "train", "monodepth2", str(drive), "--out", str(run), *OPTIONS, *more]
-
-
-def call(arguments: list[str]) -> subprocess.CompletedProcess:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
-
-
-def started(arguments: list[str], run: Path) -> subprocess.Popen:
-    """The command as a process that has written its first checkpoint and goes on."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    while not (run / LAST_CHECKPOINT).is_file():
-        assert process.poll() is None, "the run ended before its first checkpoint"
-        time.sleep(0.02)
-    return process
+def command(drive: Path, out: Path, *more: str) -> list[str]:
+    return ["train", "monodepth2", str(drive), "--out", str(out), *OPTIONS, *more]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -71,16 +56,15 @@ def small_recipe(**changes) -> Recipe:
 
 def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
     options = ("--steps", "10", "--checkpoint-every", "2")
-    assert call(command(drive, tmp_path / "whole", *options)).returncode == 0
+    assert run(*command(drive, tmp_path / "whole", *options)) == 0
 
-    process = started(command(drive, tmp_path / "killed", *options), tmp_path / "killed")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = Command(command(drive, tmp_path / "killed", *options), tmp_path / "said.txt")
+    process.wait_until((tmp_path / "killed" / LAST_CHECKPOINT).is_file)
+    process.end(signal.SIGKILL)
     reached = torch.load(tmp_path / "killed" / LAST_CHECKPOINT, weights_only=True)["global_step"]
     assert 2 <= reached < 10, "the kill came too late to test anything"
 
-    resumed = call(command(drive, tmp_path / "killed", *options, "--resume"))
-    assert resumed.returncode == 0, resumed.stderr
+    assert run(*command(drive, tmp_path / "killed", *options, "--resume")) == 0
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert [key for key in whole if not torch.equal(whole[key], killed[key])] == []
@@ -88,10 +72,13 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
 
 def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path):
     arguments = command(drive, tmp_path / "run", "--steps", "1000", "--checkpoint-every", "1")
-    process = started(arguments, tmp_path / "run")
+    arguments = [sys.executable, "-m", "egodepth", *arguments]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / LAST_CHECKPOINT).is_file():
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "Traceback" not in said
     assert torch.load(tmp_path / "run" / LAST_CHECKPOINT, weights_only=True)["global_step"] >= 1
     assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
@@ -99,7 +86,8 @@ def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path
 
 def test_two_processes_end_with_equal_weights_and_the_mean_of_their_metrics(drive, tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    result = call([sys.executable, str(script), str(drive), str(tmp_path)])
+    arguments = [sys.executable, str(script), str(drive), str(tmp_path)]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
