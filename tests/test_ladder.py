@@ -1,12 +1,8 @@
 """RPrDepth from nothing through the real commands: killed in the middle, gone on with, and the steps one by one."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +20,7 @@ from egodepth.networks.small_depth import SmallDepth, SmallDepthConfig
 from egodepth.published import row_recipe
 from tests.command_line import SMALL, TINY, TINY_ROW, evaluated, only_line, run
 from tests.data.trees import write_frames
+from tests.processes import Command
 
 OPTIONS = [*SMALL, "--pose.encoder", TINY, "--network.student.encoder", "hrnet_w18_small"]
 LADDER = ["--ladder.teacher-height", 64, "--ladder.teacher-width", 96, "--ladder.teacher-encoder", "resnet10t"]
@@ -64,15 +61,9 @@ def test_one_call_makes_every_step_and_releases_a_model_of_the_selected_prior(la
 
 def test_a_call_that_was_killed_goes_on_to_the_same_model_without_doing_anything_twice(ladder, drive, tmp_path):
     out = tmp_path / "killed"
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    words = [sys.executable, "-m", "egodepth", *climb(drive, out), "--checkpoint-every", "1"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
-    student = out / "student" / LAST_CHECKPOINT
-    while not student.is_file():
-        assert process.poll() is None, "the call ended before the student's first checkpoint"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = Command([*climb(drive, out), "--checkpoint-every", 1], tmp_path / "said.txt")
+    process.wait_until((out / "student" / LAST_CHECKPOINT).is_file)
+    process.end(signal.SIGKILL)
     assert not (out / "stage2").exists(), "the kill came too late"
     finished = [f"teacher/{LAST_CHECKPOINT}", f"teacher/{RELEASED}", "prior.safetensors"]
     before = changed(out, *finished)
