@@ -236,6 +236,7 @@ def _restored(stored: Mapping) -> EvaluationResult:
         stored["scale_ratio"]["relative_std"],
         tuple(ImageRow(**row) for row in stored["per_image"]),
         tuple(stored["skipped"]),
+        stored["metres_from"],
     )
 
 

@@ -79,7 +79,6 @@ class Evaluate:
 
     def run(self) -> None:
         from egodepth.commands import evaluate_model, evaluate_odometry
-        from egodepth.models import metres_from
 
         if self.protocol == "odometry":
             odometry = evaluate_odometry(self.model, self.root, self.sequence, self.device)
@@ -96,10 +95,9 @@ class Evaluate:
             self.figures,
             self.device,
         )
-        origin = metres_from(self.model)
         console.print(result.table())
-        console.print(f"The model's depth is {ORIGINS[origin]}.")
-        self._write(result.to_json() | {"metres_from": origin})
+        console.print(f"The model's depth is {ORIGINS[result.metres_from]}.")
+        self._write(result.to_json())
 
     def _write(self, figures: dict) -> None:
         if self.json is not None:

@@ -1,7 +1,7 @@
 """What the commands do, as functions that return values: models, data and evaluation brought together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from egodepth.evaluation.report import per_image_figures
 from egodepth.geometry import pose_to_transform
 from egodepth.inference.benchmark import BenchmarkConfig, Contender, benchmark, checked_device
 from egodepth.inference.benchmark_result import BenchmarkResult
-from egodepth.models import load, load_pose_network, model_size
+from egodepth.models import load, load_pose_network, metres_from, model_size
 from egodepth.networks.modes import evaluating
 from egodepth.recipes import RECIPES, build, modes
 
@@ -92,7 +92,7 @@ def evaluate_model(
     predictor = load(model, device)
     wanted = protocol_named(protocol).frames
     frames = open_evaluation_frames(data, wanted, frames_of, moments=predictor.moments)
-    return evaluate(
+    result = evaluate(
         predictor.predict_inverse_depth,
         frames,
         protocol_named(protocol),
@@ -101,6 +101,7 @@ def evaluate_model(
         post_process=post_process,
         on_frame=per_image_figures(figures) if figures else None,
     )
+    return replace(result, metres_from=metres_from(model))
 
 
 def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:

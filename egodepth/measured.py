@@ -36,7 +36,7 @@ import torch
 from egodepth import __version__
 from egodepth.errors import UserError
 from egodepth.files import write_text
-from egodepth.models import MODEL_FOLDER, RUN_FILE, metres_from
+from egodepth.models import MODEL_FOLDER, RUN_FILE
 from egodepth.networks.weights import CONFIG_FILE
 from egodepth.published import PublishedRow, papers
 from egodepth.scale import Origin
@@ -149,8 +149,7 @@ def record(
     Raises:
         UserError: a file is missing or broken.
     """
-    origin = {"metres_from": metres_from(run)}
-    results = tuple(Evaluated.of(_json(file) | origin) for file in evaluations)
+    results = tuple(Evaluated.of(_json(file)) for file in evaluations)
     options = run_options(run)
     return Measured(
         name=name,

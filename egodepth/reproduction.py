@@ -25,7 +25,7 @@ from egodepth.measured import (
     software,
     write_measured,
 )
-from egodepth.models import RUN_FILE, metres_from
+from egodepth.models import RUN_FILE
 from egodepth.published import Compared, PublishedRow, compare, row_named, row_recipe
 from egodepth.recipes import PriorGuidedRecipe, Recipe
 from egodepth.runs import train
@@ -124,9 +124,8 @@ def reproduce(
         raise UserError(f"{row.id}: cannot be reproduced: {row.unavailable}. egodepth reproduce lists the others.")
     test_root = _test_root(row, data, test_data)
     trained = None if model else train_row(row, data, run, options, prepared or {}, also)
-    evaluated = model or str(trained.run)
     result = evaluate_model(
-        evaluated,
+        model or str(trained.run),
         test_root,
         row.protocol,
         "median" if row.scale == "median" else "none",
@@ -148,7 +147,7 @@ def reproduce(
     measured = Measured(
         name=row.id,
         model=row.model,
-        results=(Evaluated.of(result.to_json() | {"metres_from": metres_from(evaluated)}),),
+        results=(Evaluated.of(result.to_json()),),
         row=row.id,
         data=" + ".join(path.resolve().name for path in (data, *also)),
         hardware=hardware(),

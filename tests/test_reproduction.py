@@ -9,6 +9,7 @@ from rich.console import Console
 
 from egodepth import published
 from egodepth.errors import UserError
+from egodepth.evaluation.evaluate import EvaluationResult
 from egodepth.evaluation.metrics import SEVEN
 from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.measured import (
@@ -265,10 +266,11 @@ def test_a_run_of_other_commands_is_recorded_with_its_evaluations(drive, tmp_pat
     run, evaluations = tmp_path / "run", []
     train_row(TINY_ROW, drive, run)
     for number, scaling in enumerate(("median", "none")):
-        metrics = dict.fromkeys(SEVEN, 0.5 + number)
-        figures = {"protocol": "simulated", "scaling": scaling, "post_process": False, "images": 2, "metrics": metrics}
+        result = EvaluationResult(
+            "simulated", scaling, False, dict.fromkeys(SEVEN, 0.5 + number), 1.0, 0.0, (), metres_from="poses"
+        )
         evaluations.append(tmp_path / f"{scaling}.json")
-        evaluations[-1].write_text(json.dumps(figures | {"per_image": []}))
+        evaluations[-1].write_text(json.dumps(result.to_json()))
     measured = record("mine", run, evaluations, "Tiny", minutes=0.26, table="tiny", commands=["egodepth train …"])
     assert measured.budget == {"steps": 2, "batch_size": 2, "minutes": 0.3}
     assert [result.scaling for result in measured.results] == ["median", "none"]
@@ -278,7 +280,7 @@ def test_a_run_of_other_commands_is_recorded_with_its_evaluations(drive, tmp_pat
     page = "<!-- made from measured tiny -->\nold\n<!-- end --> kept <!-- made from variants tiny -->\n<!-- end -->"
     made = results_page(page, ROWS, [measured])
     assert "| Tiny | 2 | 0.3 | median | 0.500 |" in made
-    assert "| Tiny | none | 1.500 |" in made
+    assert "| Tiny | poses | 1.500 |" in made
     assert " kept " in made
     assert "old" not in made
 

@@ -74,6 +74,7 @@ class EvaluationResult:
         scale_ratio_std: standard deviation of the ratios divided by that median.
         rows: per image, in the order of the frames.
         skipped: names of the frames without a pixel that counts; they are in no mean.
+        metres_from: how the model's depth got its metres; none where it is up to scale, or nobody said.
     """
 
     protocol: str
@@ -84,6 +85,7 @@ class EvaluationResult:
     scale_ratio_std: float
     rows: tuple[ImageRow, ...]
     skipped: tuple[str, ...] = ()
+    metres_from: str | None = None
 
     @property
     def images(self) -> int:
@@ -98,6 +100,7 @@ class EvaluationResult:
             "images": self.images,
             "metrics": dict(self.metrics),
             "scale_ratio": {"median": self.scale_ratio, "relative_std": self.scale_ratio_std},
+            "metres_from": self.metres_from,
             "skipped": list(self.skipped),
             "per_image": [asdict(row) for row in self.rows],
         }
