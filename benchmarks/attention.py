@@ -43,9 +43,9 @@ from egodepth.measured import hardware, run_options, software
 from egodepth.models import RELEASED_REFERENCES, load, restored_recipe
 from egodepth.networks.attention import TOP, Form
 from egodepth.networks.folding import fold_batch_norms
-from egodepth.networks.prior import TENSORS, ReferenceSet, clustered
+from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
-from egodepth.prior_building import with_references
+from egodepth.prior_building import with_clusters, with_references
 from egodepth.runs import load_trained_networks
 
 STUDENT = "DIFFNet"
@@ -194,21 +194,14 @@ def in_form(network: RPrDepth, form: Form, top: int = TOP) -> RPrDepth:
     return network
 
 
-def held_references(network: RPrDepth) -> ReferenceSet:
-    """The reference set that a network holds, not folded."""
-    return ReferenceSet(**{name: getattr(network.fusion.references, name) for name in TENSORS}, provenance={})
-
-
 def variants(network: RPrDepth, config: RPrDepthConfig, options: AttentionBenchmark) -> Iterator[tuple[str, RPrDepth]]:
     """A network with exact attention, and its cheaper forms, by name."""
-    references = held_references(network)
     yield EXACT, in_form(network, "fused")
     for top in options.tops:
         yield f"top-k {top}", in_form(network, "top-k", top)
     for count in options.clusters:
-        if count < len(references):
-            fewer = with_references(replace(config, clustered=True), network, clustered(references, count))
-            yield f"clustered {count}", in_form(fewer, "fused")
+        if count < len(network.fusion.references.depths):
+            yield f"clustered {count}", in_form(with_clusters(network, config, count), "fused")
 
 
 def deployed(network: nn.Module) -> nn.Module:

@@ -26,7 +26,17 @@ from egodepth.files import write_text
 from egodepth.inference.benchmark import BenchmarkConfig
 from egodepth.recipes import RECIPES
 from egodepth.terminal import Debug, console
-from egodepth.training_commands import BuildPrior, PackHelp, PriorHelp, Reproduce, SelectPrior, TrainHelp, pack, train
+from egodepth.training_commands import (
+    BuildPrior,
+    ClusterPrior,
+    PackHelp,
+    PriorHelp,
+    Reproduce,
+    SelectPrior,
+    TrainHelp,
+    pack,
+    train,
+)
 
 ProtocolName = Literal[(*PROTOCOLS, "odometry")]
 
@@ -288,7 +298,7 @@ COMMANDS: dict[str, type] = {
 }
 
 DATA_COMMANDS: dict[str, type] = {"check": CheckData, "pack": PackHelp}
-PRIOR_COMMANDS: dict[str, type] = {"build": BuildPrior, "select": SelectPrior}
+PRIOR_COMMANDS: dict[str, type] = {"build": BuildPrior, "select": SelectPrior, "cluster": ClusterPrior}
 
 DESCRIPTION = """Depth from footage: train, evaluate and use self-supervised depth networks.
 

@@ -11,14 +11,33 @@ from lightning.pytorch.utilities import rank_zero_only
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
 from egodepth.measured import run_options
-from egodepth.models import LAST_STAGE, load_rich_teacher, restored_recipe
+from egodepth.models import (
+    LAST_STAGE,
+    RELEASED_REFERENCES,
+    deployed,
+    load_rich_teacher,
+    model_folder,
+    restored_recipe,
+)
 from egodepth.networks.manydepth import ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
-from egodepth.prior_building import IMAGES, KEEP, PIXELS_PER_IMAGE, build_reference_set, select_references
+from egodepth.networks.rprdepth import RPrDepth
+from egodepth.networks.weights import read_released, save_released
+from egodepth.prior_building import (
+    IMAGES,
+    KEEP,
+    PIXELS_PER_IMAGE,
+    build_reference_set,
+    select_references,
+    with_clusters,
+)
 from egodepth.recipes import RECIPES, MultiFrameRecipe, PriorGuidedRecipe, ViewSynthesisRecipe, sources
 from egodepth.runs import FRAMES_FOLDER, check_size, kept_until_done, load_trained_networks, train
 
 log = logging.getLogger("egodepth")
+
+CLUSTERS = 1000
+"""In place of 25,000 references; docs/results.md tells what that gains and loses."""
 
 LAST_RATE = 0.1
 """Of the first stage's learning rate, for the last one (specification section 6)."""
@@ -235,6 +254,34 @@ def select_prior_of_run(
         intrinsics=intrinsics or options["intrinsics"],
     )
     return select_prior(run, Path(options["prior"]), data, out, keep, images, settings)
+
+
+def release_clustered(run: Path, out: Path, keep: int = CLUSTERS) -> int:
+    """Release a trained RPrDepth once more, with clusters in place of its references: a faster model.
+
+    Args:
+        out: folder of the model.
+        keep: clusters.
+
+    Returns:
+        how many there are; clusters that nothing falls into are left out.
+
+    Raises:
+        UserError: this is no run of RPrDepth, or it has fewer references.
+    """
+    network = load_trained_networks(str(run))["depth"]
+    if not isinstance(network, RPrDepth):
+        raise UserError(f"{run}: was not trained with a prior. Give a run of egodepth train rprdepth.")
+    config, tensors = read_released(model_folder(run))
+    recipe = restored_recipe(config["recipe"], config)
+    fewer = with_clusters(network.thinned(RELEASED_REFERENCES), recipe.network, keep)
+    count = len(fewer.fusion.references.depths)
+    config["provenance"]["clusters_of"] = config["network"]["references"]
+    config["network"] |= {"references": count, "clustered": True}
+    others = {key: tensor for key, tensor in tensors.items() if not key.startswith("depth.")}
+    depth = {f"depth.{key}": tensor for key, tensor in deployed(fewer).state_dict().items()}
+    save_released(out, config, others | depth)
+    return count
 
 
 def _teacher_recipe(recipe: PriorGuidedRecipe) -> MultiFrameRecipe:

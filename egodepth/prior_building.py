@@ -24,7 +24,7 @@ from egodepth.files import write_bytes, write_text
 from egodepth.methods.prior_guided import Reading, RichTeacher
 from egodepth.networks.attention import best_references
 from egodepth.networks.disparity import DisparityNetwork
-from egodepth.networks.prior import ReferenceSet, network_hash
+from egodepth.networks.prior import TENSORS, ReferenceSet, clustered, network_hash
 from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
 
 IMAGES = 2000
@@ -150,6 +150,21 @@ def with_references(config: RPrDepthConfig, start: DisparityNetwork, references:
     network.load_references(references)
     network.load_first_weights(start.state_dict(), type(start).__name__)
     return network
+
+
+def with_clusters(network: RPrDepth, config: RPrDepthConfig, count: int) -> RPrDepth:
+    """A network that asks at most `count` centres of clusters where `network` asks all its references.
+
+    Args:
+        network: trained, not folded.
+        config: it was built from.
+
+    Raises:
+        UserError: it has fewer references.
+    """
+    held = {name: getattr(network.fusion.references, name) for name in TENSORS}
+    centres = clustered(ReferenceSet(**held, provenance={}), count)
+    return with_references(replace(config, clustered=True), network, centres)
 
 
 def select_references(

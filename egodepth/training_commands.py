@@ -148,6 +148,22 @@ class SelectPrior:
 
 
 @dataclass(frozen=True)
+class ClusterPrior:
+    """Release a trained RPrDepth with clusters in place of its references: several times faster on a processor."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN", help="Of egodepth train rprdepth.")]
+    out: Annotated[Path, arg(metavar="MODEL", help="Folder for the released model.")]
+    keep: Annotated[int, arg(help="Clusters.")] = 1000
+    debug: Debug = False
+
+    def run(self) -> None:
+        from egodepth.ladder import release_clustered
+
+        count = release_clustered(self.run_folder, self.out, self.keep)
+        console.print(f"Wrote {self.out} (the model): {count} clusters.")
+
+
+@dataclass(frozen=True)
 class Reproduce:
     """List the rows of the papers' tables, or train, evaluate and compare one."""
 

@@ -198,6 +198,38 @@ def test_what_cannot_be_selected_is_refused_in_one_line(ladder, drive, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_clusters_stand_for_the_references_of_a_released_model(ladder, drive, tmp_path, capsys):
+    assert run("prior", "cluster", ladder / "stage1", "--keep", 80, "--out", tmp_path / "same") == 0
+    assert "80 clusters" in capsys.readouterr().out
+    assert run("prior", "cluster", ladder / "stage1", "--keep", 7, "--out", tmp_path / "fewer") == 0
+    config = json.loads((tmp_path / "fewer" / "config.json").read_text())
+    assert (config["network"]["references"], config["network"]["clustered"]) == (7, True)
+    assert config["provenance"]["clusters_of"] == 80
+
+    image = torch.rand(1, 3, 64, 96)
+    whole, same, fewer = (
+        egodepth.load(model).network.with_features(image)[1].hint_depth
+        for model in (ladder / "stage1", tmp_path / "same", tmp_path / "fewer")
+    )
+    torch.testing.assert_close(same, whole, rtol=1e-4, atol=0)
+    assert not torch.allclose(fewer, whole, rtol=1e-4)
+    assert float(fewer.mean()) == pytest.approx(float(whole.mean()), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("of", "keep", "said"),
+    [
+        ("stage1", 81, "clusters: 81 of 80 references"),
+        ("student", 6, "was not trained with a prior"),
+        ("stage1/model", 6, "Give the run that it was made by"),
+    ],
+)
+def test_what_cannot_be_clustered_is_refused_in_one_line(ladder, tmp_path, capsys, of, keep, said):
+    assert run("prior", "cluster", ladder / of, "--keep", keep, "--out", tmp_path / "model") == 2
+    assert said in only_line(capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_student_trains_on_the_prior_of_its_teacher_and_of_no_other(ladder, drive, prior, tmp_path, capsys):
     words = ["train", "rprdepth", drive, *OPTIONS, "--prior", prior, "--from", ladder / "student", "--out"]
     assert run(*words, tmp_path / "refused", "--teacher", ladder / "student") == 2
