@@ -213,7 +213,7 @@ def test_clusters_stand_for_the_references_of_a_released_model(ladder, drive, tm
     )
     torch.testing.assert_close(same, whole, rtol=1e-4, atol=0)
     assert not torch.allclose(fewer, whole, rtol=1e-4)
-    assert float(fewer.mean()) == pytest.approx(float(whole.mean()), rel=0.1)
+    assert fewer.mean().item() == pytest.approx(whole.mean().item(), rel=0.1)
 
 
 @pytest.mark.parametrize(
