@@ -17,17 +17,23 @@ from egodepth.networks.disparity import DisparityNetwork, Features
 
 @dataclass(frozen=True)
 class DistillationConfig:
-    """What of the teacher weighs how much. The paper names no figures; these are chosen for the start of a training.
+    """What of the teacher weighs how much. The paper names no figures.
+
+    The divergences grow with the square of the range of features and disparities, which differ by orders of magnitude
+    from teacher to teacher, and between the units of a moving camera and of a stereo pair. So the three weights balance
+    the parts, and a share bounds them all.
 
     Attributes:
         encoder_weight, decoder_weight: of the features' channel means.
         disparity_weight: of the disparities. Their softmax is nearly flat, so the divergence is tiny.
+        largest_share: of the loss beside it, that the whole counts for at most.
         near_share: pixels whose disparity is under this share of the image's median are left out: the far field.
     """
 
     encoder_weight: float = 0.1
     decoder_weight: float = 0.1
     disparity_weight: float = 100.0
+    largest_share: float = 0.1
     near_share: float = 0.3
 
 
@@ -51,6 +57,15 @@ class Teacher:
             seen = F.interpolate(image, self.size, mode="bilinear", align_corners=False, antialias=True)
             taught = self.network.with_features(seen)
         return distillation_loss(taught, (disparities, features), self.config)
+
+
+def bounded(distillation: Tensor, loss: Tensor, share: float) -> Tensor:
+    """A distillation of which at most a share of the loss beside it is left; the factor has no gradient.
+
+    As the student comes near its teacher the bound is no longer met, and what pulls it fades.
+    """
+    limit = share * loss.detach()
+    return distillation * (limit / distillation.detach().clamp(min=1e-12)).clamp(max=1)
 
 
 def distillation_loss(

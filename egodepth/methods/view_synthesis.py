@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import AugmentationConfig, Views, augment, resized, without_augmentation
 from egodepth.geometry import pose_to_transform, stereo_transform
-from egodepth.methods.distillation import Teacher
+from egodepth.methods.distillation import Teacher, bounded
 from egodepth.methods.pyramid import Level, PyramidConfig, consistency, frozen_statistics, level_views
 from egodepth.methods.training import Method, OptimiserConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
@@ -147,10 +147,11 @@ class ViewSynthesisMethod(Method):
         """A look whose figures and pictures are kept, with the teacher's part in its loss."""
         look = self.look(views)
         values, loss = look.values, look.loss
-        if self.surroundings.teacher is not None:
-            taught = self.surroundings.teacher.loss(views.target_jittered, look.disparities, look.features)
+        teacher = self.surroundings.teacher
+        if teacher is not None:
+            taught = teacher.loss(views.target_jittered, look.disparities, look.features)
             values = values | {"distillation": taught}
-            loss = loss + taught
+            loss = loss + bounded(taught, look.loss, teacher.config.largest_share)
         self.log_training({name: value.detach() for name, value in values.items()}, len(views.names))
         self.watch_depth(look.depth)
         if self.wants_panels():
