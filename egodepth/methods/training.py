@@ -37,6 +37,9 @@ from egodepth.networks.drop import set_drop_rates
 
 LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
+FLUSH_SECONDS = 5
+"""Between two looks of TensorBoard's writer at what there is to do."""
+
 
 @dataclass(frozen=True)
 class OptimiserConfig:
@@ -235,7 +238,11 @@ def fit(
         enable_progress_bar=False,
         use_distributed_sampler=False,
         default_root_dir=run,
-        logger=[TensorBoardLogger(run, "tensorboard", version=part), CSVLogger(run, "logs", version=part)],
+        logger=[
+            # Ctrl-C in the midst of a write can make the writer's thread miss that it is to end, until it next looks.
+            TensorBoardLogger(run, "tensorboard", version=part, flush_secs=FLUSH_SECONDS),
+            CSVLogger(run, "logs", version=part),
+        ],
         plugins=[WholeFileCheckpoints()],
         callbacks=[
             TrainingProgress(),
