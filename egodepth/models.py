@@ -143,7 +143,7 @@ def load_rich_teacher(model: str | Path) -> tuple[RichTeacher, tuple[int, int]]:
         helper = _recipe_of(config, str(model)).teacher_network.build()
         _load_part(helper, tensors, "teacher", str(model))
     matching = predictor.network
-    return MatchingTeacher(matching.network, matching.pose_network, config["lookups"], helper), size
+    return MatchingTeacher(matching.network, matching.pose_network, matching.lookups, helper), size
 
 
 def load_networks(model: str | Path) -> dict[str, nn.Module]:

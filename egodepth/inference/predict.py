@@ -262,7 +262,7 @@ class _Run:
 
 def _with_neighbours(sequence: Iterable[_Picture], moments: Sequence[int]) -> Iterator[_Picture]:
     """Each picture with those at `moments` from it. No more are held than lie between the first moment and the last."""
-    behind, ahead = -min(0, 0, *moments), max(0, 0, *moments)
+    behind, ahead = -min((0, *moments)), max((0, *moments))
     # Nothing lies before the first picture and after the last one.
     nothing = [None] * ahead
     held: deque[_Picture | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)

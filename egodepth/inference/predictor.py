@@ -138,7 +138,7 @@ class Predictor:
         others = [
             self._as_input(known[moment]) if moment in known else torch.zeros_like(inputs) for moment in self.moments
         ]
-        inverse_depth = self._inverse_depth(torch.cat([inputs, *others], dim=1))
+        inverse_depth = self._inverse_depth(_stacked(inputs, others))
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
     def predict_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -183,8 +183,7 @@ class Predictor:
         missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         known = neighbours or [{}] * len(images)
         others = [self._network_input([each.get(moment, missing) for each in known]) for moment in self.moments]
-        inputs = torch.cat([self._network_input(images), *others], dim=1)
-        return self._inverse_depth(inputs)[:, 0].cpu().numpy()
+        return self._inverse_depth(_stacked(self._network_input(images), others))[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def depth_at_size(self, inverse_depth: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -225,6 +224,11 @@ class Predictor:
                 "training diverged. Use an earlier checkpoint or train it again."
             )
         return (depth * (self.metres_per_unit or 1.0)).reciprocal()
+
+
+def _stacked(inputs: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """Pictures one behind the other along the channels; those of a network of one frame are not copied."""
+    return torch.cat([inputs, *others], dim=1) if others else inputs
 
 
 def _to_8_bit(image: Tensor) -> np.ndarray:
