@@ -32,21 +32,23 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from egodepth.data.opening import EvaluationDataConfig, open_evaluation_frames
+from egodepth.data.configurations import EvaluationDataConfig
+from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import EvaluationResult, evaluate, results_table
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
 from egodepth.inference.peak_memory import CLEAR, resident
 from egodepth.inference.predictor import Predictor
-from egodepth.measured import hardware, run_options, software
-from egodepth.models import RELEASED_REFERENCES, load, restored_recipe
-from egodepth.networks.attention import TOP, Form
+from egodepth.models.released import load
+from egodepth.networks.configurations import RELEASED_REFERENCES, TOP, Form, RPrDepthConfig
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.prior import ReferenceSet
-from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
-from egodepth.prior_building import with_clusters, with_references
-from egodepth.runs import load_trained_networks
+from egodepth.networks.rprdepth import RPrDepth
+from egodepth.prior.building import with_clusters, with_references
+from egodepth.recipes.restoring import restored_recipe
+from egodepth.reproduction.measured import hardware, software
+from egodepth.training.runs import load_trained_networks, run_options
 
 STUDENT = "DIFFNet"
 EXACT = "exact"
@@ -332,7 +334,7 @@ def peak_memory(case: Case, options: AttentionBenchmark) -> tuple[float, float]:
 def _in_own_processes(cases: Sequence[Case], options: AttentionBenchmark) -> dict[Case, tuple[float, float]]:
     """`peak_memory` of each case; what all of them import is imported once."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["egodepth.runs"])
+    context.set_forkserver_preload(["egodepth.training.runs"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
         return dict(zip(cases, processes.map(peak_memory, cases, repeat(options)), strict=True))
 

@@ -25,7 +25,7 @@ from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import Scaling, protocol_named
-from egodepth.models import load
+from egodepth.models.released import load
 
 REGIONS = ("shadow", "lit side", "elsewhere")
 PART = (160, 320)

@@ -21,13 +21,14 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from egodepth.data.configurations import DataConfig, Source
 from egodepth.data.loading import make_loader, sequential_batches
-from egodepth.data.opening import DataConfig, open_training_sets
-from egodepth.data.packed import PackOptions, open_pack
-from egodepth.data.packing import pack
-from egodepth.data.samples import Sample, Source, TrainingDataset
+from egodepth.data.opening import open_training_sets
+from egodepth.data.packs.reading import PackOptions, open_pack
+from egodepth.data.packs.writing import pack
+from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.simulator import SimulatorConfig, simulate
-from egodepth.recipes import SOURCES
+from egodepth.recipes.recipe import VIEWS
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def main(options: Benchmark) -> None:
 
 def measure(options: Benchmark, root: Path, place: Path) -> dict[int, tuple[float, float, float]]:
     """Samples per second by the number of workers: the first time, remembered, and from a pack."""
-    views, size = SOURCES[options.mode], (options.height, options.width)
+    views, size = VIEWS[options.mode], (options.height, options.width)
 
     def original() -> TrainingDataset:
         return open_training_sets(root, options.data, "calibrated", views, *size, place / "cache").training

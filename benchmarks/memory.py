@@ -25,9 +25,10 @@ from tyro.conf import Positional
 
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import augment
+from egodepth.methods.method import Method
 from egodepth.methods.self_distilled import SelfDistilledMethod
-from egodepth.methods.training import Method
-from egodepth.recipes import RECIPES, SOURCES, build_method, build_networks, frame_size, sources
+from egodepth.recipes import RECIPES
+from egodepth.recipes.recipe import VIEWS
 
 
 def view_synthesis(name: str, **changes: object) -> Callable[[int, int], tuple[Method, tuple[int, int], tuple]]:
@@ -35,7 +36,7 @@ def view_synthesis(name: str, **changes: object) -> Callable[[int, int], tuple[M
 
     def make(height: int, width: int) -> tuple[Method, tuple[int, int], tuple]:
         recipe = replace(RECIPES[name], height=height, width=width, **changes)
-        return build_method(recipe, build_networks(recipe)), frame_size(recipe), SOURCES[recipe.mode]
+        return recipe.build_method(recipe.build_networks()), recipe.frame_size, VIEWS[recipe.mode]
 
     return make
 
@@ -52,7 +53,7 @@ def self_distilled(height: int, width: int) -> tuple[Method, tuple[int, int], tu
         augmentation=replace(recipe.augmentation, crop=(height, width), min_scale=1.0, max_scale=1.0),
         losses=replace(recipe.losses, distil_from=0.0),
     )
-    return build_method(recipe, build_networks(recipe)), (height, width), sources(recipe)
+    return recipe.build_method(recipe.build_networks()), (height, width), recipe.views
 
 
 def in_parts(method: Method, batch: Batch) -> None:

@@ -25,12 +25,14 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from egodepth.data.configurations import DataConfig
 from egodepth.data.loading import StepSampler, make_loader
-from egodepth.data.opening import DataConfig, open_training_sets
+from egodepth.data.opening import open_training_sets
 from egodepth.data.simulator import SimulatorConfig, simulate
 from egodepth.data.transforms import augment
 from egodepth.methods.photometric import photometric_loss
-from egodepth.recipes import RECIPES, SOURCES, build_method, build_networks
+from egodepth.recipes import RECIPES
+from egodepth.recipes.recipe import VIEWS
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def main(options: Benchmark) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or simulate(Path(folder) / "drive", SimulatorConfig(frames=40))
         sets = open_training_sets(
-            root, options.data, "calibrated", SOURCES[options.mode], options.height, options.width, Path(folder)
+            root, options.data, "calibrated", VIEWS[options.mode], options.height, options.width, Path(folder)
         )
         run(options, sets.training)
 
@@ -81,7 +83,7 @@ def run(options: Benchmark, dataset) -> None:
     device = torch.device(options.device)
     watch = Stopwatch(device)
     recipe = replace(RECIPES[options.recipe], mode=options.mode, loss="photometric")
-    method = build_method(recipe, build_networks(recipe)).to(device, memory_format=torch.channels_last).train()
+    method = recipe.build_method(recipe.build_networks()).to(device, memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(method.parameters(), lr=recipe.optimiser.learning_rate, fused=True)
     # A fresh dataset object in each pass would hide the cache; the first pass through these steps decodes.
     steps = StepSampler(len(dataset), options.batch_size, 0, 0, options.steps + 2)

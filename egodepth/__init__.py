@@ -7,12 +7,16 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "build", "complexity", "load"]
 
 if TYPE_CHECKING:
-    from egodepth.commands import complexity
-    from egodepth.models import load
+    from egodepth.models.released import load
+    from egodepth.networks.complexity import complexity
     from egodepth.recipes import build
 
 
-HOMES = {"build": "egodepth.recipes", "complexity": "egodepth.commands", "load": "egodepth.models"}
+HOMES = {
+    "build": "egodepth.recipes",
+    "complexity": "egodepth.networks.complexity",
+    "load": "egodepth.models.released",
+}
 
 
 def __getattr__(name: str) -> Any:

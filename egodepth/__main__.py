@@ -1,5 +1,5 @@
 """`python -m egodepth`."""
 
-from egodepth.cli import main
+from egodepth.cli.main import main
 
 main()

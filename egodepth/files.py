@@ -1,12 +1,14 @@
 """Writing files so that a reader never meets half of one."""
 
 import errno
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from egodepth.errors import UserError
 
@@ -48,6 +50,20 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
+    except ValueError as error:
+        raise UserError(f"{file}: is not JSON ({error}). Write it again.") from error
 
 
 def _flush(path: Path) -> None:

@@ -5,8 +5,8 @@ import json
 import math
 from pathlib import Path
 
-from egodepth.cli import main
-from egodepth.published import PublishedRow
+from egodepth.cli.main import main
+from egodepth.reproduction.published import PublishedRow
 
 TINY = "mobilenetv3_small_050"
 SMALL = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 2, "--pretrained", "none", "--workers", 0]

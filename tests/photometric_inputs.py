@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from egodepth.geometry import pose_to_transform
+from egodepth.geometry.poses import pose_to_transform
 
 HEIGHT, WIDTH = 32, 64
 

@@ -13,7 +13,7 @@ import torch.multiprocessing
 
 SERVER = multiprocessing.get_context("forkserver")
 """Forks processes that have imported the package already: a fresh interpreter takes many seconds for it each time."""
-SERVER.set_forkserver_preload(["egodepth.cli", "egodepth.runs", "lightning.pytorch"])
+SERVER.set_forkserver_preload(["egodepth.cli.main.main", "egodepth.training.runs", "lightning.pytorch"])
 
 
 class Command:
@@ -63,6 +63,6 @@ def _main(words: list[str], output: Path, environment: dict[str, str], threads: 
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(file, stream.fileno())
-    from egodepth.cli import main
+    from egodepth.cli.main import main
 
     main(words)

@@ -6,16 +6,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import attention, rprdepth_ladder
+from benchmarks import attention, rprdepth_acceptance
 from benchmarks.attention import AttentionBenchmark, Case
-from benchmarks.rprdepth_ladder import BUILT, FURTHER, RANDOM, SELECTED, STUDENT, Ladder, judged, paired_gain, parsed
+from benchmarks.rprdepth_acceptance import (
+    BUILT,
+    FURTHER,
+    RANDOM,
+    SELECTED,
+    STUDENT,
+    Ladder,
+    judged,
+    paired_gain,
+    parsed,
+)
 from egodepth.evaluation.evaluate import EvaluationResult, ImageRow
-from egodepth.ladder import Rungs, first_stage
+from egodepth.networks.configurations import RPrDepthConfig, SmallDepthConfig
 from egodepth.networks.prior import ReferenceSet
-from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
-from egodepth.networks.small_depth import SmallDepthConfig
-from egodepth.prior_building import random_references, with_references
-from egodepth.recipes import PriorGuidedRecipe
+from egodepth.networks.rprdepth import RPrDepth
+from egodepth.prior.building import random_references, with_references
+from egodepth.prior.pipeline import PipelinePaths, first_stage
+from egodepth.recipes.prior_guided import PriorGuidedRecipe
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1))
 EQUAL = {"equal": True, "images": 3, "references": 9, "largest_difference": 0.0}
@@ -34,7 +44,7 @@ def results(**errors: float) -> dict[str, EvaluationResult]:
 
 def verdicts(**errors: float) -> list[str]:
     _, recipe = parsed(["DATA", "--out", "OUT", "--test-data", "TEST", "--protocol", "eigen"])
-    row = rprdepth_ladder.published_rows()["diffnet-640x192-m"]
+    row = rprdepth_acceptance.published_rows()["diffnet-640x192-m"]
     assert (recipe.height, recipe.width) == (192, 640)
     return [point.verdict for point in judged(results(**errors), EQUAL, row)]
 
@@ -101,26 +111,26 @@ def recipe_of(*options: str) -> PriorGuidedRecipe:
 
 
 @pytest.fixture
-def rungs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rungs:
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PipelinePaths:
     """A prior and a trained student, small ones; runs say that they took 70 steps."""
     torch.manual_seed(0)
     student = SMALL.build()
-    monkeypatch.setattr(rprdepth_ladder, "load_trained_networks", lambda run: {"depth": student})
-    monkeypatch.setattr(rprdepth_ladder, "budget", lambda run, minutes: {"steps": 70, "batch_size": 2})
-    references(400).save(Rungs(tmp_path).prior)
-    return Rungs(tmp_path)
+    monkeypatch.setattr(rprdepth_acceptance, "load_trained_networks", lambda run: {"depth": student})
+    monkeypatch.setattr(rprdepth_acceptance, "budget", lambda run, minutes: {"steps": 70, "batch_size": 2})
+    references(400).save(PipelinePaths(tmp_path).prior)
+    return PipelinePaths(tmp_path)
 
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """What training was asked for."""
     asked: list[tuple] = []
-    monkeypatch.setattr(rprdepth_ladder, "train", lambda *arguments, resume: asked.append((*arguments, resume)))
+    monkeypatch.setattr(rprdepth_acceptance, "train", lambda *arguments, resume: asked.append((*arguments, resume)))
     return asked
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_the_identity_check_sees_another_function(rungs: Rungs, changed: bool, monkeypatch: pytest.MonkeyPatch):
+def test_the_identity_check_sees_another_function(paths: PipelinePaths, changed: bool, monkeypatch: pytest.MonkeyPatch):
     recipe = recipe_of("--losses.references-per-step", "100")
     recipe = replace(recipe, network=replace(recipe.network, student=SMALL))
 
@@ -129,39 +139,41 @@ def test_the_identity_check_sees_another_function(rungs: Rungs, changed: bool, m
         torch.nn.init.constant_(network.fusion.change.bias, 1e-3 if changed else 0)
         return network
 
-    monkeypatch.setattr(rprdepth_ladder, "with_references", with_a_change)
-    found = rprdepth_ladder.starts_as_student(recipe, rungs, torch.rand(2, 3, 32, 64))
+    monkeypatch.setattr(rprdepth_acceptance, "with_references", with_a_change)
+    found = rprdepth_acceptance.starts_as_student(recipe, paths, torch.rand(2, 3, 32, 64))
     assert (found["equal"], found["images"], found["references"]) == (not changed, 2, 100)
     assert (found["largest_difference"] > 0) == changed
 
 
-def test_the_random_prior_is_trained_on_as_the_built_one(rungs: Rungs, trained: list, tmp_path: Path):
+def test_the_random_prior_is_trained_on_as_the_built_one(paths: PipelinePaths, trained: list, tmp_path: Path):
     recipe = recipe_of("--steps", "70")
     for _ in range(2):
-        run = rprdepth_ladder.train_on_random(recipe, Path("DATA"), rungs, tmp_path)
-    built = first_stage(recipe, rungs)
+        run = rprdepth_acceptance.train_on_random(recipe, Path("DATA"), paths, tmp_path)
+    built = first_stage(recipe, paths)
     prior = tmp_path / "random.safetensors"
     assert trained == [("rprdepth", replace(built, prior=str(prior)), Path("DATA"), run, True)] * 2
     assert ReferenceSet.load(prior).provenance == {"teacher": "t", "random": 0}
 
 
-def test_the_student_is_trained_on_for_the_steps_of_the_first_stage(rungs: Rungs, trained: list):
+def test_the_student_is_trained_on_for_the_steps_of_the_first_stage(paths: PipelinePaths, trained: list):
     recipe = recipe_of("--optimiser.learning-rate", "3e-5")
-    rprdepth_ladder.train_further(recipe, Path("DATA"), rungs, Path("RUN"))
+    rprdepth_acceptance.train_further(recipe, Path("DATA"), paths, Path("RUN"))
     ((name, further, *_),) = trained
-    assert (name, further.training.steps, further.start_from) == ("diffnet", 70, rungs.student)
+    assert (name, further.training.steps, further.start_from) == ("diffnet", 70, paths.student)
     assert further.optimiser == recipe.optimiser
     assert further.network == recipe.network.student
 
 
-def test_what_is_evaluated_is_not_evaluated_again(rungs: Rungs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_evaluated_is_not_evaluated_again(
+    paths: PipelinePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     calls = []
-    monkeypatch.setattr(rprdepth_ladder, "evaluate_model", lambda *a, **b: calls.append(a) or result(0.1, 0.2))
+    monkeypatch.setattr(rprdepth_acceptance, "evaluate_model", lambda *a, **b: calls.append(a) or result(0.1, 0.2))
     options = replace(LADDER, out=tmp_path)
-    twice = [rprdepth_ladder.evaluated(BUILT, rungs.first_stage, "median", options) for _ in range(2)]
+    twice = [rprdepth_acceptance.evaluated(BUILT, paths.first_stage, "median", options) for _ in range(2)]
     assert len(calls) == 1
     assert twice[0] == twice[1]
-    rprdepth_ladder.evaluated(BUILT, rungs.first_stage, "median", replace(options, test_data=Path("OTHER")))
+    rprdepth_acceptance.evaluated(BUILT, paths.first_stage, "median", replace(options, test_data=Path("OTHER")))
     assert len(calls) == 2
 
 

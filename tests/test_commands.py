@@ -313,7 +313,7 @@ def test_a_disk_that_is_full_gives_one_line_and_keeps_the_older_file(metric_run,
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from egodepth.cli import main; main(sys.argv[1:])"
+        "from egodepth.cli.main import main; main(sys.argv[1:])"
     )
     arguments = ["predict", metric_run, frames / "0.png", "--out", out, "--format", "npy", "--runtime", "torch"]
     result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from egodepth import published
 from egodepth.data.simulator import MARKER
-from egodepth.published import PublishedRow, published_rows
+from egodepth.reproduction import published
+from egodepth.reproduction.published import PublishedRow, published_rows
 from tests.command_line import SMALL, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
 from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad, write_frames
 
@@ -281,7 +281,7 @@ def test_training_from_a_pack_takes_the_very_steps_of_the_original(kitti, tmp_pa
 KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
-from egodepth.cli import main
+from egodepth.cli.main import main
 from egodepth.data.images import FrameStore
 
 read, first_part = FrameStore._read, Path(sys.argv[1])

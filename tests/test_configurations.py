@@ -4,12 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from egodepth.configurations import as_data, restored
 from egodepth.errors import UserError
-from egodepth.networks.dna_depth import DNADepthConfig
-from egodepth.networks.rprdepth import RPrDepthConfig
-from egodepth.networks.small_depth import SmallDepthConfig
+from egodepth.networks.configurations import DNADepthConfig, RPrDepthConfig, SmallDepthConfig
 from egodepth.recipes import RECIPES
+from egodepth.recipes.restoring import as_data, restored
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "fa-depth"])

@@ -9,19 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from egodepth.geometry import (
-    Camera,
+from egodepth.geometry.cameras import Camera, pinhole
+from egodepth.geometry.depth import sigmoid_to_depth, sigmoid_to_disparity
+from egodepth.geometry.poses import pose_to_transform, stereo_transform
+from egodepth.geometry.warping import (
     back_project,
     epipolar_rays,
-    pinhole,
     pixel_grid,
-    pose_to_transform,
     project,
     sample,
     sampling_grid,
-    sigmoid_to_depth,
-    sigmoid_to_disparity,
-    stereo_transform,
     synthesise_view,
 )
 from tests.photometric_inputs import HEIGHT, WIDTH, default_intrinsics, reference_inputs

@@ -9,11 +9,10 @@ from egodepth.data.samples import Sample
 from egodepth.data.transforms import Views
 from egodepth.errors import UserError
 from egodepth.methods.prior_guided import Reading, SingleImageTeacher
-from egodepth.networks.monodepth2 import Monodepth2Config
+from egodepth.networks.configurations import Monodepth2Config, RPrDepthConfig, SmallDepthConfig
 from egodepth.networks.prior import ReferenceSet
-from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
-from egodepth.networks.small_depth import SmallDepthConfig
-from egodepth.prior_building import build_reference_set, positions, sample_reading, select_references
+from egodepth.networks.rprdepth import RPrDepth
+from egodepth.prior.building import build_reference_set, positions, sample_reading, select_references
 from tests.methods.batches import random_batch
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1))
@@ -72,7 +71,7 @@ def build(out: Path, dataset: Pictures | None = None, teacher: object | None = N
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("egodepth.prior_building.IMAGES_PER_PART", 2)
+    monkeypatch.setattr("egodepth.prior.building.IMAGES_PER_PART", 2)
 
 
 def test_each_band_of_rows_has_the_same_number_of_pixels():

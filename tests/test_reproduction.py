@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from egodepth import published
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import EvaluationResult
 from egodepth.evaluation.metrics import SEVEN
 from egodepth.evaluation.protocols import PROTOCOLS
-from egodepth.measured import (
+from egodepth.recipes import RECIPES
+from egodepth.reproduction import published
+from egodepth.reproduction.measured import (
     Evaluated,
     Measured,
     read_measured,
@@ -21,9 +22,8 @@ from egodepth.measured import (
     write_measured,
     write_results_page,
 )
-from egodepth.published import PublishedRow, compare, papers, published_rows, row_named, row_recipe
-from egodepth.recipes import RECIPES, frame_size, modes, sources
-from egodepth.reproduction import reproduce, rows_table, train_row
+from egodepth.reproduction.published import PublishedRow, compare, papers, published_rows, row_named, row_recipe
+from egodepth.reproduction.reproduce import reproduce, rows_table, train_row
 from tests.command_line import TINY_ROW
 from tests.data.trees import write_cityscapes_pair
 
@@ -64,7 +64,7 @@ def test_a_published_row_names_a_recipe_with_options_and_a_protocol_that_exist(r
     needed = [word for option in row.needs for word in (option, "RUN")]
     recipe = row_recipe(row, needed)
     assert row.size == f"{recipe.width}x{recipe.height}"
-    assert frame_size(recipe) > (0, 0)
+    assert recipe.frame_size > (0, 0)
     for option, other in row.needs.items():
         assert published_rows()[other].training_data == row.training_data
         assert getattr(recipe, {"--from": "start_from", "--teacher": "teacher"}[option]) == "RUN"
@@ -73,8 +73,8 @@ def test_a_published_row_names_a_recipe_with_options_and_a_protocol_that_exist(r
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_metres_are_claimed_only_where_training_sees_a_baseline(row):
     recipe = row_recipe(row, [word for option in row.needs for word in (option, "RUN")])
-    assert row.scale == "median" or "stereo" in sources(recipe)
-    assert getattr(recipe, "mode", modes(recipe)[0]) in modes(recipe)
+    assert row.scale == "median" or "stereo" in recipe.views
+    assert getattr(recipe, "mode", recipe.modes[0]) in recipe.modes
 
 
 def test_rows_of_joint_training_take_the_published_ratio_of_baselines():
@@ -226,16 +226,16 @@ def test_a_row_of_joint_training_asks_for_its_further_data_and_says_how_depth_go
 
 
 def test_a_row_of_a_ladder_is_evaluated_at_its_top(drive, tmp_path, rows, monkeypatch):
-    run, climbed = tmp_path / "run", []
+    run, asked = tmp_path / "run", []
 
-    def climb(recipe, data, out):
-        climbed.append((recipe.all, data, out))
+    def run_pipeline(recipe, data, out):
+        asked.append((recipe.all, data, out))
         train_row(rows["tiny"], data, out / "top")
         return out / "top" / "model"
 
-    monkeypatch.setattr("egodepth.reproduction.climb", climb)
+    monkeypatch.setattr("egodepth.prior.pipeline.run_pipeline", run_pipeline)
     first = reproduce("tiny-ladder", drive, run)
-    assert climbed == [(True, drive, run)]
+    assert asked == [(True, drive, run)]
     assert first.measured.budget["steps"] == 2
     assert first.file == run / "measured" / "tiny-ladder.json"
     # Going on with it does not count the minutes anew.
@@ -290,7 +290,7 @@ def test_a_run_of_other_commands_is_recorded_with_its_evaluations(drive, tmp_pat
 
 def test_the_page_of_results_is_what_its_data_give():
     page = (DOCS / "results.md").read_text(encoding="utf-8")
-    mend = "make it anew with egodepth.measured.write_results_page"
+    mend = "make it anew with egodepth.reproduction.measured.write_results_page"
     assert page == results_page(page, ROWS, read_measured(DOCS / "measured")), mend
 
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 import egodepth
-from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.networks.equivalent import EquivalentConv2d
-from egodepth.runs import load_trained_networks
+from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.runs import load_trained_networks
 from tests.command_line import TINY, TINY_MANYDEPTH, TINY_NETWORKS, run
 from tests.processes import Command
 

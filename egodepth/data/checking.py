@@ -8,17 +8,22 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from egodepth.data import cityscapes_triplets, ddad, make3d
-from egodepth.data.cityscapes import possible_modes
-from egodepth.data.cityscapes_layout import SPLITS, CityscapesCamera, CityscapesTree, FrameName, read_disparity_steps
+from egodepth.data.cityscapes import triplets as cityscapes_triplets
+from egodepth.data.cityscapes.layout import SPLITS, CityscapesCamera, CityscapesTree, FrameName, read_disparity_steps
+from egodepth.data.cityscapes.sequences import possible_modes
+from egodepth.data.configurations import DataKind
+from egodepth.data.ddad import scenes as ddad
 from egodepth.data.findings import DataReport, Findings
-from egodepth.data.footage import MIN_FRAMES, footage_camera, read_video_frames, video_info
+from egodepth.data.footage.camera import footage_camera
+from egodepth.data.footage.unpacking import MIN_FRAMES
+from egodepth.data.footage.video import read_video_frames, video_info
 from egodepth.data.images import image_size, list_images, read_image
-from egodepth.data.kitti_checking import check_drives, check_selection, check_stereo_2015
+from egodepth.data.kitti.checking import check_drives, check_selection, check_stereo_2015
 from egodepth.data.list_checking import check_lists
-from egodepth.data.packed import PackOptions, frame_bytes, open_pack, read_manifest
+from egodepth.data.make3d import frames as make3d
+from egodepth.data.packs.reading import PackOptions, frame_bytes, open_pack, read_manifest
 from egodepth.data.probing import unreadable
-from egodepth.data.recognise import DataKind, recognise
+from egodepth.data.recognise import recognise
 from egodepth.errors import UserError
 
 FILES_DECODED = 60

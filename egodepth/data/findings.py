@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from egodepth.data.configurations import DataKind
 from egodepth.data.images import read_image
 from egodepth.data.probing import cameras_look_swapped, empty_files, evenly, unreadable
-from egodepth.data.recognise import DataKind
 from egodepth.errors import UserError
 
 TITLES: dict[DataKind, str] = {

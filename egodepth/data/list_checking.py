@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from egodepth.data import cityscapes_triplets, make3d
-from egodepth.data.cityscapes_layout import SPLITS, CityscapesTree, read_names
+from egodepth.data.cityscapes import triplets as cityscapes_triplets
+from egodepth.data.cityscapes.layout import SPLITS, CityscapesTree, read_names
+from egodepth.data.configurations import DataKind
 from egodepth.data.findings import TITLES, Findings
-from egodepth.data.kitti import KittiTree
-from egodepth.data.recognise import DataKind
+from egodepth.data.kitti.raw import KittiTree
+from egodepth.data.make3d import frames as make3d
 from egodepth.data.splits import SplitLine, read_split
 from egodepth.errors import UserError
 

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from egodepth.data.samples import Batch, Sample, Source, TrainingDataset
+from egodepth.data.configurations import Source
+from egodepth.data.samples import Batch, Sample, TrainingDataset
 from egodepth.errors import UserError
 
 logger = logging.getLogger(__name__)

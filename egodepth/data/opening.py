@@ -7,54 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import UseAppendAction, arg
-
-from egodepth.data.cityscapes import Cityscapes, CityscapesFrames, NoViews, training_names
-from egodepth.data.cityscapes_layout import Crop
-from egodepth.data.cityscapes_triplets import CityscapesTriplets, triplet_names
-from egodepth.data.ddad import Ddad, DdadFrames, listed_scenes
-from egodepth.data.footage import Footage, footage_camera
+from egodepth.data.cityscapes.sequences import Cityscapes, CityscapesFrames, NoViews, training_names
+from egodepth.data.cityscapes.triplets import CityscapesTriplets, triplet_names
+from egodepth.data.configurations import DataConfig, DataKind, EvaluationDataConfig, Source
+from egodepth.data.ddad.scenes import Ddad, DdadFrames, listed_scenes
+from egodepth.data.footage.camera import footage_camera
+from egodepth.data.footage.dataset import Footage
 from egodepth.data.images import list_images
 from egodepth.data.joint import JointDataset
-from egodepth.data.kitti import KittiRaw, NoUsableFrames, evaluation_lines, training_lines
-from egodepth.data.kitti_depth import (
-    GroundTruth,
-    KittiOdometry,
-    KittiRawFrames,
-    KittiStereo2015Frames,
-    read_poses,
-)
-from egodepth.data.kitti_selection import KittiSelectionFrames
-from egodepth.data.make3d import Make3dFrames, read_names
-from egodepth.data.packed import PackOptions, open_pack
-from egodepth.data.recognise import DataKind, recognise
-from egodepth.data.samples import EvaluationFrames, Source, TrainingDataset
+from egodepth.data.kitti.depth import GroundTruth, KittiOdometry, KittiRawFrames, KittiStereo2015Frames, read_poses
+from egodepth.data.kitti.raw import KittiRaw, NoUsableFrames, evaluation_lines, training_lines
+from egodepth.data.kitti.selection import KittiSelectionFrames
+from egodepth.data.make3d.frames import Make3dFrames, read_names
+from egodepth.data.packs.reading import PackOptions, open_pack
+from egodepth.data.recognise import recognise
+from egodepth.data.samples import EvaluationFrames, TrainingDataset
 from egodepth.data.splits import Stage, find_split_file
 from egodepth.errors import UserError
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the frames come from and which of them are used.
-
-    Attributes:
-        kind: layout of the data; none means that it is recognised.
-        split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
-        stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
-            multiplies the published two.
-        crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
-            the 1984x640 pixels of SDFA-Net.
-        also: further data to train on jointly, each with its own calibration and its default split (kind, split and
-            stride are DATA's alone, crop is for all). DATA alone validates, and metres are those of its camera.
-    """
-
-    kind: DataKind | None = None
-    split: str | None = None
-    stride: int = 1
-    crop: Crop = "manydepth"
-    also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 
 @dataclass(frozen=True)
@@ -149,20 +119,6 @@ def _check_different(*roots: Path) -> None:
     for one, other in pairwise(sorted(root.resolve() for root in roots)):
         if one == other:
             raise UserError(f"--also {other}: is trained on already. Give each data set once.")
-
-
-@dataclass(frozen=True)
-class EvaluationDataConfig:
-    """Which frames are evaluated.
-
-    Attributes:
-        kind: layout of the data; none means that it is recognised.
-        split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
-            also the name of one of their own splits, such as `val`.
-    """
-
-    kind: DataKind | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True)

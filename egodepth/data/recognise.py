@@ -1,33 +1,19 @@
 """What kind of data a path is, by its layout."""
 
 from pathlib import Path
-from typing import Literal
 
-from egodepth.data.cityscapes_triplets import CAMERA_SUFFIX
-from egodepth.data.ddad import find_scenes_file
-from egodepth.data.footage import VIDEO_SUFFIXES
+from egodepth.data.cityscapes.triplets import CAMERA_SUFFIX
+from egodepth.data.configurations import DataKind
+from egodepth.data.ddad.scenes import find_scenes_file
+from egodepth.data.footage.video import VIDEO_SUFFIXES
 from egodepth.data.images import is_image
-from egodepth.data.kitti import DATE_PATTERN, DRIVE_PATTERN, KittiTree
-from egodepth.data.kitti_selection import find_selection
-from egodepth.data.make3d import GRID_FOLDERS
-from egodepth.data.make3d import IMAGE_FOLDERS as MAKE3D_IMAGE_FOLDERS
-from egodepth.data.packed import is_pack
+from egodepth.data.kitti.raw import DATE_PATTERN, DRIVE_PATTERN, KittiTree
+from egodepth.data.kitti.selection import find_selection
+from egodepth.data.make3d.frames import GRID_FOLDERS
+from egodepth.data.make3d.frames import IMAGE_FOLDERS as MAKE3D_IMAGE_FOLDERS
+from egodepth.data.packs.reading import is_pack
 from egodepth.data.simulator import MARKER
 from egodepth.errors import UserError
-
-DataKind = Literal[
-    "kitti-raw",
-    "kitti-2015",
-    "kitti-benchmark",
-    "cityscapes",
-    "cityscapes-triplets",
-    "ddad",
-    "make3d",
-    "simulated",
-    "packed",
-    "frames",
-    "video",
-]
 
 EXPECTED = (
     "Expected KITTI raw (<date>/<date>_drive_NNNN_sync), KITTI Stereo 2015 (training/image_2 and disp_occ_0), KITTI's "

@@ -6,16 +6,14 @@ images in [0, 1] on the device that trains.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.geometry import Camera
-
-Source = int | Literal["stereo"]
-"""Where a source view comes from: a time offset in frames (-1, 1, …), or the other camera of the pair."""
+from egodepth.data.configurations import Source
+from egodepth.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)

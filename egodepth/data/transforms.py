@@ -7,7 +7,6 @@ Source: Monodepth2 specification, section 7.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,43 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from egodepth.data.samples import Batch, Source
-from egodepth.geometry import Camera
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """How often and how far training images are changed.
-
-    Attributes:
-        flip_probability: of mirroring all views of a sample left to right.
-        jitter_probability: of changing the colours of all views of a sample in one and the same way.
-        brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value.
-        hue: a shift is drawn from -value to value, in turns of the colour circle.
-        colours: `jitter` changes the four above, in an order drawn anew; `tone` is SDFA-Net's change: a power of
-            0.8 to 1.2, a gain of 0.5 to 2, a gain of each channel of 0.8 to 1.2.
-        swap_pairs: a mirrored stereo pair changes places: the mirrored right view is the target, and again a left one.
-        min_scale, max_scale: all views of a sample are enlarged by a factor between these, before the crop.
-        crop: height and width of the window that is cut out, at a place drawn for each sample; none keeps the size
-            of the images, so that a factor of 1 cuts nothing off.
-    """
-
-    flip_probability: float = 0.5
-    jitter_probability: float = 0.5
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    hue: float = 0.1
-    colours: Literal["jitter", "tone"] = "jitter"
-    swap_pairs: bool = False
-    min_scale: float = 1.0
-    max_scale: float = 1.0
-    crop: tuple[int, int] | None = None
-
-    @property
-    def cuts(self) -> bool:
-        """Whether a window is cut out of the enlarged views."""
-        return self.crop is not None or (self.min_scale, self.max_scale) != (1, 1)
+from egodepth.data.configurations import AugmentationConfig, Source
+from egodepth.data.samples import Batch
+from egodepth.geometry.cameras import Camera
 
 
 @dataclass(frozen=True)

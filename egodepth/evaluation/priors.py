@@ -3,7 +3,7 @@
 import numpy as np
 
 from egodepth.evaluation.evaluate import Predict
-from egodepth.geometry import Camera
+from egodepth.geometry.cameras import Camera
 
 KITTI_FOCAL = 1.92
 """Focal length of the KITTI cameras in image heights (721.5 px at 375 rows)."""

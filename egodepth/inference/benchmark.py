@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import get_args
 
 import torch
 from rich.console import Console
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.inference.benchmark_result import BenchmarkResult, Engine, Missing, Row
+from egodepth.inference.configurations import BenchmarkConfig
 from egodepth.inference.graph import onnx_graph
 from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda
 from egodepth.inference.runtimes import (
@@ -44,26 +44,6 @@ TURN_SECONDS = 0.05
 LEAST_CALLS = 3
 """Timed calls of a turn at batch 1, however slow."""
 MOST_CALLS = 50
-
-
-@dataclass(frozen=True)
-class BenchmarkConfig:
-    """What to measure.
-
-    Attributes:
-        height, width: of the images, multiples of 32.
-        batch_size: the largest batch that is tried for throughput: 1, 2, 4, … up to it.
-        rounds: turns that each network gets in each engine.
-        engines: which to measure; those that are not there are named with the reason.
-        device: where PyTorch's engines run; ONNX Runtime and OpenVINO are measured on the CPU alone.
-    """
-
-    height: int = 192
-    width: int = 640
-    batch_size: int = 8
-    rounds: int = 10
-    engines: tuple[Engine, ...] = get_args(Engine)
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from egodepth.data.footage import VIDEO_SUFFIXES
+from egodepth.data.footage.video import VIDEO_SUFFIXES
 from egodepth.data.images import IMAGE_SUFFIXES, is_image, natural_key
 from egodepth.errors import UserError
 

@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from egodepth.data.footage import VideoInfo, read_video_frames, video_info
+from egodepth.data.footage.video import VideoInfo, read_video_frames, video_info
 from egodepth.data.images import read_image
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs

@@ -10,7 +10,7 @@ mirrored or resized back before. Gradients go into both arguments; the caller de
 
 from torch import Tensor
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
 
 
 @in_float32

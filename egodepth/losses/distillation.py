@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
 
 # --- FA-Depth: APX ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
 
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import in_float32
-from egodepth.stereo_volume import per_sample
+from egodepth.geometry.precision import in_float32
+from egodepth.geometry.stereo_volume import per_sample
 
 GREY = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the luminance."""
@@ -131,7 +131,7 @@ def visible_mask(disparity: Tensor, inside: Tensor, factor: Tensor | float = 1.0
 
     Args:
         disparity: (B, 1, H, W) in pixels, of the distilled path.
-        inside: (B, 1, H, W) bool, of `egodepth.stereo_volume.Reprojection`.
+        inside: (B, 1, H, W) bool, of `egodepth.geometry.stereo_volume.Reprojection`.
         factor: see `unoccluded`.
     """
     return unoccluded(disparity, factor) & inside

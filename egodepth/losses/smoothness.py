@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
 
 
 def mean_normalised(disparity: Tensor) -> Tensor:

@@ -9,17 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.data.transforms import Views
-from egodepth.geometry import sigmoid_to_depth
-from egodepth.losses.bidirectional import (
-    BidirectionalConfig,
-    BidirectionalTerms,
-    bidirectional_loss,
-    bidirectional_terms,
-    frame_pair,
-)
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.losses.bidirectional import BidirectionalTerms, bidirectional_loss, bidirectional_terms, frame_pair
+from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
-from egodepth.methods.training import OptimiserConfig
-from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
+from egodepth.methods.configurations import OptimiserConfig
+from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.pose import PoseNetwork
 
@@ -32,14 +27,14 @@ class BidirectionalMethod(ViewSynthesisMethod):
         depth_network: DisparityNetwork,
         pose_network: PoseNetwork | None,
         config: BidirectionalConfig,
-        surroundings: Surroundings,
+        setup: TrainingSetup,
         optimiser: OptimiserConfig,
         seed: int,
     ) -> None:
-        super().__init__(depth_network, pose_network, surroundings, optimiser, seed)
+        super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
 
-    def look(self, views: Views) -> Look:
+    def step_result(self, views: Views) -> StepResult:
         seen = torch.cat([views.target_jittered[None], views.sources_jittered.transpose(0, 1)])
         disparities, features = self.depth_network.with_features(seen.flatten(0, 1))
         images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
@@ -56,7 +51,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
             if finest is None:
                 finest = depth[0].detach(), terms
         depth, terms = finest
-        return Look(
+        return StepResult(
             torch.stack(losses).mean(),
             _values(losses, terms),
             tuple(disparity[: len(depth)] for disparity in disparities),

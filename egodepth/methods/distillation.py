@@ -4,37 +4,15 @@ Source: FA-Depth, equation 28. Teacher and student are any two disparity network
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import sigmoid_to_disparity
+from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.distillation import axis_divergence, near_mask
+from egodepth.methods.configurations import DistillationConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
-
-
-@dataclass(frozen=True)
-class DistillationConfig:
-    """What of the teacher weighs how much. The paper names no figures.
-
-    The divergences grow with the square of the range of features and disparities, which differ by orders of magnitude
-    from teacher to teacher, and between the units of a moving camera and of a stereo pair. So the three weights balance
-    the parts, and a share bounds them all.
-
-    Attributes:
-        encoder_weight, decoder_weight: of the features' channel means.
-        disparity_weight: of the disparities. Their softmax is nearly flat, so the divergence is tiny.
-        largest_share: of the loss beside it, that the whole counts for at most.
-        near_share: pixels whose disparity is under this share of the image's median are left out: the far field.
-    """
-
-    encoder_weight: float = 0.1
-    decoder_weight: float = 0.1
-    disparity_weight: float = 100.0
-    largest_share: float = 0.1
-    near_share: float = 0.3
 
 
 class Teacher:

@@ -11,39 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import AugmentationConfig, Views, augment, without_augmentation
-from egodepth.geometry import EpipolarRays, epipolar_rays, sample, sampling_grid, sigmoid_to_depth
+from egodepth.data.transforms import Views, augment, without_augmentation
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
 from egodepth.losses.multi_frame import consistency, multi_frame_reprojection, teacher_reprojection, trust_mask
 from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error, tie_break
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
-from egodepth.methods.training import Method, OptimiserConfig
+from egodepth.methods.configurations import MultiFrameConfig, OptimiserConfig
+from egodepth.methods.method import Method
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.manydepth import Lookups, ManyDepth, MatchedFeatures, look_up
 from egodepth.networks.pose import PoseNetwork, motion_to
-
-
-@dataclass(frozen=True)
-class MultiFrameConfig:
-    """The losses of ManyDepth and its matching augmentation.
-
-    Attributes:
-        lookups: time offsets of the frames that are matched with; -1 is the one before.
-        ssim_weight: alpha of the photometric error; the rest is L1.
-        smoothness_weight: at the finest scale; halved with each coarser one.
-        tie_break: standard deviation of the noise that decides between equal errors.
-        freeze_from: share of the run after which teacher and pose network stay as they are.
-        static_share: of samples whose lookup frames are the current one, as if the camera stood still.
-        missing_share: of samples whose lookup frames are withheld.
-    """
-
-    lookups: tuple[int, ...] = (-1,)
-    ssim_weight: float = 0.85
-    smoothness_weight: float = 1e-3
-    tie_break: float = 1e-5
-    freeze_from: float = 0.75
-    static_share: float = 0.25
-    missing_share: float = 0.25
 
 
 @dataclass(frozen=True)

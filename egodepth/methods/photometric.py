@@ -12,32 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.data.transforms import Views
-from egodepth.geometry import epipolar_rays, sample, sampling_grid, sigmoid_to_depth
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
 from egodepth.losses.photometric import minimum_error, patch_moments, photometric_error, tie_break
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
-from egodepth.methods.training import OptimiserConfig
-from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
+from egodepth.methods.configurations import OptimiserConfig, PhotometricConfig
+from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.pose import PoseNetwork
-
-
-@dataclass(frozen=True)
-class PhotometricConfig:
-    """The loss of Monodepth2.
-
-    Attributes:
-        ssim_weight: alpha of equation 3; the rest is L1.
-        smoothness_weight: lambda, at the finest scale; halved with each coarser one.
-        auto_mask: leave out pixels that an un-warped source explains better (equation 5).
-        tie_break: standard deviation of the noise that decides between equal errors.
-        align_corners: sample as the geometry means it. False repeats the published code on PyTorch 1.3 and later.
-    """
-
-    ssim_weight: float = 0.85
-    smoothness_weight: float = 1e-3
-    auto_mask: bool = True
-    tie_break: float = 1e-5
-    align_corners: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,14 +92,14 @@ class PhotometricMethod(ViewSynthesisMethod):
         depth_network: DisparityNetwork,
         pose_network: PoseNetwork | None,
         config: PhotometricConfig,
-        surroundings: Surroundings,
+        setup: TrainingSetup,
         optimiser: OptimiserConfig,
         seed: int,
     ) -> None:
-        super().__init__(depth_network, pose_network, surroundings, optimiser, seed)
+        super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
 
-    def look(self, views: Views) -> Look:
+    def step_result(self, views: Views) -> StepResult:
         disparities, features = self.depth_network.with_features(views.target_jittered)
         loss = photometric_loss(
             views.target,
@@ -130,7 +112,7 @@ class PhotometricMethod(ViewSynthesisMethod):
         )
         values = {f"loss_scale_{scale}": value for scale, value in enumerate(loss.scales)}
         values |= {f"reprojected_scale_{scale}": value for scale, value in enumerate(loss.reprojected_share)}
-        return Look(loss.total, values, disparities, features, loss.depth, _pictures(views, loss))
+        return StepResult(loss.total, values, disparities, features, loss.depth, _pictures(views, loss))
 
 
 def _pictures(views: Views, loss: PhotometricLoss) -> dict[str, Tensor]:

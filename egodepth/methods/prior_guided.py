@@ -5,7 +5,7 @@ at the teacher's size. The student sees them at its own, and is judged at the te
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import log
 from typing import Protocol
 
@@ -13,17 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egodepth.data.samples import Batch, Source
+from egodepth.data.configurations import Source
+from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resize, resized, without_augmentation
 from egodepth.errors import UserError
-from egodepth.geometry import sigmoid_to_depth
+from egodepth.geometry.depth import sigmoid_to_depth
 from egodepth.losses.distillation import auxiliary_loss, normalised_gradient
-from egodepth.methods.photometric import PhotometricConfig, photometric_loss
-from egodepth.methods.training import OptimiserConfig
-from egodepth.methods.view_synthesis import Look, Surroundings, ViewSynthesisMethod
+from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
+from egodepth.methods.photometric import photometric_loss
+from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
+from egodepth.networks.configurations import offsets_to
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.manydepth import Lookups, ManyDepth, look_up
-from egodepth.networks.pose import PoseNetwork, moments_to
+from egodepth.networks.pose import PoseNetwork
 from egodepth.networks.prior import network_hash
 from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
 from egodepth.networks.sdfa_net import SDFANet
@@ -146,7 +148,7 @@ class MatchingTeacher(_Frozen):
         super().__init__(network, pose_network, *(() if helper is None else (helper,)))
         self.network, self.pose_network, self.helper = network, pose_network, helper
         self.lookups, self.agreement = tuple(lookups), agreement
-        self.sources: tuple[Source, ...] = moments_to(lookups)
+        self.sources: tuple[Source, ...] = offsets_to(lookups)
 
     def hash(self) -> str:
         if self._hash is None:
@@ -187,27 +189,6 @@ def _at_reference_stride(features: Sequence[Tensor], size: tuple[int, int]) -> T
     raise UserError(f"teacher: has no feature at stride {REFERENCE_STRIDE}, which a prior is made of. Give another.")
 
 
-@dataclass(frozen=True)
-class PriorGuidedConfig:
-    """The rich-resource guided loss, and how much of the prior a step sees.
-
-    Attributes:
-        photometric_weight: alpha, of the view synthesis.
-        gradient_weight: beta, of the gradient consistency.
-        auxiliary_weight: of the depth found in the prior, relative to the image's mean depth.
-        references_per_step: drawn anew for each step, the same for the whole batch; 8,000 cost a third of it.
-        reliable_only: the teacher's depth counts only where its single-frame network agrees with it.
-        photometric: the view synthesis.
-    """
-
-    photometric_weight: float = 1.0
-    gradient_weight: float = 0.1
-    auxiliary_weight: float = 1.0
-    references_per_step: int = 25_000
-    reliable_only: bool = False
-    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
-
-
 class PriorGuidedMethod(ViewSynthesisMethod):
     """Training of RPrDepth.
 
@@ -215,7 +196,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         depth_network: with its reference set loaded.
         pose_network: sees the student's pictures; None where stereo pairs are the only sources.
         teacher: frozen; batches have its size and its sources.
-        surroundings: `height` and `width` are the student's. Without pyramid.
+        setup: `height` and `width` are the student's. Without pyramid.
     """
 
     depth_network: RPrDepth
@@ -226,11 +207,11 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         pose_network: PoseNetwork | None,
         teacher: RichTeacher,
         config: PriorGuidedConfig,
-        surroundings: Surroundings,
+        setup: TrainingSetup,
         optimiser: OptimiserConfig,
         seed: int,
     ) -> None:
-        super().__init__(depth_network, pose_network, surroundings, optimiser, seed)
+        super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
         # In a tuple for the same reason as in `_Frozen`: nothing of it belongs to the checkpoint.
         self._teacher = (teacher,)
@@ -244,10 +225,10 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         self.teacher.to(self.device)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        look = self.look(without_augmentation(batch))
-        self.log("validation_loss", look.loss, batch_size=len(batch), sync_dist=True)
+        result = self.step_result(without_augmentation(batch))
+        self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
 
-    def look(self, views: Views) -> Look:
+    def step_result(self, views: Views) -> StepResult:
         """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size."""
         config, network, seen = self.config, self.depth_network, resized(views, *self._size())
         with network.only_references(self._places()):
@@ -281,7 +262,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         )
         pictures = {f"warped {source}": x for source, x in zip(views.source_ids, synthesis.warped, strict=True)}
         pictures["mask"] = synthesis.reprojected[:, None].float()
-        return Look(loss, values, disparities, features, synthesis.depth, pictures)
+        return StepResult(loss, values, disparities, features, synthesis.depth, pictures)
 
     def _taught(self, views: Views) -> tuple[Tensor, Tensor | None]:
         """The teacher's depth at the student's size, and how far it is to be trusted there, in [0, 1]."""

@@ -5,15 +5,15 @@ Source: FA-Depth, equations 20 to 22 and table IX. It joins any loss of view syn
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egodepth.data.transforms import AugmentationConfig, Views, mirrored, recoloured, resized
-from egodepth.geometry import sigmoid_to_disparity
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import Views, mirrored, recoloured, resized
+from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.consistency import mean_absolute_difference, symmetric_divergence
+from egodepth.methods.configurations import Level, LevelName
 from egodepth.networks.disparity import Features
 
 LOW, HIGH = 0.8, 1.2
@@ -22,47 +22,6 @@ LOW, HIGH = 0.8, 1.2
 MULTIPLE = 32
 
 DISTANCES = {"divergence": symmetric_divergence, "l1": mean_absolute_difference}
-
-LevelName = Literal["low", "high", "flip", "colour"]
-
-
-@dataclass(frozen=True)
-class Level:
-    """What one form of the views weighs.
-
-    Attributes:
-        alpha: of the loss of these views, at their own resolution.
-        beta: of the distance between these disparities and those of the views as they are.
-        gamma: of the distance between the features.
-        distance: `divergence` is the symmetric divergence of softmaxed rows and columns, `l1` the mean difference.
-    """
-
-    alpha: float
-    beta: float
-    gamma: float
-    distance: Literal["divergence", "l1"] = "divergence"
-
-
-@dataclass(frozen=True)
-class PyramidConfig:
-    """The four forms beside the views as they are, with the paper's coefficients (table IX).
-
-    Attributes:
-        low, high: at 0.8 and 1.2 times the size.
-        flip: mirrored left to right.
-        colour: with other colours.
-        sequential: differentiate each form before the next is looked at, so that memory is one form's. False adds
-            the losses up first; the agreement then pulls both sides.
-    """
-
-    low: Level = Level(0.5, 1.0, 0.5)
-    high: Level = Level(0.5, 0.5, 0.1)
-    flip: Level = Level(1.0, 0.1, 0.5)
-    colour: Level = Level(1.0, 0.1, 0.1, "l1")
-    sequential: bool = True
-
-    def levels(self) -> dict[LevelName, Level]:
-        return {"low": self.low, "high": self.high, "flip": self.flip, "colour": self.colour}
 
 
 def scaled_size(height: int, width: int, factor: float) -> tuple[int, int]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import AugmentationConfig, Views, augment, without_augmentation
+from egodepth.data.transforms import Views, augment, without_augmentation
 from egodepth.errors import UserError
+from egodepth.geometry.stereo_volume import expected_disparity, reproject, synthesise_other_view
 from egodepth.losses.photometric import patch_moments, photometric_error
 from egodepth.losses.self_distilled import (
     curvature_aware_smoothness,
@@ -22,39 +24,10 @@ from egodepth.losses.self_distilled import (
     synthesis_loss,
     visible_mask,
 )
-from egodepth.methods.training import Method, OptimiserConfig
+from egodepth.methods.configurations import OptimiserConfig, SelfDistilledConfig
+from egodepth.methods.method import Method
 from egodepth.networks.perceptual import PerceptualFeatures
 from egodepth.networks.sdfa_net import SDFANet
-from egodepth.stereo_volume import expected_disparity, reproject, synthesise_other_view
-
-
-@dataclass(frozen=True)
-class SelfDistilledConfig:
-    """The losses of SDFA-Net, and the ablations of its self-distillation.
-
-    Attributes:
-        ssim_weight: share of the structural part in the error that the photometric mask compares (equation 10).
-        perceptual_weight: beta of equation 14; at 0 colours alone are compared.
-        raw_smoothness_weight, distilled_smoothness_weight: lambda 1 and 3 of equation 18.
-        distillation_weight: lambda 2.
-        distil_from: share of the run after which the distilled path is trained too.
-        photometric_mask, visible_mask: distil only where the raw depth explains the image well, and where the other
-            camera sees the pixel.
-        mirror: the distilled path decodes mirrored features.
-        reference_baseline_m: the baseline that the network's disparities are meant for; those of a pair with another
-            one are scaled.
-    """
-
-    ssim_weight: float = 0.85
-    perceptual_weight: float = 0.01
-    raw_smoothness_weight: float = 0.0008
-    distilled_smoothness_weight: float = 0.0016
-    distillation_weight: float = 0.01
-    distil_from: float = 0.5
-    photometric_mask: bool = True
-    visible_mask: bool = True
-    mirror: bool = True
-    reference_baseline_m: float = 0.54
 
 
 @dataclass(frozen=True)
@@ -219,3 +192,17 @@ class SelfDistilledMethod(Method):
     def factor(self, views: Views) -> Tensor:
         """(B,): +1 for a left target with the reference baseline, -1 for a right one."""
         return -views.stereo_offset * views.baseline_m / self.config.reference_baseline_m
+
+
+def perceptual_features(source: str, seed: int) -> PerceptualFeatures:
+    """The frozen features that views are compared in.
+
+    Args:
+        source: imagenet (torchvision's), none, or the path of a file of weights.
+        seed: of random ones, which must be the same when the run is resumed.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        features = PerceptualFeatures()
+    features.load_pretrained(source)
+    return features

@@ -1,7 +1,7 @@
 """What all training by view synthesis shares, whatever the loss: motions, levels of the pyramid, a teacher.
 
-A scheme says in `look` how its loss judges one form of the views. Around it stand the pyramid loss of FA-Depth, which
-looks at the same views in five forms, and a teacher's distillation; either can join any loss.
+A scheme says in `step_result` how its loss judges one form of the views. Around it stand the pyramid loss of FA-Depth,
+which takes the same views in five forms, and a teacher's distillation; either can join any loss.
 """
 
 from abc import abstractmethod
@@ -11,19 +11,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import AugmentationConfig, Views, augment, resized, without_augmentation
-from egodepth.geometry import pose_to_transform, stereo_transform
+from egodepth.data.transforms import Views, augment, resized, without_augmentation
+from egodepth.geometry.poses import pose_to_transform, stereo_transform
+from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
 from egodepth.methods.distillation import Teacher, bounded
-from egodepth.methods.pyramid import Level, PyramidConfig, consistency, frozen_statistics, level_views
-from egodepth.methods.training import Method, OptimiserConfig
+from egodepth.methods.method import Method
+from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.pose import PoseNetwork
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look of the networks at one form of the views gave.
+class StepResult:
+    """What the networks made of one form of the views, and how the loss judges it.
 
     Attributes:
         loss: scalar.
@@ -43,7 +45,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TrainingSetup:
     """What a training by view synthesis has around its loss.
 
     Attributes:
@@ -63,7 +65,7 @@ class Surroundings:
 
 
 class ViewSynthesisMethod(Method):
-    """Training a depth network, and a pose network where time is a source. A subclass gives `look`.
+    """Training a depth network, and a pose network where time is a source. A subclass gives `step_result`.
 
     Args:
         depth_network: gives sigmoid disparities.
@@ -74,32 +76,32 @@ class ViewSynthesisMethod(Method):
         self,
         depth_network: DisparityNetwork,
         pose_network: PoseNetwork | None,
-        surroundings: Surroundings,
+        setup: TrainingSetup,
         optimiser: OptimiserConfig,
         seed: int,
     ) -> None:
         super().__init__(optimiser, seed)
         self.depth_network = depth_network
         self.pose_network = pose_network
-        self.surroundings = surroundings
+        self.training_setup = setup
 
     @abstractmethod
-    def look(self, views: Views) -> Look:
+    def step_result(self, views: Views) -> StepResult:
         """See the views with the networks, and judge what they say."""
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
-        pyramid = self.surroundings.pyramid
-        views = augment(batch, self.surroundings.augmentation, self.seed, self.global_step)
+        pyramid = self.training_setup.pyramid
+        views = augment(batch, self.training_setup.augmentation, self.seed, self.global_step)
         if pyramid is None:
-            yield self._first_look(views).loss
+            yield self._first_result(views).loss
         elif pyramid.sequential:
             yield from self._levels(views, pyramid)
         else:
             yield sum(self._levels(views, pyramid))
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        look = self.look(resized(without_augmentation(batch), *self._size()))
-        self.log("validation_loss", look.loss, batch_size=len(batch), sync_dist=True)
+        result = self.step_result(resized(without_augmentation(batch), *self._size()))
+        self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
 
     def networks(self) -> dict[str, nn.Module]:
         parts = {"depth": self.depth_network, "pose": self.pose_network}
@@ -107,8 +109,8 @@ class ViewSynthesisMethod(Method):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.surroundings.teacher is not None:
-            self.surroundings.teacher.to(self.device)
+        if self.training_setup.teacher is not None:
+            self.training_setup.teacher.to(self.device)
 
     def transforms(self, views: Views) -> Tensor:
         """Target to source, (S, B, 4, 4): predicted between moments, known between the cameras of a pair."""
@@ -119,47 +121,47 @@ class ViewSynthesisMethod(Method):
             transforms |= dict(zip(moments, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":
-                baseline = views.baseline_m / self.surroundings.metres_per_unit
+                baseline = views.baseline_m / self.training_setup.metres_per_unit
                 transforms[index] = stereo_transform(views.stereo_offset * baseline)
         return torch.stack([transforms[index] for index in range(len(views.source_ids))])
 
     def _levels(self, views: Views, pyramid: PyramidConfig) -> Iterator[Tensor]:
         """The pyramid loss (FA-Depth, equation 20), level by level, the views as they are first."""
-        first = self._first_look(resized(views, *self._size()))
+        first = self._first_result(resized(views, *self._size()))
         yield first.loss
         # By now the graph of a sequential step is gone, so the other levels hold on to its values alone.
         reference = (first.disparities, first.features)
         for name, level in pyramid.levels().items():
-            seen = level_views(views, name, self._size(), self.surroundings.augmentation, self.seed, self.global_step)
+            seen = level_views(views, name, self._size(), self.training_setup.augmentation, self.seed, self.global_step)
             with frozen_statistics(self):
-                look = self.look(seen)
-            yield self._level_loss(name, level, look, reference, pyramid.sequential)
+                result = self.step_result(seen)
+            yield self._level_loss(name, level, result, reference, pyramid.sequential)
 
-    def _level_loss(self, name: str, level: Level, look: Look, reference: tuple, detach: bool) -> Tensor:
-        disparity, feature = consistency(name, level, reference, (look.disparities, look.features), detach)
+    def _level_loss(self, name: str, level: Level, result: StepResult, reference: tuple, detach: bool) -> Tensor:
+        disparity, feature = consistency(name, level, reference, (result.disparities, result.features), detach)
         self.log_training(
-            {f"loss_{name}": look.loss, f"disparity_{name}": disparity, f"feature_{name}": feature},
-            batch_size=len(look.depth),
+            {f"loss_{name}": result.loss, f"disparity_{name}": disparity, f"feature_{name}": feature},
+            batch_size=len(result.depth),
         )
-        return level.alpha * look.loss + level.beta * disparity + level.gamma * feature
+        return level.alpha * result.loss + level.beta * disparity + level.gamma * feature
 
-    def _first_look(self, views: Views) -> Look:
-        """A look whose figures and pictures are kept, with the teacher's part in its loss."""
-        look = self.look(views)
-        values, loss = look.values, look.loss
-        teacher = self.surroundings.teacher
+    def _first_result(self, views: Views) -> StepResult:
+        """A result whose figures and pictures are kept, with the teacher's part in its loss."""
+        result = self.step_result(views)
+        values, loss = result.values, result.loss
+        teacher = self.training_setup.teacher
         if teacher is not None:
-            taught = teacher.loss(views.target_jittered, look.disparities, look.features)
+            taught = teacher.loss(views.target_jittered, result.disparities, result.features)
             values = values | {"distillation": taught}
-            loss = loss + bounded(taught, look.loss, teacher.config.largest_share)
+            loss = loss + bounded(taught, result.loss, teacher.config.largest_share)
         self.log_training({name: value.detach() for name, value in values.items()}, len(views.names))
-        self.watch_depth(look.depth)
+        self.watch_depth(result.depth)
         if self.wants_panels():
-            self.show_panels({"input": views.target, "depth": look.depth} | look.pictures)
-        return Look(loss, values, look.disparities, look.features, look.depth, look.pictures)
+            self.show_panels({"input": views.target, "depth": result.depth} | result.pictures)
+        return StepResult(loss, values, result.disparities, result.features, result.depth, result.pictures)
 
     def _size(self) -> tuple[int, int]:
-        return self.surroundings.height, self.surroundings.width
+        return self.training_setup.height, self.training_setup.width
 
     def _motions(self, views: Views, moments: list[int]) -> list[Tensor]:
         """Motions from the target to the sources at `moments`, all pairs in one pass through the pose network."""

@@ -9,15 +9,13 @@ The references are the same for all images, therefore there is no axis of the ba
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Form = Literal["fused", "chunked", "naive", "top-k"]
-"""How attention is computed. `top-k` alone gives another result: it leaves out all but a query's best references."""
+from egodepth.networks.configurations import TOP, Form
 
 Chunks = tuple[int | None, int]
 """How many queries (none: all) and references meet at a time."""
@@ -25,8 +23,6 @@ Chunks = tuple[int | None, int]
 CPU_CHUNKS, GPU_CHUNKS = (1024, 1024), (4096, 8192)
 """4 MB of weights for each head, which a processor's cache holds, and 134 MB, which keep a GPU busy."""
 
-TOP = 64
-"""How many references a query keeps in the form `top-k`."""
 
 KERNEL_MULTIPLE = 8
 """Fused kernels want widths that are multiples of this, and one width for queries, keys and values."""

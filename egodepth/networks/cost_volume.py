@@ -5,16 +5,14 @@ Source: Watson et al., "The Temporal Opportunist: Self-Supervised Multi-Frame Mo
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import EpipolarRays, in_float32, pixel_grid, sample, sampling_grid
-
-Spacing = Literal["linear", "inverse"]
-"""Whether hypotheses lie evenly in depth or in inverse depth."""
+from egodepth.geometry.precision import in_float32
+from egodepth.geometry.warping import EpipolarRays, pixel_grid, sample, sampling_grid
+from egodepth.networks.configurations import Spacing
 
 BORDER = 2
 """Pixels at an image's edge whose features saw the encoder's zero padding; they are compared with nothing."""

@@ -4,13 +4,12 @@ Source: Zhou, Greenwood, Taylor, "Self-Supervised Monocular Depth Estimation wit
 (BMVC 2021, arXiv 2110.09482), section 3 and figures 2 and 3; widths and padding as in the published code.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
+from egodepth.networks.configurations import DIFFNetConfig
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import HighResolutionEncoder
 
@@ -19,21 +18,6 @@ FUSION_WIDTHS = (32, 64, 128, 256)
 
 FULL_WIDTH = 16
 """Channels at full resolution."""
-
-
-@dataclass(frozen=True)
-class DIFFNetConfig:
-    """DIFFNet.
-
-    Attributes:
-        encoder: one of timm's HRNets.
-    """
-
-    encoder: str = "hrnet_w18.ms_in1k"
-
-    def build(self) -> EncoderDecoder:
-        encoder = HighResolutionEncoder(self.encoder)
-        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(DisparityDecoder):
@@ -84,3 +68,8 @@ class AttentionFusion(nn.Module):
         """(B, out_channels, H, W) of a feature (B, C, H/2, W/2) and features (B, C_j, H, W)."""
         enlarged = F.interpolate(coarse, scale_factor=2, mode="nearest")
         return torch.relu(self.conv(self.attention(torch.cat([enlarged, *fine], dim=1))))
+
+
+def build(config: DIFFNetConfig) -> EncoderDecoder:
+    encoder = HighResolutionEncoder(config.encoder)
+    return EncoderDecoder(encoder, Decoder(encoder.channels))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from egodepth.geometry import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
+from egodepth.geometry.depth import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
 
 INITIAL_DEPTH = 2.0
 """Where an untrained head puts every pixel, in units of training: 10.8 m with a stereo baseline of 0.54 m."""

@@ -4,19 +4,15 @@ Source: "Deep Neighbor Layer Aggregation for Lightweight Self-Supervised Monocul
 arXiv 2309.09272), equations 8 to 12 and figure 2. Where the text leaves a layer open, it is as in the published code.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from timm.layers import create_conv2d
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
+from egodepth.networks.configurations import DNADepthConfig
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
-
-ENCODERS = (*(f"tf_efficientnet_b{size}.aa_in1k" for size in range(8)), "tf_efficientnet_b8.ra_in1k")
-"""The encoders of DNA-Depth-B0 to B8: timm's, with TensorFlow's padding. There is no `aa_in1k` of B8."""
 
 STOCHASTIC_DEPTH = 0.2
 BATCH_NORM_MOMENTUM = 0.01
@@ -42,28 +38,6 @@ LATTICE = {
 
 OUTPUTS = ("F1_4", "F2_3", "F3_2")
 """The features that give the disparities of scales 1 to 3; F1_4 gives the one of scale 0 as well, enlarged."""
-
-
-@dataclass(frozen=True)
-class DNADepthConfig:
-    """DNA-Depth.
-
-    Attributes:
-        encoder: one of `ENCODERS`, or another of timm's EfficientNets.
-    """
-
-    encoder: str = ENCODERS[0]
-
-    def build(self) -> EncoderDecoder:
-        # The authors feed images as they are, although the ImageNet weights were made with normalised ones.
-        encoder = Encoder(
-            self.encoder,
-            mean=0,
-            deviation=1,
-            drop_path_rate=STOCHASTIC_DEPTH,
-            bn_momentum=BATCH_NORM_MOMENTUM,
-        )
-        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(DisparityDecoder):
@@ -138,3 +112,15 @@ class SeparableConv(nn.Sequential):
         super().__init__()
         self.depthwise = create_conv2d(in_channels, in_channels, 3, stride=stride, padding="same", depthwise=True)
         self.pointwise = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+
+def build(config: DNADepthConfig) -> EncoderDecoder:
+    # The authors feed images as they are, although the ImageNet weights were made with normalised ones.
+    encoder = Encoder(
+        config.encoder,
+        mean=0,
+        deviation=1,
+        drop_path_rate=STOCHASTIC_DEPTH,
+        bn_momentum=BATCH_NORM_MOMENTUM,
+    )
+    return EncoderDecoder(encoder, Decoder(encoder.channels))

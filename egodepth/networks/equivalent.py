@@ -6,14 +6,13 @@ sum is a kernel too (Eq. 16): training convolves once, and a trained network fol
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egodepth.errors import UserError
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
+from egodepth.networks.configurations import EquivalentConfig
 from egodepth.networks.modes import evaluating
 
 EPSILON = 1e-5
@@ -21,31 +20,6 @@ EPSILON = 1e-5
 
 SMALL_SCALE = 0.01
 """The scale of every branch but the last one where the network was trained already, as a share of the last one's."""
-
-
-@dataclass(frozen=True)
-class EquivalentConfig:
-    """Which convolutions get branches, and how these are dropped in training.
-
-    Attributes:
-        branch_drop: rate at which a whole branch is left out of a step (pb_t).
-        dropconv_share: of that rate, for the first of the two kernels of full size as a whole (r1).
-        element_share: of that rate, for each element of the first kernel of full size (r2).
-        momentum: of the running variance of a layer's input.
-        pointwise: also give branches to 1x1 convolutions.
-    """
-
-    branch_drop: float = 0.1
-    dropconv_share: float = 0.1
-    element_share: float = 0.5
-    momentum: float = 0.1
-    pointwise: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("branch_drop", "dropconv_share", "element_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1 or (name == "branch_drop" and value == 1):
-                raise UserError(f"{name}: {value} is no rate of dropping. Give 0 or more, and for branch_drop below 1.")
 
 
 def equivalent(network: nn.Module, config: EquivalentConfig, images: Tensor | None = None) -> nn.Module:

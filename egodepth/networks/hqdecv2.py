@@ -8,8 +8,6 @@ Where the text leaves a detail open: all settings of a module go by the stage th
 zeros around and nothing behind them; the channel attention of `AttDispV2` is that of `AdaAxialNPCAS`.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from timm.layers import EcaModule
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.networks.blocks import ReflectConv
+from egodepth.networks.configurations import HQDecv2Config
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.hqdec_blocks import (
@@ -48,27 +47,6 @@ REFINEMENT_DEPTH, UPSAMPLING_DEPTH, HEAD_DEPTH = 2, 1, 2
 
 HEAD_EMBEDDINGS, HEAD_ATTENTION_HEADS = (12, 24, 32), (2, 4, 4)
 """Of the transformer in each disparity head, fine to coarse."""
-
-
-@dataclass(frozen=True)
-class HQDecv2Config:
-    """HQDecv2.
-
-    Attributes:
-        encoder: one of timm's EfficientNets; their features at strides 2 to 32 may have any width.
-        height, width: the nominal image size, multiples of 32: it fixes the strides on the way to the transformers and
-            the size of their position embeddings. The network takes images of any other size too.
-    """
-
-    encoder: str = "tf_efficientnetv2_s.in1k"
-    height: int = 128
-    width: int = 416
-
-    def build(self) -> EncoderDecoder:
-        if min(self.height, self.width) <= 0 or self.height % 32 or self.width % 32:
-            raise UserError(f"nominal size {self.height}x{self.width}: not multiples of 32. Choose one like 128x416.")
-        encoder = Encoder(self.encoder, mean=0.5, deviation=0.5)
-        return EncoderDecoder(encoder, Decoder(encoder.channels, (self.height, self.width)))
 
 
 class Decoder(DisparityDecoder):
@@ -261,3 +239,10 @@ def global_filter(channels: int, stage: int, size: Size, depth: int) -> GlobalFi
 def shrunk(size: Size, halvings: int) -> Size:
     height, width = size
     return height >> halvings, width >> halvings
+
+
+def build(config: HQDecv2Config) -> EncoderDecoder:
+    if min(config.height, config.width) <= 0 or config.height % 32 or config.width % 32:
+        raise UserError(f"nominal size {config.height}x{config.width}: not multiples of 32. Choose one like 128x416.")
+    encoder = Encoder(config.encoder, mean=0.5, deviation=0.5)
+    return EncoderDecoder(encoder, Decoder(encoder.channels, (config.height, config.width)))

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.geometry import MIN_DEPTH, Camera, sigmoid_to_depth
-from egodepth.networks.cost_volume import CostVolume, Spacing, depth_hypotheses, match, unmatched
+from egodepth.geometry.cameras import Camera
+from egodepth.geometry.depth import MIN_DEPTH, sigmoid_to_depth
+from egodepth.networks.configurations import ManyDepthConfig, Spacing, offsets_to
+from egodepth.networks.cost_volume import CostVolume, depth_hypotheses, match, unmatched
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.monodepth2 import Decoder
-from egodepth.networks.pose import PoseNetwork, moments_to, motion_to
+from egodepth.networks.pose import PoseNetwork, motion_to
 from egodepth.networks.weights import check_fit
 
 FIRST_RANGE = (0.1, 10.0)
@@ -31,26 +33,6 @@ MATCHING_KEYS = ("encoder.reduce.", "encoder.min_depth_bin", "encoder.max_depth_
 """Of the tensors that a single-frame network does not have."""
 
 RESNET_PARTS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
-
-
-@dataclass(frozen=True)
-class ManyDepthConfig:
-    """ManyDepth's multi-frame network.
-
-    Attributes:
-        encoder: a timm ResNet.
-        bins: depth hypotheses of the cost volume, at least two.
-        bin_spacing: even in depth (`linear`) or in inverse depth (`inverse`).
-    """
-
-    encoder: str = "resnet18.tv_in1k"
-    bins: int = 96
-    bin_spacing: Spacing = "linear"
-
-    def build(self) -> "ManyDepth":
-        """Raises UserError: the encoder is no ResNet, or there are too few bins."""
-        encoder = MatchingEncoder(self.encoder, self.bins, self.bin_spacing)
-        return ManyDepth(encoder, Decoder(encoder.channels))
 
 
 @dataclass(frozen=True)
@@ -290,7 +272,7 @@ class MultiFrameDepth(nn.Module):
         self.network = network
         self.pose_network = pose_network
         self.lookups = tuple(lookups)
-        self.moments = moments_to(lookups)
+        self.moments = offsets_to(lookups)
         self.frames = 1 + len(self.moments)
         self.register_buffer("intrinsics", intrinsics.float(), persistent=False)
 
@@ -308,6 +290,12 @@ class MultiFrameDepth(nn.Module):
         intrinsics = Camera.from_normalised(self.intrinsics, *image.shape[-2:]).intrinsics.expand(image.shape[0], 3, 3)
         found = look_up(self.pose_network, image, frames, self.lookups, intrinsics)
         present = {moment: frame.flatten(1).amax(1) > 0 for moment, frame in frames.items()}
-        ways = [torch.stack([present[moment] for moment in moments_to([offset])]) for offset in self.lookups]
+        ways = [torch.stack([present[moment] for moment in offsets_to([offset])]) for offset in self.lookups]
         valid = torch.stack([way.all(0) for way in ways], dim=1)
         return self.network.predict_depth(image, replace(found, valid=valid))
+
+
+def build(config: ManyDepthConfig) -> ManyDepth:
+    """Raises UserError: the encoder is no ResNet, or there are too few bins."""
+    encoder = MatchingEncoder(config.encoder, config.bins, config.bin_spacing)
+    return ManyDepth(encoder, Decoder(encoder.channels))

@@ -4,33 +4,17 @@ Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation"
 supplementary table 7; layer table in the specification's section 3.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
+from egodepth.networks.configurations import Monodepth2Config
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)
 SCALES = 4
-
-
-@dataclass(frozen=True)
-class Monodepth2Config:
-    """Monodepth2's depth network.
-
-    Attributes:
-        encoder: a timm model with features at strides 2 to 32.
-    """
-
-    encoder: str = "resnet18.tv_in1k"
-
-    def build(self) -> EncoderDecoder:
-        encoder = Encoder(self.encoder)
-        return EncoderDecoder(encoder, Decoder(encoder.channels))
 
 
 class Decoder(DisparityDecoder):
@@ -63,3 +47,8 @@ class Decoder(DisparityDecoder):
             if level < scales:
                 states.insert(0, state)
         return states
+
+
+def build(config: Monodepth2Config) -> EncoderDecoder:
+    encoder = Encoder(config.encoder)
+    return EncoderDecoder(encoder, Decoder(encoder.channels))

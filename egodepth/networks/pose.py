@@ -4,46 +4,18 @@ Sources: Godard et al. (ICCV 2019), supplementary section, for Monodepth2's over
 FBNetV3, whose variant and decoder the paper leaves open: b, and Monodepth2's decoder for one motion instead of two.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.geometry import pose_to_transform
+from egodepth.geometry.poses import pose_to_transform
+from egodepth.networks.configurations import FBNetPoseConfig, PoseConfig
 from egodepth.networks.encoders import Encoder
 
 MOTION_SCALE = 0.01
 """Keeps the first motions near zero, so that training starts from almost unwarped images."""
-
-
-@dataclass(frozen=True)
-class PoseConfig:
-    """Monodepth2's pose network.
-
-    Attributes:
-        encoder: a timm model; its stem is widened to two stacked images.
-    """
-
-    encoder: str = "resnet18.tv_in1k"
-
-    def build(self) -> "PoseNetwork":
-        return PoseNetwork(Encoder(self.encoder, in_channels=6))
-
-
-@dataclass(frozen=True)
-class FBNetPoseConfig:
-    """FA-Depth's pose network, with less than a quarter of the multiply-accumulates of Monodepth2's.
-
-    Attributes:
-        encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images.
-    """
-
-    encoder: str = "fbnetv3_b.ra2_in1k"
-
-    def build(self) -> "PoseNetwork":
-        return PoseNetwork(FBNetEncoder(self.encoder, in_channels=6), motions=1)
 
 
 class FBNetEncoder(Encoder):
@@ -102,11 +74,6 @@ class PoseNetwork(nn.Module):
         return motion[..., :3], motion[..., 3:]
 
 
-def moments_to(offsets: Iterable[int]) -> tuple[int, ...]:
-    """The time offsets of all frames on the way from the target, 0, to each of `offsets`, in ascending order."""
-    return tuple(sorted({moment for offset in offsets for moment in range(min(offset, 0), max(offset, 0) + 1)} - {0}))
-
-
 def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor], offset: int) -> Tensor:
     """The motion (B, 4, 4) from the target camera to that of another moment, chained over the moments between.
 
@@ -124,3 +91,11 @@ def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor]
         motion = pose_to_transform(axis_angle[:, 0], translation[:, 0], invert=step < 0)
         transform = motion if transform is None else motion @ transform
     return transform
+
+
+def build(config: PoseConfig) -> PoseNetwork:
+    return PoseNetwork(Encoder(config.encoder, in_channels=6))
+
+
+def build_fbnet(config: FBNetPoseConfig) -> PoseNetwork:
+    return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)

@@ -12,7 +12,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -20,19 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.networks.attention import TOP, Form, attend, mean_weights
-from egodepth.networks.diffnet import FUSION_WIDTHS as DIFFNET_WIDTHS
-from egodepth.networks.diffnet import DIFFNetConfig
+from egodepth.networks.attention import attend, mean_weights
+from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
-from egodepth.networks.dna_depth import WIDTH as DNA_DEPTH_WIDTH
-from egodepth.networks.dna_depth import DNADepthConfig
-from egodepth.networks.monodepth2 import DECODER_WIDTHS as MONODEPTH2_WIDTHS
-from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.prior import TENSORS, ReferenceSet
-from egodepth.networks.small_depth import SmallDepthConfig
 from egodepth.networks.weights import check_fit
-
-StudentConfig = Monodepth2Config | DIFFNetConfig | DNADepthConfig | SmallDepthConfig
 
 WIDTH = 64
 """Channels in which features of student and teacher are compared, and of the depth hint."""
@@ -42,78 +34,6 @@ EXPORT_CHUNKS = (None, 1024)
 
 REFERENCES = "references."
 """What stands before the names of all that belongs to one reference set, in a fusion's state."""
-
-
-@dataclass(frozen=True)
-class RPrDepthConfig:
-    """A student with the prior depth fusion.
-
-    Attributes:
-        student: the network that sees the image.
-        references: how many pixels the prior holds; 2.6 million when it is built, 25,000 after selection.
-        reference_channels: of the teacher's feature at each of them.
-        heads: of the depth hint's attention.
-        temperature: what the cosine of two features is multiplied by at first; it is learned.
-        plain: compare features by their product as printed in the paper, without norm and temperature.
-        attention: how attention is computed; see `attention.Form`.
-        top: how many references each query keeps under `top-k`.
-        clustered: the references are centres that stand for different numbers of pixels (`prior.clustered`).
-    """
-
-    student: StudentConfig = field(default_factory=DIFFNetConfig)
-    references: int = 25_000
-    reference_channels: int = 64
-    heads: int = 4
-    temperature: float = 10.0
-    plain: bool = False
-    attention: Form = "fused"
-    top: int = TOP
-    clustered: bool = False
-
-    def build(self) -> "RPrDepth":
-        """Raises UserError: the student has no feature at stride 4 that could be fused, or a number makes no sense."""
-        if self.references < 1:
-            raise UserError(f"references: {self.references}. A prior has at least one.")
-        if self.heads < 1 or WIDTH % self.heads:
-            raise UserError(f"heads: {self.heads} do not divide {WIDTH} channels. Choose 1, 2, 4 or 8.")
-        place = tap(self.student)
-        return RPrDepth(self.student.build(), place.module, PriorFusion(place.channels, place.rectified, self))
-
-
-class Tap(NamedTuple):
-    """Where a network makes its feature at stride 4.
-
-    Attributes:
-        module: path of the module that gives it.
-        channels: of the feature.
-        rectified: it is never negative.
-    """
-
-    module: str
-    channels: int
-    rectified: bool
-
-
-def tap(student: StudentConfig) -> Tap:
-    """Where the prior joins a student: the decoder's feature at stride 4, which all finer ones and its head read.
-
-    Raises:
-        UserError: this network shows none.
-    """
-    match student:
-        case DIFFNetConfig():
-            return Tap("decoder.fusions.1", DIFFNET_WIDTHS[1], rectified=True)
-        case DNADepthConfig():
-            return Tap("decoder.nodes.F2_3", DNA_DEPTH_WIDTH, rectified=False)
-        case SmallDepthConfig():
-            # The part that comes from below; the skip is added to it afterwards.
-            return Tap("decoder.ups.1", student.widths[1], rectified=False)
-        case Monodepth2Config():
-            return Tap("decoder.after.2", MONODEPTH2_WIDTHS[2], rectified=False)
-    raise UserError(
-        f"student {type(student).__name__}: its decoder has no place for the prior. "
-        "Choose DIFFNet, DNA-Depth, SmallDepth or Monodepth2."
-    )
 
 
 class Prior(NamedTuple):
@@ -452,3 +372,13 @@ def _as_rows(feature: Tensor) -> Tensor:
 def _as_map(rows: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, h, w) of rows (1, B * h * w, C)."""
     return rows[0].unflatten(0, (-1, *size)).permute(0, 3, 1, 2)
+
+
+def build(config: RPrDepthConfig) -> RPrDepth:
+    """Raises UserError: the student has no feature at stride 4 that could be fused, or a number makes no sense."""
+    if config.references < 1:
+        raise UserError(f"references: {config.references}. A prior has at least one.")
+    if config.heads < 1 or WIDTH % config.heads:
+        raise UserError(f"heads: {config.heads} do not divide {WIDTH} channels. Choose 1, 2, 4 or 8.")
+    place = config.student.prior_tap()
+    return RPrDepth(config.student.build(), place.module, PriorFusion(place.channels, place.rectified, config))

@@ -3,24 +3,24 @@
 Source: "Self-Distilled Feature Aggregation for Self-Supervised Monocular Depth Estimation" (Zhou & Dong, ECCV 2022),
 sections 3.1 and 3.2, equations 1 to 5. Where the text leaves a layer open, it is as in the published code.
 
-The network gives a volume of logits over discrete disparities (`egodepth.stereo_volume`). It has two paths through one
-decoder: the raw one is trained by view synthesis; the distilled one, trained with what is good of the first one's
-depth, is what inference takes.
+The network gives a volume of logits over discrete disparities (`geometry.stereo_volume`). It has two paths through
+one decoder: the raw one is trained by view synthesis; the distilled one, trained with what is good of the first
+one's depth, is what inference takes.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egodepth.geometry import in_float32
+from egodepth.geometry.precision import in_float32
+from egodepth.geometry.stereo_volume import disparity_levels, expected_disparity
 from egodepth.networks.blocks import ConvELU, ReflectConv
+from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.swin import SwinEncoder
-from egodepth.stereo_volume import disparity_levels, expected_disparity
 
 DecoderPath = Literal["raw", "distilled"]
 """The way through the decoder: which offsets for the encoder's features, and which output."""
@@ -30,36 +30,6 @@ DECODER_WIDTHS = {4: (64, 64, 128, 256), 5: (64, 64, 64, 128, 256)}
 
 IMAGE_MEAN = (0.411, 0.432, 0.45)
 IMAGE_DEVIATION = 0.225
-
-
-@dataclass(frozen=True)
-class SDFANetConfig:
-    """SDFA-Net.
-
-    Attributes:
-        encoder: `swin` is Swin-T with a patch embedding of stride 2; `swin-stride-4` is Swin-T as it was published.
-        decoder: `sdfa`; or the ablations with one path, `oa` (learned offsets) and `raw` (concatenation).
-        levels: how many disparities the volume has.
-        min_disparity_px, max_disparity_px: its range in pixels of the image that the network sees, of any width.
-        drop_path: stochastic depth of the Swin encoder's last block.
-    """
-
-    encoder: Literal["swin", "swin-stride-4", "resnet18"] = "swin"
-    decoder: Literal["sdfa", "oa", "raw"] = "sdfa"
-    levels: int = 49
-    min_disparity_px: float = 2.0
-    max_disparity_px: float = 300.0
-    drop_path: float = 0.3
-
-    def build(self) -> "SDFANet":
-        if self.encoder == "resnet18":
-            encoder, halvings = Encoder("resnet18.tv_in1k", mean=0, deviation=1), 5
-        else:
-            stride = 2 if self.encoder == "swin" else 4
-            encoder, halvings = SwinEncoder(stride=stride, drop_path=self.drop_path), 4 if stride == 2 else 5
-        paths: tuple[DecoderPath, ...] = ("raw", "distilled") if self.decoder == "sdfa" else ("raw",)
-        decoder = Decoder(encoder.channels, halvings, self.levels, paths, aligned=self.decoder != "raw")
-        return SDFANet(encoder, decoder, disparity_levels(self.levels, self.min_disparity_px, self.max_disparity_px))
 
 
 class SDFANet(nn.Module):
@@ -236,3 +206,14 @@ def sample_at_offsets(features: Tensor, offsets: Tensor) -> Tensor:
     # PyTorch's backward pass on a CPU reads outside memory at a coordinate that is not a number.
     grid = torch.stack([columns, rows], dim=-1).nan_to_num(nan=2.0)
     return F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+
+
+def build(config: SDFANetConfig) -> SDFANet:
+    if config.encoder == "resnet18":
+        encoder, halvings = Encoder("resnet18.tv_in1k", mean=0, deviation=1), 5
+    else:
+        stride = 2 if config.encoder == "swin" else 4
+        encoder, halvings = SwinEncoder(stride=stride, drop_path=config.drop_path), 4 if stride == 2 else 5
+    paths: tuple[DecoderPath, ...] = ("raw", "distilled") if config.decoder == "sdfa" else ("raw",)
+    decoder = Decoder(encoder.channels, halvings, config.levels, paths, aligned=config.decoder != "raw")
+    return SDFANet(encoder, decoder, disparity_levels(config.levels, config.min_disparity_px, config.max_disparity_px))

@@ -5,7 +5,6 @@ paper gives neither widths nor kernel sizes; the default configuration has its n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
+from egodepth.networks.configurations import SmallDepthConfig
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.drop import SampleDrop
 from egodepth.networks.weights import check_fit, read_weights
@@ -23,29 +23,6 @@ DILATIONS = (1, 2)
 
 REACH = max(DILATIONS)
 """How far a head looks, in pixels."""
-
-
-@dataclass(frozen=True)
-class SmallDepthConfig:
-    """SmallDepth.
-
-    Attributes:
-        widths: channels of the stem and of the four stages, strides 2 to 32; each divides the next.
-        middles: channels inside the residual blocks of each stage.
-        repeats: residual blocks of each stage.
-        pb_dsr: the highest rate at which training drops branches of a residual block.
-        pb_sd: likewise for the channel branch of a downsampling.
-    """
-
-    widths: tuple[int, ...] = (64, 64, 128, 256, 512)
-    middles: tuple[int, ...] = (64, 128, 256, 736)
-    repeats: tuple[int, ...] = (1, 1, 2, 2)
-    pb_dsr: float = 0.9
-    pb_sd: float = 0.5
-
-    def build(self) -> "SmallDepth":
-        encoder = SmallEncoder(self.widths, self.middles, self.repeats, self.pb_dsr, self.pb_sd)
-        return SmallDepth(encoder, SmallDecoder(self.widths))
 
 
 class SmallDepth(EncoderDecoder):
@@ -260,3 +237,8 @@ def _corners() -> Tensor:
     """(4, 1, 3, 3), bilinear weights of the four pixels that one becomes when a map is enlarged to twice its size."""
     before, after = torch.tensor([1 / 4, 3 / 4, 0]), torch.tensor([0, 3 / 4, 1 / 4])
     return torch.stack([torch.outer(row, column) for row, column in product((before, after), repeat=2)])[:, None]
+
+
+def build(config: SmallDepthConfig) -> SmallDepth:
+    encoder = SmallEncoder(config.widths, config.middles, config.repeats, config.pb_dsr, config.pb_sd)
+    return SmallDepth(encoder, SmallDecoder(config.widths))

@@ -67,15 +67,6 @@ def save_released(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
 
-def read_released(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Config and tensors of a released model folder.
-
-    Raises:
-        UserError: one of the two files is missing or broken.
-    """
-    return read_config(folder), read_weights(folder / WEIGHTS_FILE).tensors
-
-
 def read_config(folder: Path) -> dict[str, Any]:
     """The config of a released model folder, without its tensors.
 

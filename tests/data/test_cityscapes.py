@@ -8,14 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from egodepth.data.cityscapes import Cityscapes, CityscapesFrames, possible_modes
-from egodepth.data.cityscapes_layout import CROPS, CityscapesCamera, CityscapesTree, FrameName
-from egodepth.data.cityscapes_triplets import CityscapesTriplets, triplet_names
-from egodepth.data.opening import DataConfig, EvaluationDataConfig, open_evaluation_frames, open_training_sets
+from egodepth.data.cityscapes.layout import CROPS, CityscapesCamera, CityscapesTree, FrameName
+from egodepth.data.cityscapes.sequences import Cityscapes, CityscapesFrames, possible_modes
+from egodepth.data.cityscapes.triplets import CityscapesTriplets, triplet_names
+from egodepth.data.configurations import DataConfig, EvaluationDataConfig
+from egodepth.data.opening import open_evaluation_frames, open_training_sets
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
-from egodepth.geometry import Camera
+from egodepth.geometry.cameras import Camera
 from tests.data.trees import write_triplet
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["cityscapes"]

@@ -9,14 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from egodepth.data.ddad import Ddad, DdadFrames, pose_matrix
-from egodepth.data.ddad_points import project_points, read_points
-from egodepth.data.opening import DataConfig, open_evaluation_frames, open_training_sets
+from egodepth.data.configurations import DataConfig
+from egodepth.data.ddad.points import project_points, read_points
+from egodepth.data.ddad.scenes import Ddad, DdadFrames, pose_matrix
+from egodepth.data.opening import open_evaluation_frames, open_training_sets
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
-from egodepth.geometry import Camera, pinhole
-from egodepth.models import load_pose_network
+from egodepth.geometry.cameras import Camera, pinhole
+from egodepth.models.released import ReleasedModel
 from tests.command_line import SMALL, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, run
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["ddad"]
@@ -271,7 +272,7 @@ def test_a_model_from_video_gets_its_metres_from_the_poses(tmp_path, capsys, rec
 
     # The car drives half a metre from sample to sample.
     training = Ddad(tmp_path / "ddad", (-1, 1), 64, width)
-    network, found = load_pose_network(out), []
+    network, found = ReleasedModel.open(out).pose_network(), []
     for sample in (training[index] for index in range(len(training))):
         views = sample.sources[0], sample.target, sample.sources[1]
         before, target, after = (view[None].float() / 255 for view in views)

@@ -8,9 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from egodepth.data.footage import Footage, footage_camera, parse_intrinsics, read_video_frames, unpack, video_info
+from egodepth.data.footage.camera import footage_camera, parse_intrinsics
+from egodepth.data.footage.dataset import Footage
+from egodepth.data.footage.unpacking import unpack
+from egodepth.data.footage.video import read_video_frames, video_info
 from egodepth.errors import UserError
-from egodepth.geometry import Camera, pinhole
+from egodepth.geometry.cameras import Camera, pinhole
 from tests.data.trees import FRAME_SIZE, moving_scene, write_frames, write_video
 
 HEIGHT, WIDTH = FRAME_SIZE

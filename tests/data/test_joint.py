@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from egodepth.data.configurations import AugmentationConfig, DataConfig
 from egodepth.data.joint import JointDataset
-from egodepth.data.opening import DataConfig, open_training_sets
+from egodepth.data.opening import open_training_sets
 from egodepth.data.samples import Batch, Sample
-from egodepth.data.transforms import AugmentationConfig, without_augmentation
+from egodepth.data.transforms import without_augmentation
 from egodepth.errors import UserError
-from egodepth.methods.photometric import PhotometricConfig, PhotometricMethod
-from egodepth.methods.self_distilled import SelfDistilledConfig, SelfDistilledMethod
-from egodepth.methods.training import OptimiserConfig
-from egodepth.methods.view_synthesis import Surroundings
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.sdfa_net import SDFANetConfig
-from egodepth.recipes import RECIPES, scale_of_baseline
+from egodepth.methods.configurations import OptimiserConfig, PhotometricConfig, SelfDistilledConfig
+from egodepth.methods.photometric import PhotometricMethod
+from egodepth.methods.self_distilled import SelfDistilledMethod
+from egodepth.methods.view_synthesis import TrainingSetup
+from egodepth.networks.configurations import Monodepth2Config, SDFANetConfig
+from egodepth.recipes import RECIPES
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
 from tests.data.trees import write_cityscapes_pair, write_ddad, write_frames, write_triplet
 
@@ -207,8 +207,8 @@ def test_sdfa_net_scales_the_disparities_of_each_sample_by_its_baseline(drive, c
 
 def test_view_synthesis_moves_each_sample_by_its_own_baseline_in_units_of_depth(drive, cities):
     network = Monodepth2Config(encoder="mobilenetv3_small_050").build()
-    surroundings = Surroundings(AugmentationConfig(), 5.4, *SIZE)
-    method = PhotometricMethod(network, None, PhotometricConfig(), surroundings, OptimiserConfig(), 0)
+    setup = TrainingSetup(AugmentationConfig(), 5.4, *SIZE)
+    method = PhotometricMethod(network, None, PhotometricConfig(), setup, OptimiserConfig(), 0)
     samples = mixed(drive, cities)
     shifts = method.transforms(without_augmentation(batch_of(*samples)))[0, :, 0, 3]
     assert shifts.tolist() == pytest.approx([sample.stereo_offset * sample.baseline_m / 5.4 for sample in samples])
@@ -217,8 +217,8 @@ def test_view_synthesis_moves_each_sample_by_its_own_baseline_in_units_of_depth(
 def test_metres_are_those_of_the_first_datas_camera(drive, cities):
     recipe = RECIPES["sdfa-net-r18"]
     sets = opened(drive, cities)
-    unit = scale_of_baseline(recipe, sets.first)
-    assert unit == scale_of_baseline(recipe, opened(drive).training)
+    unit = recipe.scale_of_baseline(sets.first)
+    assert unit == recipe.scale_of_baseline(opened(drive).training)
     assert unit.metres_per_unit == pytest.approx(0.54 * float(sets.training[0].intrinsics[0, 0]))
     assert unit.origin == "stereo baseline"
 

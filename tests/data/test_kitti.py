@@ -6,8 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from egodepth.data.kitti import KittiRaw, evaluation_lines, fixed_intrinsics, read_calibration, training_lines
-from egodepth.data.kitti_depth import (
+from egodepth.data.kitti.depth import (
     KittiOdometry,
     KittiRawFrames,
     KittiStereo2015Frames,
@@ -15,9 +14,10 @@ from egodepth.data.kitti_depth import (
     read_poses,
     velodyne_depth,
 )
+from egodepth.data.kitti.raw import KittiRaw, evaluation_lines, fixed_intrinsics, read_calibration, training_lines
 from egodepth.data.splits import SplitLine, read_split, validates
 from egodepth.errors import UserError
-from egodepth.geometry import Camera
+from egodepth.geometry.cameras import Camera
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "kitti_depth.json").read_text())
 DRIVE = "2011_09_26/2011_09_26_drive_0001_sync"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from egodepth.data.kitti_selection import KittiSelectionFrames
-from egodepth.data.make3d import Make3dFrames, bare_name, read_grid, read_matlab_array
-from egodepth.data.opening import EvaluationDataConfig, open_evaluation_frames
+from egodepth.data.configurations import EvaluationDataConfig
+from egodepth.data.kitti.selection import KittiSelectionFrames
+from egodepth.data.make3d.frames import Make3dFrames, bare_name, read_grid, read_matlab_array
+from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS

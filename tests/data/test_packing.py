@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from egodepth.data.configurations import DataConfig
 from egodepth.data.images import FrameStore
 from egodepth.data.loading import StepSampler, make_loader
-from egodepth.data.opening import DataConfig, TrainingSets, open_training_sets
-from egodepth.data.packed import Pack, PackOptions, open_pack
-from egodepth.data.packing import PackReport, pack
+from egodepth.data.opening import TrainingSets, open_training_sets
+from egodepth.data.packs.reading import Pack, PackOptions, open_pack
+from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.errors import UserError
 

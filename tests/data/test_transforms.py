@@ -6,10 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from egodepth.data.kitti import fixed_intrinsics
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.data.samples import Batch, Sample
-from egodepth.data.transforms import AugmentationConfig, Draw, augment, draw, jitter, without_augmentation
-from egodepth.geometry import Camera, pinhole, project
+from egodepth.data.transforms import Draw, augment, draw, jitter, without_augmentation
+from egodepth.geometry.cameras import Camera, pinhole
+from egodepth.geometry.warping import project
 
 HEIGHT, WIDTH = 16, 24
 ALWAYS_FLIP = AugmentationConfig(flip_probability=1, jitter_probability=0)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from egodepth.data.cityscapes_layout import FrameName
+from egodepth.data.cityscapes.layout import FrameName
 
 HEIGHT, WIDTH = 48, 160
 """Of the pairs."""

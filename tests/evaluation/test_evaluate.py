@@ -17,7 +17,7 @@ from egodepth.evaluation.evaluate import evaluate, results_table
 from egodepth.evaluation.metrics import SEVEN
 from egodepth.evaluation.priors import constant_depth, ground_plane, ground_plane_of
 from egodepth.evaluation.protocols import PROTOCOLS
-from egodepth.geometry import Camera, pinhole
+from egodepth.geometry.cameras import Camera, pinhole
 from tests.processes import in_two_processes
 
 SIZES = ((40, 120), (37, 122), (40, 120), (44, 118), (39, 121))

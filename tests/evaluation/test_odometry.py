@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egodepth.evaluation.odometry import positions, predict_transforms, snippet_ate, trajectory_error
-from egodepth.geometry import pose_to_transform
+from egodepth.geometry.poses import pose_to_transform
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "metrics.json").read_text())["trajectory_error"]
 

@@ -27,7 +27,7 @@ from egodepth.evaluation.protocols import (
     resize_to_nearest,
     whole_image,
 )
-from egodepth.geometry import Camera, pinhole
+from egodepth.geometry.cameras import Camera, pinhole
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "metrics.json").read_text())
 DATASETS = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())

@@ -4,14 +4,19 @@ from dataclasses import replace
 
 from torch import nn
 
-from egodepth.data.kitti import fixed_intrinsics
-from egodepth.networks.diffnet import DIFFNetConfig
-from egodepth.networks.dna_depth import DNADepthConfig
-from egodepth.networks.manydepth import ManyDepth, ManyDepthConfig, MultiFrameDepth
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.rprdepth import RPrDepth, RPrDepthConfig
+from egodepth.data.kitti.raw import fixed_intrinsics
+from egodepth.networks.configurations import (
+    DIFFNetConfig,
+    DNADepthConfig,
+    ManyDepthConfig,
+    Monodepth2Config,
+    NetworkConfig,
+    RPrDepthConfig,
+)
+from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
+from egodepth.networks.rprdepth import RPrDepth
 from egodepth.networks.sdfa_net import SDFANet
-from egodepth.recipes import RECIPES, NetworkConfig
+from egodepth.recipes import RECIPES
 from tests.seeded_weights import seeded_state
 
 HEIGHT, WIDTH = 64, 96

@@ -9,11 +9,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from egodepth.commands import benchmark_models
 from egodepth.errors import UserError
 from egodepth.inference import benchmark as benchmark_module
-from egodepth.inference.benchmark import BenchmarkConfig
 from egodepth.inference.benchmark_result import BenchmarkResult, Row
+from egodepth.inference.configurations import BenchmarkConfig
+from egodepth.models.benchmarking import benchmark_models
 from egodepth.recipes import RECIPES
 
 SMALL = {"height": 64, "width": 96, "batch_size": 2, "rounds": 3}

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from egodepth.evaluation.metrics import abs_rel, median_ratio
 from egodepth.evaluation.protocols import lower_median
-from egodepth.geometry import axis_angle_to_rotation, pixel_grid, rigid_transform, sample
+from egodepth.geometry.poses import axis_angle_to_rotation, rigid_transform
+from egodepth.geometry.warping import pixel_grid, sample
 from egodepth.losses.bidirectional import (
-    BidirectionalConfig,
     BidirectionalTerms,
     bidirectional_loss,
     bidirectional_terms,
     correspondence,
     frame_pair,
 )
+from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.losses.photometric import patch_moments, photometric_error, structural_dissimilarity
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from tests.hashed_inputs import (

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry import epipolar_rays, sample, sampling_grid, sigmoid_to_depth
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
 from egodepth.losses.multi_frame import (
     consistency,
     masked_mean,

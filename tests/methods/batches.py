@@ -2,7 +2,8 @@
 
 import torch
 
-from egodepth.data.samples import Batch, Source
+from egodepth.data.configurations import Source
+from egodepth.data.samples import Batch
 
 
 def random_batch(size: tuple[int, int], source_ids: tuple[Source, ...], count: int = 2, seed: int = 0) -> Batch:

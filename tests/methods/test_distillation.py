@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from egodepth.data.transforms import AugmentationConfig
-from egodepth.geometry import sigmoid_to_disparity
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.distillation import axis_divergence, near_mask
-from egodepth.methods.distillation import DistillationConfig, Teacher, bounded, distillation_loss
+from egodepth.methods.configurations import DistillationConfig
+from egodepth.methods.distillation import Teacher, bounded, distillation_loss
+from egodepth.networks.configurations import Monodepth2Config
 from egodepth.networks.disparity import Features
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.recipes import RECIPES
 from tests.methods.batches import random_batch
 
 PARTS = ("encoder_weight", "decoder_weight", "disparity_weight")
@@ -87,10 +88,10 @@ def test_a_step_counts_the_teacher_by_the_share_that_it_is_given(share):
     network = Monodepth2Config(encoder="test_resnet").build()
     for head in network.decoder.heads:
         torch.nn.init.normal_(head.weight)
-    networks, batch = build_networks(recipe), random_batch((64, 96), ("stereo",))
+    networks, batch = recipe.build_networks(), random_batch((64, 96), ("stereo",))
     losses = []
     for teacher in (None, Teacher(network, 64, 96, DistillationConfig(largest_share=share))):
-        method = build_method(recipe, networks, teacher).eval()
+        method = recipe.build_method(networks, teacher).eval()
         method.wants_panels = lambda: False
         losses.append(sum(method.losses(batch)).item())
     alone, taught = losses

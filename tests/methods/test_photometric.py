@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from egodepth.geometry import stereo_transform
-from egodepth.methods.photometric import PhotometricConfig, photometric_loss
+from egodepth.geometry.poses import stereo_transform
+from egodepth.methods.configurations import PhotometricConfig
+from egodepth.methods.photometric import photometric_loss
 from tests.photometric_inputs import analytic_image, default_intrinsics, reference_inputs
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "monodepth2.json").read_text())

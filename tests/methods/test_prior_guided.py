@@ -4,26 +4,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from egodepth.data.transforms import AugmentationConfig, Views, mirrored, resize, without_augmentation
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import Views, mirrored, resize, without_augmentation
 from egodepth.errors import UserError
 from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
+from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.photometric import photometric_loss
-from egodepth.methods.prior_guided import (
-    MatchingTeacher,
-    PriorGuidedConfig,
-    PriorGuidedMethod,
-    SingleImageTeacher,
-    guidance,
+from egodepth.methods.prior_guided import MatchingTeacher, PriorGuidedMethod, SingleImageTeacher, guidance
+from egodepth.methods.view_synthesis import TrainingSetup
+from egodepth.networks.configurations import (
+    ManyDepthConfig,
+    Monodepth2Config,
+    PoseConfig,
+    RPrDepthConfig,
+    SDFANetConfig,
+    SmallDepthConfig,
 )
-from egodepth.methods.training import OptimiserConfig
-from egodepth.methods.view_synthesis import Surroundings
-from egodepth.networks.manydepth import ManyDepthConfig
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.pose import PoseConfig
 from egodepth.networks.prior import ReferenceSet
-from egodepth.networks.rprdepth import RPrDepthConfig
-from egodepth.networks.sdfa_net import SDFANetConfig
-from egodepth.networks.small_depth import SmallDepthConfig
 from tests.methods.batches import random_batch
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1), pb_dsr=0, pb_sd=0)
@@ -64,7 +61,7 @@ def method(teacher: object | None = None, **config: object) -> PriorGuidedMethod
         PoseConfig().build(),
         teacher or GivenDepth(),
         PriorGuidedConfig(**config),
-        Surroundings(AugmentationConfig(), 5.4, *SIZE),
+        TrainingSetup(AugmentationConfig(), 5.4, *SIZE),
         OptimiserConfig(),
         seed=0,
     )
@@ -92,9 +89,9 @@ def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
     scheme.depth_network.student.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
     scheme.pose_network.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
     torch.manual_seed(5)
-    look = scheme.look(rich)
+    result = scheme.look(rich)
     assert sizes == [(2, 3, *SIZE), (4, 6, *SIZE)]
-    assert look.depth.shape == (2, 1, *RICH)
+    assert result.depth.shape == (2, 1, *RICH)
     small = replace(
         rich,
         **{
@@ -104,9 +101,9 @@ def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
     )
     torch.manual_seed(5)
     again = photometric_loss(
-        rich.target, rich.sources.transpose(0, 1), look.disparities, scheme.transforms(small), rich.intrinsics
+        rich.target, rich.sources.transpose(0, 1), result.disparities, scheme.transforms(small), rich.intrinsics
     )
-    torch.testing.assert_close(again.total, look.values["synthesis"])
+    torch.testing.assert_close(again.total, result.values["synthesis"])
 
 
 def test_the_gradient_consistency_reaches_all_but_the_pose_network():
@@ -187,10 +184,10 @@ def test_training_brings_the_hint_to_the_teacher_s_depth():
     losses = []
     for _ in range(8):
         optimiser.zero_grad()
-        look = scheme.look(graded)
-        look.loss.backward()
+        result = scheme.look(graded)
+        result.loss.backward()
         optimiser.step()
-        losses.append(look.loss.item())
+        losses.append(result.loss.item())
     assert losses[-1] < 0.9 * losses[0]
 
 

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from egodepth.data.transforms import AugmentationConfig, augment, mirrored, without_augmentation
-from egodepth.methods.pyramid import Level, PyramidConfig, consistency, frozen_statistics, level_views, scaled_size
-from egodepth.recipes import RECIPES, build_method, build_networks, frame_size
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import augment, mirrored, without_augmentation
+from egodepth.methods.configurations import Level, PyramidConfig
+from egodepth.methods.pyramid import consistency, frozen_statistics, level_views, scaled_size
+from egodepth.recipes import RECIPES
 from tests.methods.batches import random_batch
 
 TINY = "mobilenetv3_small_050"
@@ -33,7 +35,7 @@ def tiny_recipe(loss: str, **changes):
 
 def tiny_method(recipe):
     torch.manual_seed(0)
-    method = build_method(recipe, build_networks(recipe)).eval()
+    method = recipe.build_method(recipe.build_networks()).eval()
     method.wants_panels = lambda: False
     return method
 
@@ -57,7 +59,7 @@ def test_the_levels_have_the_papers_sizes(size, low, high):
 @pytest.mark.parametrize("loss", ["photometric", "bidirectional"])
 def test_differentiating_level_by_level_gives_the_gradient_of_the_sum(loss):
     recipe = tiny_recipe(loss)
-    method, batch = tiny_method(recipe), random_batch(frame_size(recipe), (-1, 1, "stereo"))
+    method, batch = tiny_method(recipe), random_batch(recipe.frame_size, (-1, 1, "stereo"))
     for part in method.losses(batch):
         part.backward()
     in_turn = gradients(method)
@@ -68,7 +70,7 @@ def test_differentiating_level_by_level_gives_the_gradient_of_the_sum(loss):
 
 def test_the_summed_form_pulls_the_reference_too():
     recipe = tiny_recipe("photometric")
-    batch = random_batch(frame_size(recipe), (-1, 1, "stereo"))
+    batch = random_batch(recipe.frame_size, (-1, 1, "stereo"))
     found = {}
     for sequential in (True, False):
         changed = replace(recipe, pyramid_loss=PyramidConfig(sequential=sequential))

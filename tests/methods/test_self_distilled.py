@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from egodepth.data.transforms import augment, without_augmentation
-from egodepth.networks.sdfa_net import SDFANetConfig
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.networks.configurations import SDFANetConfig
+from egodepth.recipes import RECIPES
 from tests.methods.batches import random_batch
 
 SIZE = 64, 128
@@ -25,7 +25,7 @@ def method_with(decoder: str = "sdfa", **losses):
     )
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="random features"):
-        method = build_method(recipe, build_networks(recipe))
+        method = recipe.build_method(recipe.build_networks())
     method._trainer = SimpleNamespace(max_steps=10, global_step=0, panels_every=100)
     method.log_training = lambda values, count: method.__dict__.setdefault("logged", {}).update(values)
     method.wants_panels = lambda: False

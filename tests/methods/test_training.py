@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 import egodepth
 from egodepth.errors import UserError
-from egodepth.methods.training import LAST_CHECKPOINT
 from egodepth.recipes import RECIPES, Recipe
-from egodepth.runs import train
+from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.runs import train
 from tests.command_line import TINY, run
 from tests.processes import Command
 
@@ -178,7 +178,7 @@ def test_a_size_that_is_not_a_multiple_of_32_is_refused_with_the_nearest_one(dri
 def test_a_stuck_loss_is_said_in_plain_words(caplog):
     from types import SimpleNamespace
 
-    from egodepth.methods.callbacks import LossWatch
+    from egodepth.training.callbacks import LossWatch
 
     watch = LossWatch(steps=1000)
     module = SimpleNamespace(depth_variation=torch.tensor(0.5))
@@ -193,7 +193,7 @@ def test_a_stuck_loss_is_said_in_plain_words(caplog):
 def test_a_collapsed_depth_is_said_in_plain_words(caplog):
     from types import SimpleNamespace
 
-    from egodepth.methods.callbacks import LossWatch
+    from egodepth.training.callbacks import LossWatch
 
     watch = LossWatch(steps=100)
     with caplog.at_level("WARNING", logger="egodepth"):

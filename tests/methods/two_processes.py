@@ -12,9 +12,9 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 
-from egodepth.methods import training
+from egodepth.methods import method as training
 from egodepth.recipes import RECIPES
-from egodepth.runs import train
+from egodepth.training.runs import train
 
 TINY = "mobilenetv3_small_050"
 

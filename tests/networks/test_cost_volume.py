@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from egodepth.geometry import back_project, pinhole, pose_to_transform, project
+from egodepth.geometry.cameras import pinhole
+from egodepth.geometry.poses import pose_to_transform
+from egodepth.geometry.warping import back_project, project
 from egodepth.networks.cost_volume import CostVolume, depth_hypotheses, match, unmatched
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "manydepth.json").read_text())

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
-from egodepth.networks.diffnet import AttentionFusion, DIFFNetConfig
+from egodepth.networks.configurations import DIFFNetConfig
+from egodepth.networks.diffnet import AttentionFusion
 from egodepth.networks.disparity import EncoderDecoder
 from egodepth.networks.pretrained import diffnet_place, import_weights
 from tests.seeded_weights import seeded_state, seeded_tensor, write_seeded_checkpoints

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
 from egodepth.networks.blocks import ChannelAttention
+from egodepth.networks.configurations import DNA_DEPTH_ENCODERS, DNADepthConfig
 from egodepth.networks.disparity import EncoderDecoder
-from egodepth.networks.dna_depth import ENCODERS, DNADepthConfig, Node, SeparableConv
+from egodepth.networks.dna_depth import Node, SeparableConv
 from egodepth.networks.pretrained import dna_depth_place, import_weights
 from tests.seeded_weights import seeded_state, seeded_tensor, write_seeded_checkpoints
 
@@ -20,12 +21,12 @@ REFERENCE = json.loads((REFERENCES / "dna_depth.json").read_text())
 KEY_LISTS = [json.loads((REFERENCES / f"dna-depth-b{size}-keys.json").read_text()) for size in (0, 1)]
 MEND = "Choose the recipe."
 
-SIZES = range(len(ENCODERS))
+SIZES = range(len(DNA_DEPTH_ENCODERS))
 PUBLISHED_SIZES = (0, 1)
 
 
 def network_of(size: int) -> EncoderDecoder:
-    return DNADepthConfig(ENCODERS[size]).build()
+    return DNADepthConfig(DNA_DEPTH_ENCODERS[size]).build()
 
 
 @functools.cache

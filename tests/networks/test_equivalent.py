@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import egodepth
 from egodepth.errors import UserError
 from egodepth.networks.blocks import ReflectConv
-from egodepth.networks.equivalent import EPSILON, EquivalentConfig, EquivalentConv2d, branch_shapes, equivalent, merge
-from egodepth.networks.monodepth2 import Monodepth2Config
+from egodepth.networks.configurations import EquivalentConfig, Monodepth2Config
+from egodepth.networks.equivalent import EPSILON, EquivalentConv2d, branch_shapes, equivalent, merge
 from tests.hashed_inputs import hashed_uniform
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "equivalent.json").read_text())

@@ -7,12 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from egodepth.networks.diffnet import DIFFNetConfig
+from egodepth.networks.configurations import DIFFNetConfig, DNADepthConfig, Monodepth2Config, SmallDepthConfig
 from egodepth.networks.disparity import DisparityNetwork
-from egodepth.networks.dna_depth import DNADepthConfig
 from egodepth.networks.folding import fold_batch_norms
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.small_depth import SmallDepthConfig
 
 CONFIGS = {
     "small-depth": SmallDepthConfig(),

@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from egodepth.commands import complexity
 from egodepth.errors import UserError
-from egodepth.geometry import sigmoid_to_depth
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.networks.complexity import complexity
+from egodepth.networks.configurations import HQDecv2Config
 from egodepth.networks.disparity import INITIAL_DEPTH, EncoderDecoder
 from egodepth.networks.hqdec_blocks import AdaAxialNPCAS, AdaCoeff, AxialSampler, ChannelInteraction, GlobalFilter
-from egodepth.networks.hqdecv2 import AdaIE, AdaRMv2, AttDispV2, DAdaNRSUv2, HQDecv2Config
+from egodepth.networks.hqdecv2 import AdaIE, AdaRMv2, AttDispV2, DAdaNRSUv2
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "hqdecv2.json").read_text())
 SIZES = [(32, 64), (64, 96), (96, 320), (128, 416), (192, 640), (320, 1024)]

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
-from egodepth.geometry import pose_to_transform, sigmoid_to_depth
-from egodepth.networks.manydepth import Lookups, ManyDepth, ManyDepthConfig, MultiFrameDepth, has_pose, look_up
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.pose import PoseConfig
+from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.poses import pose_to_transform
+from egodepth.networks.configurations import ManyDepthConfig, Monodepth2Config, PoseConfig
+from egodepth.networks.manydepth import Lookups, ManyDepth, MultiFrameDepth, has_pose, look_up
 from egodepth.networks.pretrained import (
     import_weights,
     manydepth_place,

@@ -8,11 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import egodepth
-from egodepth.commands import complexity
 from egodepth.errors import UserError
-from egodepth.models import import_published, load, load_pose_network
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.pose import PoseConfig
+from egodepth.models.importing import import_published
+from egodepth.models.released import ReleasedModel, load
+from egodepth.networks.complexity import complexity
+from egodepth.networks.configurations import Monodepth2Config, PoseConfig
 from tests.seeded_weights import seeded_tensor, write_seeded_checkpoints
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -91,7 +91,7 @@ def test_features_disparities_and_motion_with_seeded_weights_are_the_published_o
     generator = torch.Generator().manual_seed(1234)
     x, y = (torch.rand(2, 3, 64, 192, generator=generator) for _ in range(2))
     assert x.flatten()[:3].tolist() == pytest.approx(REFERENCE["seeded_input"], abs=1e-6)
-    network, pose = load(model).network, load_pose_network(model)
+    network, pose = load(model).network, ReleasedModel.open(model).pose_network()
     with torch.no_grad():
         outputs = [*network.encoder(x), *network(x)]
         axis_angle, translation = pose(x, y)
@@ -119,7 +119,7 @@ def test_a_stereo_checkpoint_without_pose_network_is_imported(published, tmp_pat
     import_published("monodepth2", folder, tmp_path / "model")
     egodepth.load(tmp_path / "model")
     with pytest.raises(UserError, match="no pose network"):
-        load_pose_network(tmp_path / "model")
+        ReleasedModel.open(tmp_path / "model").pose_network()
 
 
 def test_an_odd_key_is_reported_and_not_loaded(published, tmp_path):

@@ -7,7 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
-from egodepth.networks.pose import FBNetPoseConfig, PoseConfig, PoseNetwork
+from egodepth.networks.configurations import FBNetPoseConfig, PoseConfig
+from egodepth.networks.pose import PoseNetwork
 
 
 def without_storage(config: FBNetPoseConfig | PoseConfig) -> PoseNetwork:

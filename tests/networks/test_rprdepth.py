@@ -9,15 +9,18 @@ from torch import Tensor
 
 from egodepth.errors import UserError
 from egodepth.inference.graph import onnx_graph
-from egodepth.networks.diffnet import DIFFNetConfig
-from egodepth.networks.dna_depth import DNADepthConfig
+from egodepth.networks.configurations import (
+    DIFFNetConfig,
+    DNADepthConfig,
+    HQDecv2Config,
+    Monodepth2Config,
+    RPrDepthConfig,
+    SmallDepthConfig,
+)
 from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
-from egodepth.networks.hqdecv2 import HQDecv2Config
-from egodepth.networks.monodepth2 import Monodepth2Config
 from egodepth.networks.prior import TENSORS, ReferenceSet, clustered
-from egodepth.networks.rprdepth import PriorFusion, RPrDepth, RPrDepthConfig, evenly_spaced
-from egodepth.networks.small_depth import SmallDepthConfig
+from egodepth.networks.rprdepth import PriorFusion, RPrDepth, evenly_spaced
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1))
 STUDENTS = pytest.mark.parametrize(

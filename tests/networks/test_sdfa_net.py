@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
+from egodepth.geometry.stereo_volume import expected_disparity, reproject, synthesise_other_view
 from egodepth.losses.photometric import patch_moments, photometric_error
 from egodepth.losses.self_distilled import (
     curvature_aware_smoothness,
@@ -18,11 +19,11 @@ from egodepth.losses.self_distilled import (
     synthesis_loss,
     visible_mask,
 )
+from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.perceptual import PerceptualFeatures
 from egodepth.networks.pretrained import import_weights, only_checkpoint, sdfa_net_place
-from egodepth.networks.sdfa_net import IMAGE_MEAN, FeatureAggregation, SDFANet, SDFANetConfig, sample_at_offsets
+from egodepth.networks.sdfa_net import IMAGE_MEAN, FeatureAggregation, SDFANet, sample_at_offsets
 from egodepth.networks.swin import SwinEncoder
-from egodepth.stereo_volume import expected_disparity, reproject, synthesise_other_view
 from tests.seeded_weights import seeded_state, seeded_tensor
 
 REFERENCES = Path(__file__).parents[1] / "reference"

@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from egodepth.commands import complexity
 from egodepth.errors import UserError
+from egodepth.networks.complexity import complexity
+from egodepth.networks.configurations import SmallDepthConfig
 from egodepth.networks.drop import SampleDrop, set_drop_rates
-from egodepth.networks.small_depth import SmallDepth, SmallDepthConfig
+from egodepth.networks.small_depth import SmallDepth
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "small_depth.json").read_text())
 SIZES = [(96, 160), (128, 416), (192, 640), (320, 1024)]

@@ -1,0 +1,1 @@
+"""Cityscapes: sequences, triplets, ground truth."""

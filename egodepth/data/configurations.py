@@ -1,0 +1,102 @@
+"""Settings of data, as plain data.
+
+They stand apart from the readers so that a command line is read without PyTorch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+Source = int | Literal["stereo"]
+"""Where a source view comes from: a time offset in frames (-1, 1, …), or the other camera of the pair."""
+
+
+Crop = Literal["manydepth", "monodepth", "sdfa"]
+
+
+DataKind = Literal[
+    "kitti-raw",
+    "kitti-2015",
+    "kitti-benchmark",
+    "cityscapes",
+    "cityscapes-triplets",
+    "ddad",
+    "make3d",
+    "simulated",
+    "packed",
+    "frames",
+    "video",
+]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the frames come from and which of them are used.
+
+    Attributes:
+        kind: layout of the data; none means that it is recognised.
+        split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
+        stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
+            multiplies the published two.
+        crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
+            the 1984x640 pixels of SDFA-Net.
+        also: further data to train on jointly, each with its own calibration and its default split (kind, split and
+            stride are DATA's alone, crop is for all). DATA alone validates, and metres are those of its camera.
+    """
+
+    kind: DataKind | None = None
+    split: str | None = None
+    stride: int = 1
+    crop: Crop = "manydepth"
+    also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationDataConfig:
+    """Which frames are evaluated.
+
+    Attributes:
+        kind: layout of the data; none means that it is recognised.
+        split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
+            also the name of one of their own splits, such as `val`.
+    """
+
+    kind: DataKind | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How often and how far training images are changed.
+
+    Attributes:
+        flip_probability: of mirroring all views of a sample left to right.
+        jitter_probability: of changing the colours of all views of a sample in one and the same way.
+        brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value.
+        hue: a shift is drawn from -value to value, in turns of the colour circle.
+        colours: `jitter` changes the four above, in an order drawn anew; `tone` is SDFA-Net's change: a power of
+            0.8 to 1.2, a gain of 0.5 to 2, a gain of each channel of 0.8 to 1.2.
+        swap_pairs: a mirrored stereo pair changes places: the mirrored right view is the target, and again a left one.
+        min_scale, max_scale: all views of a sample are enlarged by a factor between these, before the crop.
+        crop: height and width of the window that is cut out, at a place drawn for each sample; none keeps the size
+            of the images, so that a factor of 1 cuts nothing off.
+    """
+
+    flip_probability: float = 0.5
+    jitter_probability: float = 0.5
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.1
+    colours: Literal["jitter", "tone"] = "jitter"
+    swap_pairs: bool = False
+    min_scale: float = 1.0
+    max_scale: float = 1.0
+    crop: tuple[int, int] | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a window is cut out of the enlarged views."""
+        return self.crop is not None or (self.min_scale, self.max_scale) != (1, 1)

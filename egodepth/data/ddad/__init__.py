@@ -1,0 +1,1 @@
+"""DDAD: scenes and laser points."""

@@ -1,0 +1,1 @@
+"""Plain footage: video files and folders of frames."""

@@ -1,0 +1,1 @@
+"""KITTI: raw drives, Stereo 2015, depth selection, odometry."""

@@ -1,0 +1,345 @@
+"""KITTI raw drives as training data: the layout, the calibration of a date, and samples by a split.
+
+Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation frames are in `kitti_depth`.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from egodepth.data.configurations import Source
+from egodepth.data.images import FrameStore
+from egodepth.data.samples import Sample
+from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, read_split, validates
+from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera, pinhole
+
+Intrinsics = Literal["calibrated", "fixed"]
+
+CAMERA_OF_SIDE: dict[Side, str] = {"l": "image_02", "r": "image_03"}
+OTHER_SIDE: dict[Side, Side] = {"l": "r", "r": "l"}
+STEREO_OFFSET: dict[Side, float] = {"l": -1.0, "r": 1.0}
+
+# By choice before the other where a frame is there twice: who converted PNG to JPEG did it to train faster.
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+FIXED_FOCAL = (0.58, 1.92)
+FIXED_BASELINE_M = 0.54
+
+DATE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}")
+DRIVE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d+_(sync|extract)")
+
+DEFAULT_CACHE_BYTES = 2 * 2**30
+
+
+# --- layout ----------------------------------------------------------------------------------------------------
+
+
+class KittiTree:
+    """The frames and the calibration of a KITTI raw tree. Each folder is listed once, not asked once per frame."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._frames: dict[tuple[str, Side], dict[int, Path]] = {}
+        self._calibrations: dict[Path, Calibration] = {}
+
+    def frames(self, folder: str, side: Side) -> dict[int, Path]:
+        """Frame number to image file of one camera of a drive; empty where the camera is missing."""
+        if (folder, side) not in self._frames:
+            self._frames[folder, side] = _list_frames(self.root / folder / CAMERA_OF_SIDE[side] / "data")
+        return self._frames[folder, side]
+
+    def find(self, folder: str, side: Side, frame: int) -> Path | None:
+        return self.frames(folder, side).get(frame)
+
+    def require(self, line: SplitLine) -> Path:
+        """The image file that a split line names.
+
+        Raises:
+            UserError: it is missing; the message says whether the drive, the camera or only the frame is.
+        """
+        if path := self.find(line.folder, line.side, line.frame):
+            return path
+        drive = self.root / line.folder
+        camera = drive / CAMERA_OF_SIDE[line.side] / "data"
+        if not drive.is_dir():
+            problem = f"there is no drive {drive}"
+        elif not camera.is_dir():
+            problem = f"the drive has no {CAMERA_OF_SIDE[line.side]}"
+        else:
+            problem = f"there is no {line.frame:010d}.jpg or .png in {camera}"
+        raise UserError(f"{line.origin or self.root}: `{line}`: {problem}. Add the data or take the line out.")
+
+    def calibration(self, folder: str) -> "Calibration":
+        """The calibration of the date that a drive belongs to."""
+        file = (self.root / folder).parent / "calib_cam_to_cam.txt"
+        if file not in self._calibrations:
+            self._calibrations[file] = Calibration.read(file)
+        return self._calibrations[file]
+
+    def drives(self) -> list[str]:
+        """All drives, as split lines name them."""
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: no such folder. Check the path.")
+        dates = sorted(path for path in self.root.iterdir() if path.is_dir() and DATE_PATTERN.fullmatch(path.name))
+        return [
+            f"{date.name}/{drive.name}"
+            for date in dates
+            for drive in sorted(date.iterdir())
+            if drive.is_dir() and DRIVE_PATTERN.fullmatch(drive.name)
+        ]
+
+
+def _list_frames(folder: Path) -> dict[int, Path]:
+    if not folder.is_dir():
+        return {}
+    found: dict[int, Path] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path for each of 90,000 names is slow
+            if not stem.isdigit() or suffix.lower() not in FRAME_SUFFIXES:
+                continue
+            known = found.get(int(stem))
+            if known is None or _preference(suffix) < _preference(known.suffix):
+                found[int(stem)] = Path(entry.path)
+    return found
+
+
+def _preference(suffix: str) -> int:
+    return FRAME_SUFFIXES.index(suffix.lower())
+
+
+# --- calibration -----------------------------------------------------------------------------------------------
+
+
+def read_calibration(file: Path | str) -> dict[str, np.ndarray]:
+    """Read a calibration file of `key: numbers` lines; lines without numbers (dates) are left out.
+
+    Raises:
+        UserError: the file is missing or holds no such line.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise UserError(f"{file}: no such calibration file. Copy it from KITTI's calibration archive of that date.")
+    values = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, numbers = line.partition(":")
+        try:
+            row = np.array(numbers.split(), dtype=np.float64)
+        except ValueError:
+            continue
+        if row.size:
+            values[key.strip()] = row
+    if not values:
+        raise UserError(f"{file}: holds no calibration (`key: numbers` lines). Copy it again.")
+    return values
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rectified colour cameras of one date.
+
+    Attributes:
+        projections: (3, 4) by side, in pixels and, in the last column, pixels times metres.
+        rectification: (3, 3), of camera 0.
+        size: height and width in pixels; camera 2's, also where camera 3's differs.
+    """
+
+    projections: dict[Side, np.ndarray]
+    rectification: np.ndarray
+    size: tuple[int, int]
+
+    @classmethod
+    def read(cls, file: Path) -> "Calibration":
+        values = read_calibration(file)
+        wanted = {"P_rect_02": 12, "P_rect_03": 12, "S_rect_02": 2, "R_rect_00": 9}
+        for key, count in wanted.items():
+            if key not in values or values[key].size != count:
+                raise UserError(f"{file}: has no {key} of {count} numbers. Copy the date's calibration again.")
+        width, height = values["S_rect_02"]
+        return cls(
+            projections={side: values[f"P_rect_{number}"].reshape(3, 4) for side, number in (("l", "02"), ("r", "03"))},
+            rectification=values["R_rect_00"].reshape(3, 3),
+            size=(int(height), int(width)),
+        )
+
+    @property
+    def baseline_m(self) -> float:
+        left, right = self.projections["l"], self.projections["r"]
+        return float(abs(left[0, 3] - right[0, 3]) / left[0, 0])
+
+    def projection(self, side: Side) -> np.ndarray:
+        return self.projections[side]
+
+    def camera(self, side: Side) -> Camera:
+        return Camera(torch.from_numpy(self.projections[side][:, :3]).float(), *self.size)
+
+
+def fixed_intrinsics(height: int, width: int) -> torch.Tensor:
+    """Monodepth2's one camera for all of KITTI, normalised (3, 3): in pixels 0.58 W, 1.92 H, W / 2, H / 2.
+
+    The centre lies at W / 2 although pixels are counted from zero, half a pixel off; it is kept for parity.
+    """
+    horizontal, vertical = FIXED_FOCAL
+    return Camera(pinhole(horizontal * width, vertical * height, width / 2, height / 2), height, width).normalised()
+
+
+# --- which frames ----------------------------------------------------------------------------------------------
+
+
+def training_lines(root: Path | str, split: str | None, stage: Stage, source_ids: Sequence[Source]) -> list[SplitLine]:
+    """The frames that train or validate.
+
+    Args:
+        split: see `find_split_file`. Where the root has no split at all, every drive is used, and the last 10 frames
+            of each 100 validate. A path to a single file trains on it; nothing validates then.
+        source_ids: with `stereo` among them the list `train_stereo_files.txt` goes before `train_files.txt`.
+
+    Raises:
+        UserError: the split is missing, or the root has no drives.
+    """
+    root = Path(root)
+    if split is not None and Path(split).is_file() and stage == "val":
+        return []
+    stereo = [f"{stage}_stereo_files.txt"] if "stereo" in source_ids else []
+    file = find_split_file(root, split, [*stereo, f"{stage}_files.txt"])
+    return read_split(file) if file else _lines_of_all_drives(root, stage, source_ids)
+
+
+def evaluation_lines(root: Path | str, split: str | None, ground_truth: str) -> list[SplitLine]:
+    """The frames of `test_<ground_truth>_files.txt` (`improved`, `raw`) where a split has it, else `test_files.txt`.
+
+    Raises:
+        UserError: there is no such list.
+    """
+    root = Path(root)
+    file = find_split_file(root, split, [f"test_{ground_truth}_files.txt", "test_files.txt"])
+    if file is None:
+        raise UserError(f"{root / 'splits'}: no split with test_files.txt. Add one or give --data.split FILE.")
+    return read_split(file)
+
+
+def _lines_of_all_drives(root: Path, stage: Stage, source_ids: Sequence[Source]) -> list[SplitLine]:
+    tree = KittiTree(root)
+    sides: tuple[Side, ...] = ("l", "r")
+    lines = []
+    for drive in tree.drives():
+        numbers = sorted(set().union(*(tree.frames(drive, side) for side in sides)))
+        for position, number in enumerate(numbers):
+            if validates(position, len(numbers)) == (stage == "val"):
+                lines += [SplitLine(drive, number, side) for side in sides if tree.find(drive, side, number)]
+    if not lines:
+        raise UserError(f"{root}: found no frames. Expected <date>/<date>_drive_NNNN_sync/image_02/data/*.jpg or .png.")
+    return lines
+
+
+# --- samples ---------------------------------------------------------------------------------------------------
+
+
+class NoUsableFrames(UserError):
+    """Frames are listed, but none of them has all its neighbours."""
+
+
+class KittiRaw:
+    """Training samples from KITTI raw drives (a `TrainingDataset`).
+
+    Frames that a line names must exist; a line whose neighbours do not (the ends of a drive) is left out and
+    listed in `left_out`.
+
+    Args:
+        root: the folder that holds the dates.
+        lines: the targets, for example from `training_lines`.
+        source_ids: time offsets and `stereo`, in the order of `Sample.sources`.
+        height, width: training size in pixels.
+        intrinsics: `calibrated` reads the date's calibration file; `fixed` is Monodepth2's one camera for all.
+        cache_bytes: see `FrameStore`.
+
+    Attributes:
+        left_out: one message per line that was left out.
+
+    Raises:
+        UserError: a named frame is missing, a drive has only one camera while `stereo` is asked for, or no line
+            is left.
+    """
+
+    def __init__(
+        self,
+        root: Path | str,
+        lines: Sequence[SplitLine],
+        source_ids: Sequence[Source],
+        height: int,
+        width: int,
+        intrinsics: Intrinsics = "calibrated",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self.source_ids = tuple(source_ids)
+        self.left_out: list[str] = []
+        self._tree = KittiTree(Path(root))
+        self._fixed = fixed_intrinsics(height, width) if intrinsics == "fixed" else None
+        self._lines: list[SplitLine] = []
+        views: list[list[Path]] = []
+        for line in lines:
+            paths = self._views(line)
+            if paths is not None:
+                self._lines.append(line)
+                views.append(paths)
+        if not self._lines:
+            reason = f" ({self.left_out[0]})" if self.left_out else ""
+            raise NoUsableFrames(f"{root}: no frame has all the neighbours that training needs{reason}. Add frames.")
+        number_of: dict[Path, int] = {}
+        self._views_of_line = [[number_of.setdefault(path, len(number_of)) for path in paths] for paths in views]
+        self._frames = FrameStore(list(number_of), height, width, cache_bytes)
+        self._cameras = {(line.folder, line.side): self._camera(line) for line in self._lines}
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> Sample:
+        line = self._lines[index]
+        target, *sources = (self._frames[number] for number in self._views_of_line[index])
+        intrinsics, baseline_m = self._cameras[line.folder, line.side]
+        return Sample(
+            name=str(line),
+            target=target,
+            sources=torch.stack(sources),
+            intrinsics=intrinsics,
+            stereo_offset=STEREO_OFFSET[line.side],
+            baseline_m=baseline_m,
+            centred=self._fixed is not None,
+        )
+
+    def _views(self, line: SplitLine) -> list[Path] | None:
+        """The files of the target and its sources, or None with a word in `left_out`."""
+        views = [self._tree.require(line)]
+        for source in self.source_ids:
+            side, frame = (
+                (OTHER_SIDE[line.side], line.frame) if source == "stereo" else (line.side, line.frame + source)
+            )
+            if source == "stereo":
+                self._require_camera(line, side)
+            path = self._tree.find(line.folder, side, frame)
+            if path is None:
+                self.left_out.append(f"{line}: has no frame {frame} {side}")
+                return None
+            views.append(path)
+        return views
+
+    def _require_camera(self, line: SplitLine, side: Side) -> None:
+        if not self._tree.frames(line.folder, side):
+            raise UserError(
+                f"{line.origin or self._tree.root}: drive {line.folder} has no {CAMERA_OF_SIDE[side]}, which stereo "
+                "training needs. Train with --mode mono, or with a split of stereo drives alone "
+                "(train_stereo_files.txt)."
+            )
+
+    def _camera(self, line: SplitLine) -> tuple[torch.Tensor, float]:
+        if self._fixed is not None:
+            return self._fixed, FIXED_BASELINE_M
+        calibration = self._tree.calibration(line.folder)
+        return calibration.camera(line.side).normalised(), calibration.baseline_m

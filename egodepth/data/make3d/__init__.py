@@ -1,0 +1,1 @@
+"""Make3D: test images and laser grids."""

@@ -1,0 +1,309 @@
+"""A packed copy of a training set: every frame decoded and resized once, and kept as plain pixels.
+
+Training from a pack gives the very samples of the original, bit for bit, which rules out JPEG. For a frame of KITTI at
+640x192, read on one core of an AMD EPYC that had other work beside it:
+
+                                           KiB     ms
+    original JPEG, decoded and resized     107   22.3
+    JPEG, quality 92 (not the same)         47    1.8
+    WebP, lossless                         189    8.7
+    PNG                                    239   10.2
+    pixels as they are, checksum and copy  360    0.4
+
+Pixels as they are take twice the disk of lossless WebP and need no decoding, so that is what a pack holds, in files
+that are mapped into memory: worker processes share the pages, and the system keeps as many as there is memory for.
+The 45,200 frames of KITTI's split eigen_full take 17 GB at 640x192.
+
+A pack folder:
+
+    pack.json              what was packed, of what, by which egodepth
+    source.txt             size, time of change and name of each file of the original
+    pixels-00000.bin       uint8 (frames, 3, height, width)
+    samples-00000.json     the samples of this part, and a checksum of each of its frames
+    …
+
+A frame that several samples show is stored once. Parts are written whole and in order, so packing that was stopped
+goes on after its last whole part. The original is only read.
+"""
+
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from egodepth.data.configurations import Source
+from egodepth.data.images import IMAGE_SUFFIXES
+from egodepth.data.samples import Sample
+from egodepth.data.splits import Stage
+from egodepth.errors import UserError
+
+MARKER = "pack.json"
+SOURCE_FILE = "source.txt"
+FORMAT = 1
+REPACK = "Remove the folder and pack again."
+
+SOURCE_SUFFIXES = IMAGE_SUFFIXES | {".txt", ".json"}
+
+# Fetching ground truth for an evaluation must not make a pack stale.
+EVALUATION_FOLDERS = frozenset({"disparity", "oxts", "point_cloud", "proj_depth", "velodyne_points"})
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """All that decides which samples a data set gives; a pack serves the very options that it was made with.
+
+    Attributes:
+        source_ids: the views beside the target.
+        height, width: of the frames that training reads, in pixels.
+        intrinsics: as the recipe has it.
+        split, stride, crop: as `DataConfig` has them.
+    """
+
+    source_ids: tuple[Source, ...]
+    height: int
+    width: int
+    intrinsics: str = "calibrated"
+    split: str | None = None
+    stride: int = 1
+    crop: str = "manydepth"
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "PackOptions":
+        """From the values of a JSON file."""
+        known = {key: values[key] for key in (entry.name for entry in fields(cls)) if key in values}
+        return cls(**known | {"source_ids": tuple(known["source_ids"])})
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An opened pack folder.
+
+    Attributes:
+        options: that it was made with.
+        training: the training set.
+        validation: None where nothing is held out.
+        left_out: one message for each frame, or group of frames, of the original that cannot be used.
+    """
+
+    options: PackOptions
+    training: "PackedDataset"
+    validation: "PackedDataset | None"
+    left_out: tuple[str, ...]
+
+
+def open_pack(folder: Path, asked: PackOptions) -> Pack:
+    """The data sets of a pack.
+
+    Args:
+        asked: what training wants. A pack gives its own split, stride, crop and camera where these are left at their
+            defaults.
+
+    Raises:
+        UserError: the pack is not complete, damaged, was made with other options, or its source has changed since. A
+            source that is not on this machine is not missed.
+    """
+    manifest = read_manifest(folder)
+    options = PackOptions.of(manifest["options"])
+    if not manifest["complete"]:
+        raise UserError(f"{folder}: was not packed to its end. Run the same egodepth data pack again; it goes on.")
+    _check_options(folder, options, asked)
+    _check_source(folder, manifest)
+    store = PackedFrames(folder, options)
+    parts = [read_part(folder, number) for number in range(len(list(folder.glob("samples-*.json"))))]
+    store.expect([[checksum for _, checksum in part["frames"]] for part in parts])
+    entries: dict[Stage, list[dict[str, Any]]] = {"train": [], "val": []}
+    for part in parts:
+        entries[part["stage"]] += part["samples"]
+    for stage, count in manifest["samples"].items():
+        if len(entries[stage]) != count:
+            raise UserError(f"{folder}: has {len(entries[stage])} of {count} {stage} samples. {REPACK}")
+    training, validation = (PackedDataset(store, options.source_ids, entries[stage]) for stage in ("train", "val"))
+    return Pack(options, training, validation if len(validation) else None, tuple(manifest["left_out"]))
+
+
+class PackedFrames:
+    """The frames of a pack by number, read from mapped files and checked against their checksums."""
+
+    def __init__(self, folder: Path, options: PackOptions) -> None:
+        self.folder = folder
+        self.shape = 3, options.height, options.width
+        self._first_of_part = np.zeros(1, dtype=np.int64)
+        self._checksums = np.zeros(0, dtype=np.uint32)
+        self._parts: dict[int, np.ndarray] = {}
+
+    def expect(self, checksums: Sequence[Sequence[int]]) -> None:
+        """Take the checksums of all frames, part by part.
+
+        Raises:
+            UserError: the file of a part is missing, or has not as many bytes as its frames need.
+        """
+        size = math.prod(self.shape)
+        for number, part in enumerate(checksums):
+            file = pixels_file(self.folder, number)
+            if not file.is_file():
+                raise UserError(f"{file}: is missing. {REPACK}")
+            if file.stat().st_size != len(part) * size:
+                raise UserError(f"{file}: has {file.stat().st_size} bytes, expected {len(part) * size}. {REPACK}")
+        self._first_of_part = np.cumsum([0, *(len(part) for part in checksums)])
+        self._checksums = np.array([value for part in checksums for value in part], dtype=np.uint32)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """The frame as (3, height, width) uint8; not to be written to.
+
+        Raises:
+            UserError: its pixels are not those that were packed.
+        """
+        part = int(np.searchsorted(self._first_of_part, number, side="right")) - 1
+        pixels = self._mapped(part)[number - self._first_of_part[part]]
+        if zlib.crc32(pixels) != self._checksums[number]:
+            place = number - self._first_of_part[part]
+            raise UserError(f"{pixels_file(self.folder, part)}: frame {place} is damaged. {REPACK}")
+        return torch.from_numpy(pixels)
+
+    def _mapped(self, part: int) -> np.ndarray:
+        if part not in self._parts:
+            # Copy-on-write keeps the file safe from whoever writes to a frame, and PyTorch from warning about it.
+            pixels = np.memmap(pixels_file(self.folder, part), dtype=np.uint8, mode="c")
+            self._parts[part] = np.asarray(pixels).reshape(-1, *self.shape)
+        return self._parts[part]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_parts": {}}
+
+
+class PackedDataset:
+    """Training samples from a pack (a `TrainingDataset`): those of the original, in its order."""
+
+    def __init__(self, frames: PackedFrames, source_ids: Sequence[Source], entries: Sequence[dict[str, Any]]) -> None:
+        self.source_ids = tuple(source_ids)
+        self._frames = frames
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Sample:
+        entry = self._entries[index]
+        if "broken" in entry:
+            raise UserError(entry["broken"])
+        target, *sources = (self._frames[number] for number in entry["views"])
+        return Sample(
+            name=entry["name"],
+            target=target,
+            sources=torch.stack(sources),
+            intrinsics=torch.tensor(entry["intrinsics"]),
+            stereo_offset=entry["stereo_offset"],
+            baseline_m=math.nan if entry["baseline_m"] is None else entry["baseline_m"],
+            centred=entry["centred"],
+        )
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> None:
+    defaults = {entry.name: entry.default for entry in fields(PackOptions)}
+    for name, value in asdict(packed).items():
+        wanted = getattr(asked, name)
+        if wanted == value or (name in ("split", "stride", "crop") and wanted == defaults[name]):
+            continue
+        if name == "intrinsics" and wanted == defaults[name] and value != "fixed":
+            continue
+        raise UserError(
+            f"{folder}: was packed with {name} {_shown(value)}, this training wants {_shown(wanted)}. "
+            "Pack for this recipe and these options, or train on the original."
+        )
+
+
+def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
+    source = Path(manifest["source"])
+    if not source.exists():
+        return
+    now = source_identity(source)
+    if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
+        return
+    then = (folder / SOURCE_FILE).read_text(encoding="utf-8").splitlines()
+    names = sorted({line.split(" ", 2)[2] for line in set(now) ^ set(then)})
+    example = f" (the first: {names[0]})" if names else ""
+    raise UserError(f"{folder}: is stale: {len(names)} files of {source} have changed since{example}. {REPACK}")
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a path is a pack folder, whole or not."""
+    return (path / MARKER).is_file()
+
+
+def source_identity(source: Path) -> list[str]:
+    """One line for each file that training could read, `<bytes> <nanoseconds of its last change> <name>`, sorted.
+
+    Hidden files, and folders that evaluation alone reads, do not count.
+    """
+    is_video = source.is_file()
+    lines = []
+    for file in [source] if is_video else _walk(source):
+        status = file.stat()
+        name = file.name if is_video else file.relative_to(source).as_posix()
+        lines.append(f"{status.st_size} {status.st_mtime_ns} {name}")
+    return sorted(lines)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):  # Path.walk came with Python 3.12
+        folders[:] = [name for name in folders if name not in EVALUATION_FOLDERS and not name.startswith(".")]
+        files = (Path(place, name) for name in files if not name.startswith("."))
+        yield from (file for file in files if file.suffix.lower() in SOURCE_SUFFIXES)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    manifest = _read_json(folder / MARKER)
+    if manifest.get("format") != FORMAT:
+        raise UserError(f"{folder}: is a pack of format {manifest.get('format')}, not {FORMAT}. {REPACK}")
+    return manifest
+
+
+def read_part(folder: Path, number: int) -> dict[str, Any]:
+    return _read_json(samples_file(folder, number))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{file}: is missing. {REPACK}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: is damaged ({error}). {REPACK}") from error
+
+
+def samples_file(folder: Path, number: int) -> Path:
+    return folder / f"samples-{number:05d}.json"
+
+
+def pixels_file(folder: Path, number: int) -> Path:
+    return folder / f"pixels-{number:05d}.bin"
+
+
+def frame_bytes(options: PackOptions) -> int:
+    return 3 * options.height * options.width
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,0 +1,1 @@
+"""Cameras, poses, warping, disparity and depth, discrete volumes: pure functions on tensors."""

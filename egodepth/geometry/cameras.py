@@ -1,0 +1,71 @@
+"""Pinhole cameras that stay right when their picture is resized, cropped or mirrored.
+
+Pixel centres have integer coordinates, the top-left one is (0, 0).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera: intrinsics in pixels and the image size that they belong to.
+
+    Attributes:
+        intrinsics: (..., 3, 3), focal lengths and principal point in pixels.
+        height, width: the image size in pixels.
+    """
+
+    intrinsics: Tensor
+    height: int
+    width: int
+
+    @classmethod
+    def from_normalised(cls, intrinsics: Tensor, height: int, width: int) -> "Camera":
+        """The camera of an image of this size from size-free intrinsics (see `normalised`)."""
+        pixel = _scale_rows(intrinsics, width, height)
+        return cls(_shift_centre(pixel, -0.5, -0.5), height, width)
+
+    def normalised(self) -> Tensor:
+        """Intrinsics (..., 3, 3) in fractions of the image: (fx / W, fy / H, (cx + 1/2) / W, (cy + 1/2) / H).
+
+        The half pixel makes them the same at every size of one picture: the left border of the image, not
+        the centre of its first pixel, is zero.
+        """
+        return _scale_rows(_shift_centre(self.intrinsics, 0.5, 0.5), 1 / self.width, 1 / self.height)
+
+    def resize(self, height: int, width: int, half_pixel: bool = True) -> "Camera":
+        """The camera of the same picture resampled to another size.
+
+        Args:
+            half_pixel: keep the principal point at the same place of the picture. False multiplies it by the
+                scale alone, as the Monodepth2 code and most others do, which is off by up to half a pixel.
+        """
+        shift = 0.5 if half_pixel else 0.0
+        scaled = _scale_rows(_shift_centre(self.intrinsics, shift, shift), width / self.width, height / self.height)
+        return Camera(_shift_centre(scaled, -shift, -shift), height, width)
+
+    def crop(self, top: int, left: int, height: int, width: int) -> "Camera":
+        """The camera of a window of the picture; the window may reach over the border."""
+        return Camera(_shift_centre(self.intrinsics, -left, -top), height, width)
+
+    def flip(self) -> "Camera":
+        """The camera of the picture mirrored left to right."""
+        mirrored = self.intrinsics.clone()
+        mirrored[..., 0, 2] = self.width - 1 - mirrored[..., 0, 2]
+        return replace(self, intrinsics=mirrored)
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+    """The intrinsics matrix (3, 3) of a pinhole camera without skew."""
+    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def _scale_rows(intrinsics: Tensor, horizontal: float, vertical: float) -> Tensor:
+    return intrinsics * intrinsics.new_tensor([[horizontal], [vertical], [1.0]])
+
+
+def _shift_centre(intrinsics: Tensor, horizontal: float, vertical: float) -> Tensor:
+    return intrinsics + intrinsics.new_tensor([[0, 0, horizontal], [0, 0, vertical], [0, 0, 0]])

@@ -1,0 +1,26 @@
+"""Settings of measurements, as plain data."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from egodepth.inference.benchmark_result import Engine
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """What to measure.
+
+    Attributes:
+        height, width: of the images, multiples of 32.
+        batch_size: the largest batch that is tried for throughput: 1, 2, 4, … up to it.
+        rounds: turns that each network gets in each engine.
+        engines: which to measure; those that are not there are named with the reason.
+        device: where PyTorch's engines run; ONNX Runtime and OpenVINO are measured on the CPU alone.
+    """
+
+    height: int = 192
+    width: int = 640
+    batch_size: int = 8
+    rounds: int = 10
+    engines: tuple[Engine, ...] = get_args(Engine)
+    device: str = "cpu"

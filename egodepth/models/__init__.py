@@ -1,0 +1,1 @@
+"""Released models: opened, imported, evaluated, measured."""

@@ -1,0 +1,418 @@
+"""Every network that a recipe can name: its settings, and the facts about it that other rooms need.
+
+A network is built by the factory at the end of its own file, which is imported only then, so that a command line is
+read without PyTorch.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+
+from egodepth.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from egodepth.networks.disparity import EncoderDecoder
+    from egodepth.networks.manydepth import ManyDepth
+    from egodepth.networks.pose import PoseNetwork
+    from egodepth.networks.rprdepth import RPrDepth
+    from egodepth.networks.sdfa_net import SDFANet
+    from egodepth.networks.small_depth import SmallDepth
+
+SIZE_MULTIPLE = 32
+"""Encoders halve the picture five times, so a network's height and width are multiples of this."""
+
+Form = Literal["fused", "chunked", "naive", "top-k"]
+"""How attention is computed. `top-k` alone gives another result: it leaves out all but a query's best references."""
+
+
+TOP = 64
+"""How many references a query keeps in the form `top-k`."""
+
+RELEASED_REFERENCES = 25_000
+"""What a model keeps that is released while it trains on millions of them: folded, 2.6 million take 2.7 GB."""
+
+
+Spacing = Literal["linear", "inverse"]
+"""Whether hypotheses lie evenly in depth or in inverse depth."""
+
+
+DNA_DEPTH_ENCODERS = (*(f"tf_efficientnet_b{size}.aa_in1k" for size in range(8)), "tf_efficientnet_b8.ra_in1k")
+"""The encoders of DNA-Depth-B0 to B8: timm's, with TensorFlow's padding. There is no `aa_in1k` of B8."""
+
+
+class Tap(NamedTuple):
+    """Where a network makes its feature at stride 4.
+
+    Attributes:
+        module: path of the module that gives it.
+        channels: of the feature.
+        rectified: it is never negative.
+    """
+
+    module: str
+    channels: int
+    rectified: bool
+
+
+class NetworkConfig:
+    """What a recipe, a released model and the command line know of a depth network.
+
+    Attributes:
+        smallest_size: that its image can have, in pixels.
+        published_metres_per_unit: scale of the authors' weights where they are always metric.
+        multi_frame: it matches frames, and needs the pose network and the camera of its training in use.
+    """
+
+    smallest_size: ClassVar[int] = SIZE_MULTIPLE
+    published_metres_per_unit: ClassVar[float | None] = None
+    multi_frame: ClassVar[bool] = False
+
+    def build(self) -> "nn.Module":
+        """The network with random weights."""
+        raise NotImplementedError
+
+    def released(self) -> "NetworkConfig":
+        """The config of what a released model holds."""
+        return self
+
+    def deployed(self, network: "nn.Module") -> "nn.Module":
+        """A trained network in the form in which it is used, batch norms aside; a released one has its layout."""
+        return network
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]] | None":
+        """Where its authors keep each tensor of `network` in their files at `path`; None where none are published."""
+        return None
+
+    def prior_tap(self) -> Tap:
+        """Where RPrDepth's prior joins: the decoder's feature at stride 4, which all finer ones and its head read.
+
+        Raises:
+            UserError: this network has no such place.
+        """
+        raise UserError(
+            f"student {type(self).__name__}: its decoder has no place for the prior. "
+            "Choose DIFFNet, DNA-Depth, SmallDepth or Monodepth2."
+        )
+
+
+@dataclass(frozen=True)
+class Monodepth2Config(NetworkConfig):
+    """Monodepth2's depth network.
+
+    Attributes:
+        encoder: a timm model with features at strides 2 to 32.
+    """
+
+    smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
+
+    encoder: str = "resnet18.tv_in1k"
+
+    def build(self) -> "EncoderDecoder":
+        from egodepth.networks.monodepth2 import build
+
+        return build(self)
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
+        from egodepth.networks.pretrained import monodepth2_place
+
+        return monodepth2_place
+
+    def prior_tap(self) -> Tap:
+        from egodepth.networks.monodepth2 import DECODER_WIDTHS
+
+        return Tap("decoder.after.2", DECODER_WIDTHS[2], rectified=False)
+
+
+@dataclass(frozen=True)
+class DNADepthConfig(NetworkConfig):
+    """DNA-Depth.
+
+    Attributes:
+        encoder: one of `DNA_DEPTH_ENCODERS`, or another of timm's EfficientNets.
+    """
+
+    encoder: str = DNA_DEPTH_ENCODERS[0]
+
+    def build(self) -> "EncoderDecoder":
+        from egodepth.networks.dna_depth import build
+
+        return build(self)
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
+        from egodepth.networks.pretrained import dna_depth_place
+
+        return dna_depth_place(network)
+
+    def prior_tap(self) -> Tap:
+        from egodepth.networks.dna_depth import WIDTH
+
+        return Tap("decoder.nodes.F2_3", WIDTH, rectified=False)
+
+
+@dataclass(frozen=True)
+class DIFFNetConfig(NetworkConfig):
+    """DIFFNet.
+
+    Attributes:
+        encoder: one of timm's HRNets.
+    """
+
+    encoder: str = "hrnet_w18.ms_in1k"
+
+    def build(self) -> "EncoderDecoder":
+        from egodepth.networks.diffnet import build
+
+        return build(self)
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
+        from egodepth.networks.pretrained import diffnet_place
+
+        return diffnet_place
+
+    def prior_tap(self) -> Tap:
+        from egodepth.networks.diffnet import FUSION_WIDTHS
+
+        return Tap("decoder.fusions.1", FUSION_WIDTHS[1], rectified=True)
+
+
+@dataclass(frozen=True)
+class SmallDepthConfig(NetworkConfig):
+    """SmallDepth.
+
+    Attributes:
+        widths: channels of the stem and of the four stages, strides 2 to 32; each divides the next.
+        middles: channels inside the residual blocks of each stage.
+        repeats: residual blocks of each stage.
+        pb_dsr: the highest rate at which training drops branches of a residual block.
+        pb_sd: likewise for the channel branch of a downsampling.
+    """
+
+    widths: tuple[int, ...] = (64, 64, 128, 256, 512)
+    middles: tuple[int, ...] = (64, 128, 256, 736)
+    repeats: tuple[int, ...] = (1, 1, 2, 2)
+    pb_dsr: float = 0.9
+    pb_sd: float = 0.5
+
+    def build(self) -> "SmallDepth":
+        from egodepth.networks.small_depth import build
+
+        return build(self)
+
+    def prior_tap(self) -> Tap:
+        # The part that comes from below; the skip is added to it afterwards.
+        return Tap("decoder.ups.1", self.widths[1], rectified=False)
+
+
+@dataclass(frozen=True)
+class HQDecv2Config(NetworkConfig):
+    """HQDecv2.
+
+    Attributes:
+        encoder: one of timm's EfficientNets; their features at strides 2 to 32 may have any width.
+        height, width: the nominal image size, multiples of 32: it fixes the strides on the way to the transformers and
+            the size of their position embeddings. The network takes images of any other size too.
+    """
+
+    encoder: str = "tf_efficientnetv2_s.in1k"
+    height: int = 128
+    width: int = 416
+
+    def build(self) -> "EncoderDecoder":
+        from egodepth.networks.hqdecv2 import build
+
+        return build(self)
+
+
+@dataclass(frozen=True)
+class SDFANetConfig(NetworkConfig):
+    """SDFA-Net.
+
+    Attributes:
+        encoder: `swin` is Swin-T with a patch embedding of stride 2; `swin-stride-4` is Swin-T as it was published.
+        decoder: `sdfa`; or the ablations with one path, `oa` (learned offsets) and `raw` (concatenation).
+        levels: how many disparities the volume has.
+        min_disparity_px, max_disparity_px: its range in pixels of the image that the network sees, of any width.
+        drop_path: stochastic depth of the Swin encoder's last block.
+    """
+
+    # KITTI's 0.54 m at 721.54 / 1242 of the width.
+    published_metres_per_unit: ClassVar[float | None] = 401.55 / 1280
+    smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
+
+    encoder: Literal["swin", "swin-stride-4", "resnet18"] = "swin"
+    decoder: Literal["sdfa", "oa", "raw"] = "sdfa"
+    levels: int = 49
+    min_disparity_px: float = 2.0
+    max_disparity_px: float = 300.0
+    drop_path: float = 0.3
+
+    def build(self) -> "SDFANet":
+        from egodepth.networks.sdfa_net import build
+
+        return build(self)
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
+        from egodepth.networks.pretrained import only_checkpoint, sdfa_net_place
+
+        return sdfa_net_place(only_checkpoint(path))
+
+
+@dataclass(frozen=True)
+class ManyDepthConfig(NetworkConfig):
+    """ManyDepth's multi-frame network.
+
+    Attributes:
+        encoder: a timm ResNet.
+        bins: depth hypotheses of the cost volume, at least two.
+        bin_spacing: even in depth (`linear`) or in inverse depth (`inverse`).
+    """
+
+    smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
+    multi_frame: ClassVar[bool] = True
+
+    encoder: str = "resnet18.tv_in1k"
+    bins: int = 96
+    bin_spacing: Spacing = "linear"
+
+    def build(self) -> "ManyDepth":
+        """Raises UserError: the encoder is no ResNet, or there are too few bins."""
+        from egodepth.networks.manydepth import build
+
+        return build(self)
+
+    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
+        from egodepth.networks.pretrained import manydepth_place
+
+        return manydepth_place
+
+
+@dataclass(frozen=True)
+class RPrDepthConfig(NetworkConfig):
+    """A student with the prior depth fusion.
+
+    Attributes:
+        student: the network that sees the image.
+        references: how many pixels the prior holds; 2.6 million when it is built, 25,000 after selection.
+        reference_channels: of the teacher's feature at each of them.
+        heads: of the depth hint's attention.
+        temperature: what the cosine of two features is multiplied by at first; it is learned.
+        plain: compare features by their product as printed in the paper, without norm and temperature.
+        attention: how attention is computed; see `attention.Form`.
+        top: how many references each query keeps under `top-k`.
+        clustered: the references are centres that stand for different numbers of pixels (`prior.clustered`).
+    """
+
+    student: NetworkConfig = field(default_factory=DIFFNetConfig)
+    references: int = 25_000
+    reference_channels: int = 64
+    heads: int = 4
+    temperature: float = 10.0
+    plain: bool = False
+    attention: Form = "fused"
+    top: int = TOP
+    clustered: bool = False
+
+    def build(self) -> "RPrDepth":
+        """Raises UserError: the student has no feature at stride 4 that could be fused, or a number makes no sense."""
+        from egodepth.networks.rprdepth import build
+
+        return build(self)
+
+    @property
+    def smallest_size(self) -> int:
+        return self.student.smallest_size
+
+    def released(self) -> "RPrDepthConfig":
+        return replace(self, references=min(self.references, RELEASED_REFERENCES))
+
+    def deployed(self, network: "nn.Module") -> "nn.Module":
+        return network.thinned(RELEASED_REFERENCES).folded()
+
+
+class PoseNetworkConfig:
+    """What a recipe and a released model know of a pose network."""
+
+    def build(self) -> "PoseNetwork":
+        """The network with random weights."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PoseConfig(PoseNetworkConfig):
+    """Monodepth2's pose network.
+
+    Attributes:
+        encoder: a timm model; its stem is widened to two stacked images.
+    """
+
+    encoder: str = "resnet18.tv_in1k"
+
+    def build(self) -> "PoseNetwork":
+        from egodepth.networks.pose import build
+
+        return build(self)
+
+
+@dataclass(frozen=True)
+class FBNetPoseConfig(PoseNetworkConfig):
+    """FA-Depth's pose network, with less than a quarter of the multiply-accumulates of Monodepth2's.
+
+    Attributes:
+        encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images.
+    """
+
+    encoder: str = "fbnetv3_b.ra2_in1k"
+
+    def build(self) -> "PoseNetwork":
+        from egodepth.networks.pose import build_fbnet
+
+        return build_fbnet(self)
+
+
+@dataclass(frozen=True)
+class EquivalentConfig:
+    """Which convolutions get branches, and how these are dropped in training.
+
+    Attributes:
+        branch_drop: rate at which a whole branch is left out of a step (pb_t).
+        dropconv_share: of that rate, for the first of the two kernels of full size as a whole (r1).
+        element_share: of that rate, for each element of the first kernel of full size (r2).
+        momentum: of the running variance of a layer's input.
+        pointwise: also give branches to 1x1 convolutions.
+    """
+
+    branch_drop: float = 0.1
+    dropconv_share: float = 0.1
+    element_share: float = 0.5
+    momentum: float = 0.1
+    pointwise: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("branch_drop", "dropconv_share", "element_share"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1 or (name == "branch_drop" and value == 1):
+                raise UserError(f"{name}: {value} is no rate of dropping. Give 0 or more, and for branch_drop below 1.")
+
+
+NETWORKS: tuple[type[NetworkConfig], ...] = (
+    Monodepth2Config,
+    DNADepthConfig,
+    DIFFNetConfig,
+    SmallDepthConfig,
+    HQDecv2Config,
+    SDFANetConfig,
+    ManyDepthConfig,
+    RPrDepthConfig,
+)
+"""The table of depth networks; a new one is a file of its own, its config above, and a line here."""
+
+POSE_NETWORKS: tuple[type[PoseNetworkConfig], ...] = (PoseConfig, FBNetPoseConfig)
+
+
+def offsets_to(offsets: Iterable[int]) -> tuple[int, ...]:
+    """The time offsets of all frames on the way from the target, 0, to each of `offsets`, in ascending order."""
+    between = {step for offset in offsets for step in range(min(offset, 0), max(offset, 0) + 1)}
+    return tuple(sorted(between - {0}))

@@ -1,0 +1,49 @@
+"""What a training needs besides its data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import nn
+
+from egodepth.data.configurations import Source
+from egodepth.methods.distillation import Teacher
+from egodepth.methods.prior_guided import RichTeacher
+from egodepth.networks.prior import ReferenceSet
+
+
+class OpenedModel(Protocol):
+    """A released model, as far as a recipe asks it for a teacher."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at which its networks see a picture."""
+        ...
+
+    def depth_network(self) -> nn.Module:
+        """The depth network, ready for use."""
+        ...
+
+    def rich_teacher(self) -> RichTeacher:
+        """The model as RPrDepth's teacher."""
+        ...
+
+
+OpenModel = Callable[[str], OpenedModel]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a training needs besides its data.
+
+    Attributes:
+        views: beside the target.
+        size: height and width at which frames are read.
+        teacher: where the recipe has one.
+        references: RPrDepth's reference set.
+    """
+
+    views: tuple[Source, ...]
+    size: tuple[int, int]
+    teacher: Teacher | RichTeacher | None = None
+    references: ReferenceSet | None = None

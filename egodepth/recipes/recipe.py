@@ -1,0 +1,200 @@
+"""What every recipe decides, whatever its training scheme."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import Suppress, arg
+
+from egodepth.data.configurations import AugmentationConfig, DataConfig, Source
+from egodepth.errors import UserError
+from egodepth.methods.configurations import OptimiserConfig
+from egodepth.networks.configurations import SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
+from egodepth.recipes.scale import Scale
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from egodepth.data.samples import TrainingDataset
+    from egodepth.methods.method import Method
+    from egodepth.recipes.needs import Needs, OpenModel
+
+Mode = Literal["mono", "stereo", "mono+stereo"]
+
+VIEWS: dict[Mode, tuple[Source, ...]] = {
+    "mono": (-1, 1),
+    "stereo": ("stereo",),
+    "mono+stereo": (-1, 1, "stereo"),
+}
+"""The views beside the target that each mode explains."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, on what, and how often to look.
+
+    Attributes:
+        steps: optimiser steps; none means the epochs of the recipe.
+        batch_size: samples per step and device.
+        seed: of everything random; the same seed, data and machine give the same weights.
+        devices: processes on this machine, one for each accelerator (or CPU share).
+        nodes: machines that train together.
+        precision: of the networks; geometry and losses stay in float32.
+        workers: loader processes; none means one less than the processor's cores, at most 8.
+        log_every: steps between two lines of the log.
+        validate_every: steps between two validations.
+        checkpoint_every: steps between two checkpoints.
+        panels_every: steps between two image panels.
+    """
+
+    steps: int | None = None
+    batch_size: int = 12
+    seed: int = 0
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "32-true"
+    workers: int | None = None
+    log_every: int = 25
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    panels_every: int = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a training, as plain data; each training scheme adds its own.
+
+    Attributes:
+        source: the paper and the table that the defaults are from.
+        network: the depth network.
+        optimiser: rate and schedule.
+        augmentation: flips, crops and colours.
+        data: which frames.
+        training: how long, and on what.
+        height: at which the networks see a picture, a multiple of 32.
+        width: likewise.
+        intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
+            Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
+        pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
+        start_from: a run, or an imported model, whose networks this training starts from.
+    """
+
+    source: Annotated[str, Suppress] = ""
+    network: NetworkConfig = field(default_factory=Monodepth2Config)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: Annotated[TrainingConfig, arg(name="")] = field(default_factory=TrainingConfig)
+    height: int = 192
+    width: int = 640
+    intrinsics: str = "calibrated"
+    pretrained: str = "imagenet"
+    start_from: Annotated[str | None, arg(name="from")] = None
+
+    modes: ClassVar[tuple[Mode, ...]] = tuple(VIEWS)
+    """What views the scheme can learn from."""
+
+    lookups: ClassVar[tuple[int, ...] | None] = None
+    """Time offsets of the frames that the released network matches with."""
+
+    starts_from_images: ClassVar[bool] = False
+    """A trained depth network is changed before the first step, by how it sees a few training images."""
+
+    makes_its_needs: ClassVar[bool] = False
+    """What the training stands on is trained on the way."""
+
+    @property
+    def views(self) -> tuple[Source, ...]:
+        """The views beside the target that training explains."""
+        raise NotImplementedError
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width at which training reads its frames."""
+        return self.height, self.width
+
+    def build_networks(self) -> "dict[str, nn.Module]":
+        """The networks with random weights: `depth`, and `pose` where frames of other times are to be explained."""
+        networks = {"depth": self.network.build()}
+        if any(view != "stereo" for view in self.views):
+            networks["pose"] = self.pose.build()
+        return networks
+
+    def build_method(
+        self, networks: "Mapping[str, nn.Module]", teacher: Any = None, images: "Tensor | None" = None
+    ) -> "Method":
+        """The training step around networks.
+
+        Args:
+            networks: as `build_networks` gives them, with the weights to start from.
+            teacher: of `needs`.
+            images: (B, 3, H, W) as in training; given where the recipe `starts_from_images`.
+        """
+        raise NotImplementedError
+
+    def pretrained_of(self, part: str) -> str:
+        """Where the encoder of a part, `depth` or `pose`, starts."""
+        return self.pretrained
+
+    def first_networks(self, trained: "dict[str, nn.Module]") -> "dict[str, nn.Module]":
+        """Of the networks of a run to start from, those that each part of this training takes its weights from."""
+        return trained
+
+    def needs(self, open_model: "OpenModel") -> "tuple[Recipe, Needs]":
+        """What training needs besides its data, and the recipe as that makes it.
+
+        Args:
+            open_model: from what a user calls a model to the model.
+
+        Raises:
+            UserError: it is missing, cannot be read, or does not belong together.
+        """
+        from egodepth.recipes.needs import Needs
+
+        return self, Needs(self.views, self.frame_size)
+
+    def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
+        """The unit of depth of a network trained on this set; None where no stereo baseline fixes it."""
+        return Scale(self.metres_per_unit, "stereo baseline") if "stereo" in self.views else None
+
+    def unused_options(self) -> Mapping[str, str]:
+        """Fields that this training never reads, with what would make it read them."""
+        return {}
+
+    def check_options(self, published: "Recipe") -> None:
+        """Refuse options that nothing would read.
+
+        Args:
+            published: the recipe of that name, which has this one's defaults.
+
+        Raises:
+            UserError: one was set; the message names it.
+        """
+        for name, reason in self.unused_options().items():
+            option = first_difference(getattr(self, name), getattr(published, name), name)
+            if option is not None:
+                raise UserError(f"--{option.replace('_', '-')}: this training does not read it; {reason}")
+
+
+def first_difference(value: Any, default: Any, name: str) -> str | None:
+    """The dotted name of the first setting in which two configurations differ; None where they are equal."""
+    if value == default:
+        return None
+    if is_dataclass(value) and type(value) is type(default):
+        entries = (entry.name for entry in fields(value))
+        inner = (
+            first_difference(getattr(value, entry), getattr(default, entry), f"{name}.{entry}") for entry in entries
+        )
+        return next(found for found in inner if found is not None)
+    return name
+
+
+def check_size(recipe: Recipe) -> None:
+    """Raises UserError: the network cannot see pictures of the recipe's size; the nearest that it can is named."""
+    smallest = recipe.network.smallest_size
+    least = f", {smallest} at least" if smallest > SIZE_MULTIPLE else ""
+    crop = (("--augmentation.crop", side) for side in recipe.augmentation.crop or ())
+    for option, value in (("--height", recipe.height), ("--width", recipe.width), *crop):
+        if value < smallest or value % SIZE_MULTIPLE:
+            nearest = max(smallest, round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+            raise UserError(f"{option} {value}: must be a multiple of {SIZE_MULTIPLE}{least}. Take {nearest}.")

@@ -1,0 +1,77 @@
+"""Configurations as plain data, for the JSON files of runs and models, and back.
+
+Where a recipe has a choice of networks, the data names the kind that was taken.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from egodepth.errors import UserError
+from egodepth.networks.configurations import NETWORKS, POSE_NETWORKS
+from egodepth.recipes.recipe import Recipe
+from egodepth.recipes.table import recipe_named
+
+KINDS: dict[str, type] = {kind.__name__: kind for kind in (*NETWORKS, *POSE_NETWORKS)}
+
+Configuration = TypeVar("Configuration")
+
+
+def as_data(value: Any) -> Any:
+    """A configuration, or what is in one, as JSON can hold it."""
+    if dataclasses.is_dataclass(value):
+        data = {entry.name: as_data(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        kind = type(value).__name__
+        return {"kind": kind} | data if kind in KINDS else data
+    if isinstance(value, Mapping):
+        return {key: as_data(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_data(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def restored(default: Configuration, data: Mapping[str, Any]) -> Configuration:
+    """The configuration that `as_data` made data of. What the data does not say is as in `default`.
+
+    Raises:
+        UserError: the data names a kind of network that there is not.
+    """
+    kind = data.get("kind")
+    if kind is not None:
+        if kind not in KINDS:
+            raise UserError(f"{kind}: this egodepth knows no such network. Use the egodepth that wrote the model.")
+        default = default if type(default) is KINDS[kind] else KINDS[kind]()
+    known = {entry.name for entry in dataclasses.fields(default)} & data.keys()
+    return dataclasses.replace(default, **{key: _in_place_of(getattr(default, key), data[key]) for key in known})
+
+
+def _in_place_of(default: Any, value: Any) -> Any:
+    """A value of a JSON file in the type of the default that it replaces."""
+    if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+        return restored(default, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def restored_network(data: Mapping[str, Any]) -> Any:
+    """The config of a network that `as_data` made data of; the data name its kind.
+
+    Raises:
+        UserError: there is no such kind of network.
+    """
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"{kind}: this egodepth knows no such network. Use the egodepth that wrote the model.")
+    return restored(KINDS[kind](), data)
+
+
+def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
+    """The recipe of that name with networks as the options of a model or a run have them."""
+    recipe = recipe_named(name)
+    parts = {
+        part: restored(getattr(recipe, part), options[part])
+        for part in ("network", "teacher_network", "pose", "equivalent")
+        if hasattr(recipe, part) and options.get(part) is not None
+    }
+    plain = {key: options[key] for key in ("mode", "etm") if hasattr(recipe, key) and key in options}
+    return dataclasses.replace(recipe, **parts, **plain)

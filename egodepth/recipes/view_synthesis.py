@@ -1,0 +1,215 @@
+"""Recipes of training by view synthesis with sigmoid disparities: Monodepth2, DNA-Depth, DIFFNet, FA-Depth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from tyro import MISSING
+
+from egodepth.data.configurations import AugmentationConfig, Source
+from egodepth.errors import UserError
+from egodepth.losses.configurations import BidirectionalConfig
+from egodepth.methods.configurations import (
+    DistillationConfig,
+    OptimiserConfig,
+    PhotometricConfig,
+    PyramidConfig,
+)
+from egodepth.networks.configurations import (
+    DNA_DEPTH_ENCODERS,
+    DIFFNetConfig,
+    DNADepthConfig,
+    EquivalentConfig,
+    FBNetPoseConfig,
+    HQDecv2Config,
+    Monodepth2Config,
+    NetworkConfig,
+    PoseConfig,
+    PoseNetworkConfig,
+    SmallDepthConfig,
+)
+from egodepth.recipes.recipe import VIEWS, Mode, Recipe, TrainingConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from egodepth.methods.distillation import Teacher
+    from egodepth.methods.view_synthesis import ViewSynthesisMethod
+    from egodepth.recipes.needs import Needs, OpenModel
+
+MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019"
+DNA_DEPTH = "Boya et al., Deep Neighbor Layer Aggregation for Lightweight Self-Supervised Monocular Depth, ICASSP 2024"
+DIFFNET = "Zhou et al., Self-Supervised Monocular Depth Estimation with Internal Feature Fusion, BMVC 2021"
+FA_DEPTH = "Wang et al., FA-Depth: Toward Fast and Accurate Self-Supervised Monocular Depth Estimation, 2024"
+
+
+@dataclass(frozen=True)
+class ViewSynthesisRecipe(Recipe):
+    """Training by view synthesis with sigmoid disparities: Monodepth2, DNA-Depth, DIFFNet, FA-Depth.
+
+    Attributes:
+        pose: the pose network.
+        pose_pretrained: where its encoder starts; none given means as `pretrained`.
+        mode: whether the views to explain come from other times, the other camera, or both.
+        metres_per_unit: what one unit of the network's depth means where a stereo baseline fixes the scale. KITTI's
+            0.54 m is then 0.1 units, and depths of 0.1 to 100 units are 0.54 to 540 m.
+        loss: `photometric` is Monodepth2's, `bidirectional` FA-Depth's.
+        photometric, bidirectional: their settings.
+        etm: train the depth network through equivalent transformation; it is merged when it is released.
+        equivalent: how that is done.
+        pyramid: look at each sample in five forms (FA-Depth's pyramid loss).
+        pyramid_loss: what each form weighs.
+        teacher: a trained model that the depth network is to approximate: a model or run folder, or a hub id.
+        distillation: what of the teacher weighs how much.
+    """
+
+    pose: PoseNetworkConfig = field(default_factory=PoseConfig)
+    pose_pretrained: str | None = None
+    mode: Mode = "mono"
+    metres_per_unit: float = 5.4
+    loss: Literal["photometric", "bidirectional"] = "photometric"
+    photometric: PhotometricConfig = field(default_factory=PhotometricConfig)
+    bidirectional: BidirectionalConfig = field(default_factory=BidirectionalConfig)
+    etm: bool = False
+    equivalent: EquivalentConfig = field(default_factory=EquivalentConfig)
+    pyramid: bool = False
+    pyramid_loss: PyramidConfig = field(default_factory=PyramidConfig)
+    teacher: str | None = None
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+
+    @property
+    def views(self) -> tuple[Source, ...]:
+        return VIEWS[self.mode]
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Those of the pyramid's highest level, where there is one."""
+        if not self.pyramid:
+            return self.height, self.width
+        from egodepth.methods.pyramid import HIGH, scaled_size
+
+        return scaled_size(self.height, self.width, HIGH)
+
+    @property
+    def starts_from_images(self) -> bool:
+        """Equivalent transformation of a trained network starts as the function that it is."""
+        return self.etm and self.start_from is not None
+
+    def pretrained_of(self, part: str) -> str:
+        return self.pose_pretrained if part == "pose" and self.pose_pretrained is not None else self.pretrained
+
+    def build_method(
+        self, networks: "Mapping[str, nn.Module]", teacher: "Teacher | None" = None, images: "Tensor | None" = None
+    ) -> "ViewSynthesisMethod":
+        """Under `etm` the depth network is changed in place."""
+        from egodepth.methods.bidirectional import BidirectionalMethod
+        from egodepth.methods.photometric import PhotometricMethod
+        from egodepth.methods.view_synthesis import TrainingSetup
+        from egodepth.networks.equivalent import equivalent
+
+        if self.etm:
+            equivalent(networks["depth"], self.equivalent, images)
+        pyramid = self.pyramid_loss if self.pyramid else None
+        setup = TrainingSetup(self.augmentation, self.metres_per_unit, self.height, self.width, pyramid, teacher)
+        parts, shared = (networks["depth"], networks.get("pose")), (setup, self.optimiser, self.training.seed)
+        if self.loss == "bidirectional":
+            return BidirectionalMethod(*parts, self.bidirectional, *shared)
+        return PhotometricMethod(*parts, self.photometric, *shared)
+
+    def needs(self, open_model: "OpenModel") -> "tuple[Recipe, Needs]":
+        from egodepth.methods.distillation import Teacher
+        from egodepth.networks.disparity import DisparityNetwork
+        from egodepth.recipes.needs import Needs
+
+        if self.teacher is None:
+            return self, Needs(self.views, self.frame_size)
+        model = open_model(self.teacher)
+        network = model.depth_network()
+        if not isinstance(network, DisparityNetwork):
+            raise UserError(
+                f"{self.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
+            )
+        return self, Needs(self.views, self.frame_size, Teacher(network, *model.size, self.distillation))
+
+    def unused_options(self) -> Mapping[str, str]:
+        """Settings of losses, parts and schemes that are off."""
+        unused = {}
+        other = {"photometric": "bidirectional", "bidirectional": "photometric"}[self.loss]
+        unused[other] = f"it belongs to --loss {other}."
+        if not self.etm:
+            unused["equivalent"] = "it belongs to --etm."
+        if not self.pyramid:
+            unused["pyramid_loss"] = "it belongs to --pyramid."
+        if self.teacher is None:
+            unused["distillation"] = "it belongs to --teacher MODEL."
+        if self.mode == "stereo":
+            unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
+        if self.mode == "mono":
+            unused["metres_per_unit"] = "it belongs to --mode stereo or mono+stereo."
+        return unused
+
+
+def _dna_depth(variant: int, height: int = 192, width: int = 640) -> Recipe:
+    return ViewSynthesisRecipe(
+        source=DNA_DEPTH,
+        network=DNADepthConfig(encoder=DNA_DEPTH_ENCODERS[variant]),
+        optimiser=OptimiserConfig(epochs=40, decay_epochs=(35,)),
+        training=TrainingConfig(batch_size=16),
+        height=height,
+        width=width,
+    )
+
+
+def _diffnet(height: int, width: int, batch_size: int) -> Recipe:
+    return ViewSynthesisRecipe(
+        source=DIFFNET,
+        network=DIFFNetConfig(),
+        optimiser=OptimiserConfig(epochs=20, decay_epochs=(14,)),
+        training=TrainingConfig(batch_size=batch_size),
+        height=height,
+        width=width,
+    )
+
+
+FA_DEPTH_OPTIMISER = OptimiserConfig(
+    algorithm="adamw",
+    learning_rate=4e-4,
+    weight_decay=1e-2,
+    epochs=40,
+    schedule="cosine",
+    decay_epochs=(),
+    warm_up=0.005,
+)
+
+
+def _fa_depth(network: NetworkConfig, **changes: object) -> Recipe:
+    """FA-Depth's settings (section IV); what the paper leaves open is in docs/systems/fa-depth.md."""
+    settings = {
+        "pose": FBNetPoseConfig(),
+        "loss": "bidirectional",
+        "optimiser": FA_DEPTH_OPTIMISER,
+        "augmentation": AugmentationConfig(max_scale=1.15),
+        "training": TrainingConfig(batch_size=8),
+        "height": 128,
+        "width": 416,
+    }
+    return ViewSynthesisRecipe(source=FA_DEPTH, network=network, **(settings | changes))
+
+
+RECIPES: dict[str, Recipe] = {
+    "monodepth2": ViewSynthesisRecipe(source=MONODEPTH2),
+    "monodepth2-r50": ViewSynthesisRecipe(
+        source=MONODEPTH2,
+        network=Monodepth2Config(encoder="resnet50.tv_in1k"),
+        pose=PoseConfig(encoder="resnet50.tv_in1k"),
+    ),
+    **{f"dna-depth-b{variant}": _dna_depth(variant) for variant in range(len(DNA_DEPTH_ENCODERS))},
+    **{f"dna-depth-b{variant}-1024x320": _dna_depth(variant, 320, 1024) for variant in (0, 1)},
+    "diffnet": _diffnet(192, 640, batch_size=16),
+    "diffnet-1024x320": _diffnet(320, 1024, batch_size=8),
+    "small-depth": _fa_depth(SmallDepthConfig(), pretrained="none", pose_pretrained="imagenet"),
+    "fa-depth": _fa_depth(
+        SmallDepthConfig(), pretrained="none", pose_pretrained="imagenet", etm=True, pyramid=True, teacher=MISSING
+    ),
+    "hqdecv2": _fa_depth(HQDecv2Config(), optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=1e-4)),
+}

@@ -1,0 +1,1 @@
+"""The papers' rows, and what we measured of them."""

@@ -1,0 +1,174 @@
+"""The training engine: from a method and its data to checkpoints, logs and a released model, with exact resume."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+
+from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequential_batches
+from egodepth.data.samples import Batch, TrainingDataset
+from egodepth.errors import UserError
+from egodepth.methods.method import Method
+from egodepth.recipes.recipe import TrainingConfig
+from egodepth.training.callbacks import (
+    CheckpointWriter,
+    LossWatch,
+    NumericalWatch,
+    PanelWriter,
+    SharedStatistics,
+    SpeedMeter,
+    TrainingProgress,
+    WholeFileCheckpoints,
+)
+
+LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+FLUSH_SECONDS = 5
+"""Between two looks of TensorBoard's writer at what there is to do."""
+
+
+def fit(
+    method: Method,
+    training_set: TrainingDataset,
+    validation_set: TrainingDataset | None,
+    config: TrainingConfig,
+    run: Path,
+    resume: bool,
+    release: Callable[[Method], None],
+) -> None:
+    """Train, from the start or from the run's last checkpoint.
+
+    Args:
+        run: folder for checkpoints, logs and panels.
+        resume: go on where the last checkpoint is; without one, start.
+        release: writes the released model; called with every checkpoint, by one process.
+
+    Raises:
+        UserError: the numbers broke down (the last good checkpoint stays), or a file could not be written.
+    """
+    world = config.devices * config.nodes
+    steps = config.steps or _schedule_steps(method.optimiser.epochs, len(training_set), config.batch_size * world)
+    # Each start of a run logs to a folder of its own, because Lightning's CSV logger would empty an older one.
+    part = f"part_{sum(1 for _ in run.glob('logs/part_*'))}"
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        strategy=_data_parallel(method) if world > 1 else "auto",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        precision=config.precision,
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=min(config.validate_every, steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=min(config.log_every, steps),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        default_root_dir=run,
+        logger=[
+            # Ctrl-C in the midst of a write can make the writer's thread miss that it is to end, until it next looks.
+            TensorBoardLogger(run, "tensorboard", version=part, flush_secs=FLUSH_SECONDS),
+            CSVLogger(run, "logs", version=part),
+        ],
+        plugins=[WholeFileCheckpoints()],
+        callbacks=[
+            TrainingProgress(),
+            SpeedMeter(config.batch_size * world),
+            SharedStatistics(),
+            NumericalWatch(run / LAST_CHECKPOINT),
+            LossWatch(steps),
+            PanelWriter(run / "panels"),
+            CheckpointWriter(run / LAST_CHECKPOINT, config.checkpoint_every, release),
+        ],
+    )
+    trainer.panels_every = min(config.panels_every, steps)
+    # Convolutions run 15 % faster so on a CPU, and on tensor cores under mixed precision.
+    method.to(memory_format=torch.channels_last)
+    checkpoint = run / LAST_CHECKPOINT if resume and (run / LAST_CHECKPOINT).is_file() else None
+    data = _Batches(training_set, validation_set, config, steps)
+    try:
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from stop
+
+
+class _Batches(lightning.LightningDataModule):
+    """Feeds the steps that are left; the step to start from travels with the checkpoint."""
+
+    def __init__(
+        self,
+        training_set: TrainingDataset,
+        validation_set: TrainingDataset | None,
+        config: TrainingConfig,
+        steps: int,
+    ) -> None:
+        super().__init__()
+        self.training_set, self.validation_set = training_set, validation_set
+        self.config, self.steps = config, steps
+        self.start_step = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self.trainer.global_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start_step = state["step"]
+
+    def train_dataloader(self) -> "_Endless":
+        sampler = StepSampler(
+            len(self.training_set),
+            self.config.batch_size,
+            self.config.seed,
+            start_step=self.start_step,
+            stop_step=self.steps,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        workers = _workers(self.config, self.trainer.world_size)
+        return _Endless(make_loader(self.training_set, sampler, workers, self._pin()))
+
+    def val_dataloader(self) -> BatchLoader | list:
+        if self.validation_set is None or len(self.validation_set) == 0:
+            return []
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        batches = sequential_batches(len(self.validation_set), self.config.batch_size, rank, world)
+        return make_loader(self.validation_set, batches, workers=0, pin_memory=self._pin())
+
+    def _pin(self) -> bool:
+        return self.trainer.strategy.root_device.type == "cuda"
+
+
+class _Endless:
+    """A loader without a length, because Lightning would count the batches of a resumed run from zero."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.loader)
+
+
+def _data_parallel(method: Method) -> DDPStrategy:
+    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=not method.uses_every_parameter)
+
+
+def _schedule_steps(epochs: int, samples: int, samples_per_step: int) -> int:
+    return epochs * max(1, samples // samples_per_step)
+
+
+def _workers(config: TrainingConfig, world: int) -> int:
+    if config.workers is not None:
+        return config.workers
+    return min(8, max(0, (os.cpu_count() or 1) // world - 1))
+
+
+def check_run_folder(run: Path, resume: bool) -> None:
+    """Refuse to train over an earlier run unless it is to be resumed."""
+    if (run / LAST_CHECKPOINT).is_file() and not resume:
+        raise UserError(f"{run}: holds a run already. Add --resume to go on with it, or choose another --out.")

@@ -1,0 +1,241 @@
+"""A training run from DATA to a released model, and its being resumed."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from egodepth.data.opening import TrainingSets, open_training_sets
+from egodepth.data.packs.reading import PackOptions
+from egodepth.data.packs.writing import PackReport, pack
+from egodepth.data.samples import PosedDataset, TrainingDataset
+from egodepth.errors import UserError
+from egodepth.files import read_json, write_text
+from egodepth.methods.method import Method
+from egodepth.models.released import (
+    MODEL_FOLDER,
+    RUN_FILE,
+    ReleasedModel,
+    deployed,
+    released_recipe,
+    save_model,
+)
+from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.weights import check_fit
+from egodepth.recipes import Recipe
+from egodepth.recipes.recipe import check_size
+from egodepth.recipes.restoring import as_data, restored_recipe
+from egodepth.recipes.scale import Scale
+from egodepth.training.fit import LAST_CHECKPOINT, check_run_folder, fit
+from egodepth.training.scale import scale_from_poses
+
+log = logging.getLogger("egodepth")
+
+LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
+"""What may change from one part of a run to the next without another result."""
+
+FRAMES_FOLDER = "frames"
+"""Of a run: its frames unpacked from footage."""
+
+MESSAGES_SHOWN = 10
+FIRST_IMAGES = 8
+
+
+def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
+    """Train a recipe on DATA.
+
+    Args:
+        name: of the recipe, for the released model's config.
+        run: folder for checkpoints, logs, panels and the released model.
+        resume: go on with a run that was stopped; its options must be the same as then.
+
+    Returns:
+        the folder of the released model.
+
+    Raises:
+        UserError: the data or an option cannot be used; nothing was trained then, or the last good checkpoint stays.
+    """
+    check_size(recipe)
+    check_run_folder(run, resume)
+    recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
+    _check_same_options(name, recipe, data, run, resume)
+    views, size = needs.views, needs.size
+    sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
+    _report(sets)
+    lightning.seed_everything(recipe.training.seed, verbose=False)
+    networks = recipe.build_networks()
+    if needs.references is not None:
+        networks["depth"].load_references(needs.references)
+    if not (resume and (run / RUN_FILE).is_file()):
+        _load_first_weights(recipe, networks)
+    images = _first_images(sets.training) if recipe.starts_from_images else None
+    method = recipe.build_method(networks, needs.teacher, images)
+    write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
+    model = run / MODEL_FOLDER
+    intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
+
+    def release(trained: Method) -> None:
+        provenance = {
+            "data": " + ".join(path.name for path in (data, *recipe.data.also)),
+            "sources": views,
+            "steps": trained.global_step,
+            "seed": recipe.training.seed,
+        }
+        networks = trained.networks()
+        scale = _scale(recipe, networks, sets.first)
+        networks["depth"] = deployed(networks["depth"], recipe.network)
+        released = released_recipe(recipe)
+        save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
+
+    fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
+    return model
+
+
+def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingDataset) -> Scale | None:
+    """What one unit of the depth network means, as far as DATA can tell."""
+    if not (isinstance(dataset, PosedDataset) and "pose" in networks and "stereo" not in recipe.views):
+        return recipe.scale_of_baseline(dataset)
+    return scale_from_poses(networks["pose"], dataset, recipe.height, recipe.width)
+
+
+def _with_whole_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the data of `--also` named as they are from any folder."""
+    also = tuple(Path(path).resolve() for path in recipe.data.also)
+    return replace(recipe, data=replace(recipe.data, also=also))
+
+
+def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
+    """Resize the frames of DATA once for a recipe, so that training reads them ready-made.
+
+    Raises:
+        UserError: the data cannot be used, or `out` holds something else.
+    """
+    if recipe.data.also:
+        raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
+    check_size(recipe)
+    recipe, needs = recipe.needs(ReleasedModel.open)
+    config = recipe.data
+    options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
+    with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
+        sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
+        return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
+
+
+@contextmanager
+def kept_until_done(folder: Path) -> Iterator[Path]:
+    """A folder for what a call makes on its way: gone when it is done or refused, there for one that was stopped."""
+    try:
+        yield folder
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_trained_networks(source: str) -> dict[str, nn.Module]:
+    """The networks of a run in the form in which they were trained, or those of an imported model.
+
+    A model that training has released is merged and folded, so that no training can start from it; the run that
+    released it keeps the form to go on from.
+
+    Raises:
+        UserError: there are none.
+    """
+    run = Path(source)
+    if not (run / LAST_CHECKPOINT).is_file():
+        return ReleasedModel.open(source).trainable_networks()
+    options = run_options(run)
+    recipe = restored_recipe(options["recipe"], options)
+    networks = recipe.build_networks()
+    if options.get("etm"):
+        equivalent(networks["depth"], recipe.equivalent)
+    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    for part, network in networks.items():
+        prefix = f"{part}_network."
+        weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        mend = "The run was made by another egodepth; train it again."
+        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), mend))
+    return networks | {"depth": merge(networks["depth"])}
+
+
+def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> None:
+    if recipe.start_from is None:
+        for part, network in networks.items():
+            network.encoder.load_pretrained(recipe.pretrained_of(part))
+        return
+    source = f"--from {recipe.start_from}"
+    trained = recipe.first_networks(load_trained_networks(recipe.start_from))
+    for part, network in networks.items():
+        if part not in trained:
+            raise UserError(f"{source}: has no {part} network. Give a run that was trained from video.")
+        state = trained[part].state_dict()
+        if hasattr(network, "load_first_weights"):  # a part of it is another network
+            network.load_first_weights(state, source)
+        else:
+            mend = "Start from a run of the same networks."
+            network.load_state_dict(check_fit(network.state_dict(), state, source, mend))
+
+
+def _first_images(dataset: TrainingDataset) -> torch.Tensor:
+    """A few targets (B, 3, H, W) in [0, 1], spread over the training set."""
+    places = range(0, len(dataset), max(1, len(dataset) // FIRST_IMAGES))
+    return torch.stack([dataset[place].target for place in places][:FIRST_IMAGES]).float() / 255
+
+
+@rank_zero_only
+def _report(sets: TrainingSets) -> None:
+    """Say what there is to train on, and which frames are left out, by name."""
+    validation = len(sets.validation) if sets.validation is not None else 0
+    log.info("%d samples to train on, %d to validate on.", len(sets.training), validation)
+    if len(sets.first) < len(sets.training):
+        log.info("%d of them are of the data of --also.", len(sets.training) - len(sets.first))
+    for message in sets.left_out[:MESSAGES_SHOWN]:
+        log.warning("left out: %s", message)
+    if len(sets.left_out) > MESSAGES_SHOWN:
+        log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
+
+
+def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
+    return {"recipe": name, "root": str(data.resolve())} | as_data(recipe)
+
+
+def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:
+    file = run / RUN_FILE
+    if not (resume and file.is_file()):
+        return
+    before = read_json(file)
+    for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
+        if option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
+            raise UserError(
+                f"{run}: the run has {option} {then}, this call {now}. Resume with the options of the first call, "
+                "or choose another --out."
+            )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in now:
+        then, value = before.get(key), now[key]
+        if isinstance(value, Mapping) and isinstance(then, Mapping):
+            found |= _differences(then, value, f"{prefix}{key}.")
+        elif then != value:
+            found[prefix + key] = then, value
+    return found
+
+
+def run_options(run: Path) -> dict[str, Any]:
+    """The options that a run was made with.
+
+    Raises:
+        UserError: it is no run folder.
+    """
+    return read_json(run / RUN_FILE)
