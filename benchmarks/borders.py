@@ -69,7 +69,7 @@ def main(options: Borders) -> None:
 def evaluated(model: str, options: Borders) -> dict[int, FrameResult]:
     """A model's results, by the frames' numbers."""
     predictor, protocol, results = load(model), protocol_named(options.protocol), {}
-    frames = open_evaluation_frames(options.data, protocol.frames, moments=predictor.moments)
+    frames = open_evaluation_frames(options.data, protocol.frames, time_offsets=predictor.time_offsets)
     evaluate(
         predictor.predict_inverse_depth,
         frames,

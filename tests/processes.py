@@ -13,7 +13,7 @@ import torch.multiprocessing
 
 SERVER = multiprocessing.get_context("forkserver")
 """Forks processes that have imported the package already: a fresh interpreter takes many seconds for it each time."""
-SERVER.set_forkserver_preload(["egodepth.cli.main.main", "egodepth.training.runs", "lightning.pytorch"])
+SERVER.set_forkserver_preload(["egodepth.cli.main", "egodepth.training.runs", "lightning.pytorch"])
 
 
 class Command:

@@ -5,16 +5,13 @@ whole result.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as distributed
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
@@ -27,6 +24,7 @@ from egodepth.evaluation.metrics import (
     median_ratio,
 )
 from egodepth.evaluation.protocols import Protocol, Scaling
+from egodepth.progress import progress_bar
 
 Predict = Callable[..., np.ndarray]
 """From an image (H, W, 3) uint8 RGB at its native size to inverse depth (h, w) float32 at the network's size.
@@ -138,12 +136,10 @@ def evaluate(
         raise UserError("there are no frames to evaluate; give a folder or a split that lists some.")
     by_median = protocol.scales_by_median(scaling, metric_scale)
     rank, processes = _place()
-    bar = _progress_bar() if progress and rank == 0 else None
     rows: dict[int, ImageRow] = {}
     skipped: dict[int, str] = {}
-    with bar or nullcontext():
-        indices = range(rank, len(frames), processes)
-        for index in bar.track(indices, description="evaluating") if bar else indices:
+    with progress_bar(progress and rank == 0) as bar:
+        for index in bar.track(range(rank, len(frames), processes), description="evaluating"):
             frame = protocol.crop(frames[index])
             mask = protocol.mask(frame.depth)
             if not mask.any():
@@ -226,7 +222,7 @@ def _pictures(frame: EvaluationFrame, mirrored: bool = False) -> tuple[Any, ...]
     def shown(image: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(image[:, ::-1]) if mirrored else image
 
-    neighbours = {moment: shown(image) for moment, image in frame.neighbours.items()}
+    neighbours = {offset: shown(image) for offset, image in frame.neighbours.items()}
     return (shown(frame.image), neighbours) if neighbours else (shown(frame.image),)
 
 
@@ -288,11 +284,6 @@ def _caption(results: Mapping[str, EvaluationResult]) -> str:
 
 def _listed(names: tuple[str, ...], limit: int = 3) -> str:
     return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
-
-
-def _progress_bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def _place() -> tuple[int, int]:

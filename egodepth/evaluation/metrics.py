@@ -90,17 +90,6 @@ def irmse(ground_truth: Tensor, prediction: Tensor) -> Tensor:
     return 1000 * (1 / prediction - 1 / ground_truth).square().mean().sqrt()
 
 
-def disparity_outliers(ground_truth: Tensor, prediction: Tensor) -> Tensor:
-    """Share of disparities (N,), in pixels, that are off by more than 3 px and more than 5 %: KITTI's D1-all."""
-    error = (ground_truth - prediction).abs()
-    return ((error > 3) & (error > 0.05 * ground_truth)).to(error.dtype).mean()
-
-
-def end_point_error(ground_truth: Tensor, prediction: Tensor) -> Tensor:
-    """Mean error of disparities (N,) in pixels."""
-    return (ground_truth - prediction).abs().mean()
-
-
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "abs_rel": abs_rel,
     "sq_rel": sq_rel,

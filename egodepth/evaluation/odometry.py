@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
+
+from egodepth.progress import progress_bar
 
 SNIPPET_FRAMES = 5
 
@@ -43,14 +43,9 @@ class OdometryResult:
 
 def predict_transforms(predict: PredictTransform, images: Sequence[np.ndarray], progress: bool = True) -> np.ndarray:
     """Transforms (N-1, 4, 4) between the consecutive frames of a sequence of N images."""
-    pairs = track(
-        range(len(images) - 1),
-        "odometry",
-        console=Console(stderr=True),
-        disable=not progress,
-        transient=False,
-    )
-    return np.stack([predict(images[index], images[index + 1]) for index in pairs])
+    with progress_bar(progress) as bar:
+        pairs = bar.track(range(len(images) - 1), description="odometry")
+        return np.stack([predict(images[index], images[index + 1]) for index in pairs])
 
 
 def snippet_ate(transforms: np.ndarray, poses: np.ndarray, frames: int = SNIPPET_FRAMES) -> OdometryResult:

@@ -36,14 +36,6 @@ def pixel_grid(height: int, width: int, device: torch.device, dtype: torch.dtype
 
 
 @in_float32
-def back_project(depth: Tensor, intrinsics: Tensor) -> Tensor:
-    """Points (B, 3, H, W) in camera coordinates from depth (B, 1, H, W) and pixel intrinsics (B, 3, 3)."""
-    pixels = pixel_grid(*depth.shape[-2:], depth.device, depth.dtype).flatten(1)
-    rays = torch.linalg.inv(intrinsics) @ pixels
-    return depth * rays.unflatten(-1, depth.shape[-2:])
-
-
-@in_float32
 def project(points: Tensor, intrinsics: Tensor, transform: Tensor) -> Tensor:
     """Pixel coordinates (B, 2, H, W) of points (B, 3, H, W) seen by the camera that `transform` leads to.
 
@@ -120,19 +112,3 @@ def sample(source: Tensor, grid: Tensor, align_corners: bool = True) -> Tensor:
         align_corners=align_corners,
     )
     return sampled.unflatten(0, source.shape[:-3])
-
-
-def synthesise_view(source: Tensor, depth: Tensor, intrinsics: Tensor, transform: Tensor) -> Tensor:
-    """The target view (B, C, H, W) painted with the colours of a source view, Monodepth2 equation 2.
-
-    Args:
-        source: (B, C, H, W).
-        depth: (B, 1, H, W), of the target view.
-        intrinsics: (B, 3, 3) in pixels, of both views.
-        transform: (B, 4, 4), target to source.
-    """
-    rays = epipolar_rays(intrinsics, transform, *depth.shape[-2:])
-    return sample(source, sampling_grid(depth, rays))
-
-
-# --- disparity and depth ---------------------------------------------------------------------------------------

@@ -16,11 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
-from egodepth.errors import UserError
+from egodepth.errors import UserError, first_line
 from egodepth.inference.benchmark_result import BenchmarkResult, Engine, Missing, Row
 from egodepth.inference.configurations import BenchmarkConfig
 from egodepth.inference.graph import onnx_graph
@@ -36,6 +34,7 @@ from egodepth.inference.runtimes import (
     is_installed,
 )
 from egodepth.networks.folding import fold_batch_norms
+from egodepth.progress import progress_bar
 
 GRAPH_ENGINES: tuple[Engine, ...] = ("onnx", "openvino", "openvino-bf16")
 
@@ -95,10 +94,11 @@ def benchmark(contenders: Sequence[Contender], config: BenchmarkConfig, progress
     turns = _warm_turns(lanes, config, device, missing)
     shuffle = random.Random(0)
     # The baseline is measured in every round like the others, so a slow moment hurts all alike.
-    for _ in track(range(config.rounds), "Measuring", console=Console(stderr=True), disable=not progress):
-        shuffle.shuffle(turns)
-        for lane, images in turns:
-            lane.rounds.setdefault(len(images), []).append(_take_turn(lane.runtime, images))
+    with progress_bar(progress) as bar:
+        for _ in bar.track(range(config.rounds), description="Measuring"):
+            shuffle.shuffle(turns)
+            for lane, images in turns:
+                lane.rounds.setdefault(len(images), []).append(_take_turn(lane.runtime, images))
     baseline = contenders[0]
     rows = [_row(lane, lanes, baseline) for lane in lanes if 1 in lane.rounds]
     return BenchmarkResult(_settings(config, device, baseline), tuple(rows), tuple(missing))
@@ -120,7 +120,7 @@ def checked_device(config: BenchmarkConfig) -> torch.device:
         device = torch.device(config.device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {config.device}: is not there ({_first_line(error)}). Use --device cpu.") from error
+        raise UserError(f"--device {config.device}: is not there ({first_line(error)}). Use --device cpu.") from error
     return device
 
 
@@ -145,7 +145,7 @@ def _open_lanes(
             else:
                 runtime, peak = _open_torch(engine, network, memory_format, image)
         except Exception as error:  # compilers, exporters and engines raise types of their own
-            missing.append(Missing(contender.name, engine, 1, _first_line(error)))
+            missing.append(Missing(contender.name, engine, 1, first_line(error)))
             continue
         shown = "" if engine in GRAPH_ENGINES else layout
         lanes.append(_Lane(contender, engine, shown, runtime, peak))
@@ -222,7 +222,7 @@ def _warm_turns(
                     pictures[batch] = torch.rand(batch, 3, config.height, config.width, device=device)
                 lane.runtime(pictures[batch])
             except Exception as error:  # out of memory has another type in every engine
-                missing.append(Missing(lane.contender.name, lane.engine, batch, _first_line(error)))
+                missing.append(Missing(lane.contender.name, lane.engine, batch, first_line(error)))
                 break
             turns.append((lane, pictures[batch]))
     return turns
@@ -301,7 +301,3 @@ def _settings(config: BenchmarkConfig, device: torch.device, baseline: Contender
         "system": platform.platform(),
         "peak_memory": MEANING.get(device.type, "not known on this device"),
     }
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from egodepth.data.footage.video import VideoInfo, read_video_frames, video_info
 from egodepth.data.images import read_image
@@ -25,6 +23,7 @@ from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_na
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
+from egodepth.progress import progress_bar
 
 WRITER_THREADS = min(4, os.cpu_count() or 1)
 
@@ -93,7 +92,7 @@ def predict(
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, but depth is written to a folder; name another place")
     expanded = expand_inputs(inputs)
-    with _progress_bar(progress) as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
         run = _Run(predictor, expanded, out, batch_size, on_picture=lambda: bar.advance(task))
         bar.update(task, total=run.count_pictures())
@@ -216,7 +215,7 @@ class _Run:
             for name, image in pictures
         )
         for _, sequence in groupby(reduced, key=lambda picture: picture.name.parent):
-            yield from _with_neighbours(sequence, self.predictor.moments)
+            yield from _with_neighbours(sequence, self.predictor.time_offsets)
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
         for each in images:
@@ -260,17 +259,17 @@ class _Run:
         return path
 
 
-def _with_neighbours(sequence: Iterable[_Picture], moments: Sequence[int]) -> Iterator[_Picture]:
-    """Each picture with those at `moments` from it. No more are held than lie between the first moment and the last."""
-    behind, ahead = -min((0, *moments)), max((0, *moments))
+def _with_neighbours(sequence: Iterable[_Picture], time_offsets: Sequence[int]) -> Iterator[_Picture]:
+    """Each picture with those at `time_offsets` from it. No more are held than lie between the first and the last."""
+    behind, ahead = -min((0, *time_offsets)), max((0, *time_offsets))
     # Nothing lies before the first picture and after the last one.
     nothing = [None] * ahead
     held: deque[_Picture | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)
     for following in chain(sequence, nothing):
         held.append(following)
         if (picture := held[behind]) is not None:
-            around = {moment: held[behind + moment] for moment in moments}
-            yield replace(picture, neighbours={moment: each.reduced for moment, each in around.items() if each})
+            around = {offset: held[behind + offset] for offset in time_offsets}
+            yield replace(picture, neighbours={offset: each.reduced for offset, each in around.items() if each})
 
 
 def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, scale: float | None) -> Predictor:
@@ -304,17 +303,6 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
-
-
-def _progress_bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )
 
 
 def _nothing_readable(skipped: Sequence[Skipped]) -> str:

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,12 +19,6 @@ SIZE_MULTIPLE = 32
 
 RANGE_TOLERANCE = 1e-3
 """How far an image may leave [0, 1]: what a bicubic resize or a rounding overshoots, and no more."""
-
-
-class DepthNetwork(Protocol):
-    """All that inference knows of a network: image (B, 3, H, W) in [0, 1] to depth (B, 1, H, W)."""
-
-    def predict_depth(self, image: Tensor) -> Tensor: ...
 
 
 class Predictor:
@@ -106,9 +100,9 @@ class Predictor:
         return scaled
 
     @property
-    def moments(self) -> tuple[int, ...]:
+    def time_offsets(self) -> tuple[int, ...]:
         """Time offsets of the frames that the network looks at beside the current one; -1 is the one before."""
-        return getattr(self.network, "moments", ())
+        return getattr(self.network, "time_offsets", ())
 
     @torch.inference_mode()
     def predict_depth(self, image: Tensor, neighbours: Mapping[int, Tensor] | None = None) -> Tensor:
@@ -121,8 +115,8 @@ class Predictor:
         Args:
             image: (B, 3, H, W) floating point, RGB in [0, 1], any height and width, on any device. Do not
                 normalise it: that is the network's own affair.
-            neighbours: for a network that looks at other frames too, those of its `moments` that there are, each of
-                the same shape: `{-1: previous}`. A black one is missing.
+            neighbours: for a network that looks at other frames too, those of its `time_offsets` that there are, each
+                of the same shape: `{-1: previous}`. A black one is missing.
 
         Returns:
             (B, 1, H, W) float32 depth along the camera's axis, on the image's device; metres where
@@ -136,7 +130,8 @@ class Predictor:
         inputs = self._as_input(image)
         known = neighbours or {}
         others = [
-            self._as_input(known[moment]) if moment in known else torch.zeros_like(inputs) for moment in self.moments
+            self._as_input(known[offset]) if offset in known else torch.zeros_like(inputs)
+            for offset in self.time_offsets
         ]
         inverse_depth = self._inverse_depth(_stacked(inputs, others))
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
@@ -166,7 +161,7 @@ class Predictor:
 
         Args:
             image: (H, W, 3) uint8 RGB, any size.
-            neighbours: frames of the network's `moments`, those that there are.
+            neighbours: frames of the network's `time_offsets`, those that there are.
 
         Returns:
             (`height`, `width`) float32, in 1/metres where the scale is known.
@@ -182,7 +177,7 @@ class Predictor:
             return np.zeros((0, self.height, self.width), dtype=np.float32)
         missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         known = neighbours or [{}] * len(images)
-        others = [self._network_input([each.get(moment, missing) for each in known]) for moment in self.moments]
+        others = [self._network_input([each.get(offset, missing) for each in known]) for offset in self.time_offsets]
         return self._inverse_depth(_stacked(self._network_input(images), others))[:, 0].cpu().numpy()
 
     @torch.inference_mode()

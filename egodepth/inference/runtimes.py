@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from egodepth.errors import UserError
+from egodepth.errors import UserError, first_line
 from egodepth.inference.graph import onnx_graph
 
 if TYPE_CHECKING:
@@ -214,12 +214,8 @@ def _open_fastest(network: nn.Module, height: int, width: int, device: torch.dev
             except Exception as error:  # exporters and engines raise types of their own
                 if name == "torch":
                     raise
-                logger.warning("%s cannot run this model (%s); trying the next.", name, _first_line(error))
+                logger.warning("%s cannot run this model (%s); trying the next.", name, first_line(error))
     return open_runtime("torch", network, height, width, device)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _graph(network: nn.Module, height: int, width: int) -> bytes:

@@ -69,14 +69,16 @@ def normalised_gradient(depth: Tensor) -> Tensor:
 
 
 @in_float32
-def gradient_consistency(depth: Tensor, pseudo_depth: Tensor) -> Tensor:
+def gradient_consistency(depth: Tensor, pseudo_depth: Tensor, reliable: Tensor | None = None) -> Tensor:
     """L_c, a scalar: the L1 distance between the normalised gradient maps of two depths.
 
     Args:
         depth: (B, 1, H, W), the student's, in any scale.
         pseudo_depth: (B, 1, H, W), the teacher's, in any scale.
+        reliable: (B, 1, H, W) in [0, 1], how much each pixel counts.
     """
-    return (normalised_gradient(depth) - normalised_gradient(pseudo_depth.detach())).abs().mean()
+    difference = (normalised_gradient(depth) - normalised_gradient(pseudo_depth.detach())).abs()
+    return difference.mean() if reliable is None else (difference * reliable[..., :-1, :-1]).mean()
 
 
 @in_float32

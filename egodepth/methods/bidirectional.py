@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.data.transforms import Views
-from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.depth import enlarged_depth
 from egodepth.losses.bidirectional import BidirectionalTerms, bidirectional_loss, bidirectional_terms, frame_pair
 from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
@@ -61,8 +61,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
         )
 
     def _depth(self, disparity: Tensor, size: tuple[int, int]) -> Tensor:
-        full_size = F.interpolate(disparity.float(), size, mode="bilinear", align_corners=False)
-        return sigmoid_to_depth(full_size, self.depth_network.min_depth, self.depth_network.max_depth)
+        return enlarged_depth(disparity, size, self.depth_network.min_depth, self.depth_network.max_depth)
 
 
 def _paired(frames: Tensor) -> Tensor:

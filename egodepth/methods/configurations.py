@@ -14,7 +14,7 @@ class OptimiserConfig:
     Attributes:
         algorithm: adam, or adamw with its decoupled weight decay.
         learning_rate: at the start, or at the top of the warm-up.
-        beta1, beta2: of the running moments.
+        beta1, beta2: of the running averages.
         weight_decay: of AdamW.
         epochs: length of the published schedule; --steps squeezes the same schedule into that many steps.
         schedule: `steps` multiplies the rate at each of the decay epochs, `cosine` lets it fall to the final rate.

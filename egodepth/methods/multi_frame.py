@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, augment, without_augmentation
-from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
 from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
 from egodepth.losses.multi_frame import consistency, multi_frame_reprojection, teacher_reprojection, trust_mask
 from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error, tie_break
@@ -49,7 +49,7 @@ class MultiFrameMethod(Method):
     Args:
         network: matches frames.
         teacher: sees one frame.
-        pose_network: gives the motion between two moments.
+        pose_network: gives the motion between two frames.
     """
 
     uses_every_parameter = False
@@ -153,7 +153,7 @@ class MultiFrameMethod(Method):
             taught: the teacher's disparities, without gradient.
             augmented: (B,) bool, samples whose lookup frames are not what they seem.
         """
-        teacher_depths = [self._depth(self._enlarged(disparity, scene)) for disparity in taught]
+        teacher_depths = [self._enlarged_depth(disparity, scene) for disparity in taught]
         trust = trust_mask(features.lowest_cost_depth, features.confidence, teacher_depths[0], augmented)
         losses, reprojections, consistencies = [], [], []
         for scale, disparity in enumerate(disparities):
@@ -179,12 +179,12 @@ class MultiFrameMethod(Method):
 
     def _reprojected(self, disparity: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Depth (B, 1, H, W) at full size, and the errors (S, B, H, W) of the sources warped by it."""
-        depth = self._depth(self._enlarged(disparity, scene))
+        depth = self._enlarged_depth(disparity, scene)
         warped = sample(scene.sources, sampling_grid(depth, scene.rays))
         return depth, photometric_error(warped, scene.moments, self.config.ssim_weight)
 
-    def _enlarged(self, disparity: Tensor, scene: Scene) -> Tensor:
-        return F.interpolate(disparity.float(), scene.rays.size, mode="bilinear", align_corners=False)
+    def _enlarged_depth(self, disparity: Tensor, scene: Scene) -> Tensor:
+        return enlarged_depth(disparity, scene.rays.size, self.depth_network.min_depth, self.depth_network.max_depth)
 
     def _smoothness(self, disparity: Tensor, scene: Scene, scale: int) -> Tensor:
         colour = F.adaptive_avg_pool2d(scene.target, disparity.shape[-2:])

@@ -1,7 +1,7 @@
 """Training by view synthesis, from video, from stereo pairs or from both (Monodepth2, DNA-Depth, DIFFNet).
 
 Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation" (ICCV 2019), section 3. Any network
-that gives sigmoid disparities can be trained; the pose network is needed where a source is another moment.
+that gives sigmoid disparities can be trained; the pose network is needed where a source is a frame of another time.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.data.transforms import Views
-from egodepth.geometry.depth import sigmoid_to_depth
+from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
 from egodepth.losses.photometric import minimum_error, patch_moments, photometric_error, tie_break
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
@@ -69,8 +69,7 @@ def photometric_loss(
 
     losses, shares, finest = [], [], None
     for scale, disparity in enumerate(disparities):
-        full_size = F.interpolate(disparity.float(), size, mode="bilinear", align_corners=False)
-        depth = sigmoid_to_depth(full_size, *depth_range)
+        depth = enlarged_depth(disparity, size, *depth_range)
         warped = sample(sources, sampling_grid(depth, rays), config.align_corners)
         error = photometric_error(warped, moments, config.ssim_weight)
         best = minimum_error(error, None if identity is None else tie_break(identity, config.tie_break))

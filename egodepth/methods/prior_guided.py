@@ -17,8 +17,8 @@ from egodepth.data.configurations import Source
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resize, resized, without_augmentation
 from egodepth.errors import UserError
-from egodepth.geometry.depth import sigmoid_to_depth
-from egodepth.losses.distillation import auxiliary_loss, normalised_gradient
+from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
+from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.photometric import photometric_loss
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
@@ -116,8 +116,7 @@ class SingleImageTeacher(_Frozen):
             encoded = self.network.encode(image)
             return Reading(self.network.predict_depth(image), _at_reference_stride(encoded, views.size))
         disparities, features = self.network.with_features(image)
-        finest = F.interpolate(disparities[0], views.size, mode="bilinear", align_corners=False)
-        depth = sigmoid_to_depth(finest, self.network.min_depth, self.network.max_depth)
+        depth = enlarged_depth(disparities[0], views.size, self.network.min_depth, self.network.max_depth)
         return Reading(depth, _at_reference_stride((*features.decoder, *features.encoder), views.size))
 
     @torch.no_grad()
@@ -213,12 +212,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
     ) -> None:
         super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
-        # In a tuple for the same reason as in `_Frozen`: nothing of it belongs to the checkpoint.
-        self._teacher = (teacher,)
-
-    @property
-    def teacher(self) -> RichTeacher:
-        return self._teacher[0]
+        self.teacher = teacher
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
@@ -243,8 +237,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             config.photometric,
             depth_range,
         )
-        finest = F.interpolate(disparities[0].float(), self._size(), mode="bilinear", align_corners=False)
-        depth, hint = sigmoid_to_depth(finest, *depth_range), features.hint_depth
+        depth, hint = enlarged_depth(disparities[0], self._size(), *depth_range), features.hint_depth
         taught, reliable = self._taught(views)
         gradient, auxiliary = guidance(depth, hint, taught, reliable)
         values = {
@@ -291,10 +284,8 @@ def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | Non
         taught: (B, 1, H, W), the teacher's; a constant.
         reliable: (B, 1, H, W) in [0, 1], how much each pixel counts.
     """
-    difference = (normalised_gradient(depth) - normalised_gradient(taught.detach())).abs()
     hint = F.interpolate(hint.float(), taught.shape[-2:], mode="bilinear", align_corners=False)
     if reliable is not None:
-        difference = difference * reliable[..., :-1, :-1]
         # Where the teacher is not to be trusted it is said to agree.
         hint = torch.lerp(taught, hint, reliable)
-    return difference.mean(), auxiliary_loss(taught, hint)
+    return gradient_consistency(depth, taught, reliable), auxiliary_loss(taught, hint)

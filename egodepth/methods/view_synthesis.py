@@ -69,7 +69,7 @@ class ViewSynthesisMethod(Method):
 
     Args:
         depth_network: gives sigmoid disparities.
-        pose_network: gives the motion between two moments; None when stereo pairs are the only sources.
+        pose_network: gives the motion between two frames; None when stereo pairs are the only sources.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class ViewSynthesisMethod(Method):
             self.training_setup.teacher.to(self.device)
 
     def transforms(self, views: Views) -> Tensor:
-        """Target to source, (S, B, 4, 4): predicted between moments, known between the cameras of a pair."""
+        """Target to source, (S, B, 4, 4): predicted between frames, known between the cameras of a pair."""
         transforms: dict[int, Tensor] = {}
-        moments = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
-        if moments:
-            predicted = self._motions(views, moments)
-            transforms |= dict(zip(moments, predicted, strict=True))
+        places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
+        if places:
+            predicted = self._motions(views, places)
+            transforms |= dict(zip(places, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":
                 baseline = views.baseline_m / self.training_setup.metres_per_unit
@@ -163,13 +163,13 @@ class ViewSynthesisMethod(Method):
     def _size(self) -> tuple[int, int]:
         return self.training_setup.height, self.training_setup.width
 
-    def _motions(self, views: Views, moments: list[int]) -> list[Tensor]:
-        """Motions from the target to the sources at `moments`, all pairs in one pass through the pose network."""
+    def _motions(self, views: Views, places: list[int]) -> list[Tensor]:
+        """Motions from the target to the sources at these places, all pairs in one pass through the pose network."""
         target = views.target_jittered
-        before = [views.source_ids[index] < 0 for index in moments]
-        sources = [views.sources_jittered[:, index] for index in moments]
+        before = [views.source_ids[index] < 0 for index in places]
+        sources = [views.sources_jittered[:, index] for index in places]
         earlier = [source if past else target for source, past in zip(sources, before, strict=True)]
         later = [target if past else source for source, past in zip(sources, before, strict=True)]
         axis_angle, translation = self.pose_network(torch.cat(earlier), torch.cat(later))
-        parts = zip(axis_angle[:, 0].chunk(len(moments)), translation[:, 0].chunk(len(moments)), before, strict=True)
+        parts = zip(axis_angle[:, 0].chunk(len(places)), translation[:, 0].chunk(len(places)), before, strict=True)
         return [pose_to_transform(rotation, shift, invert=past) for rotation, shift, past in parts]

@@ -35,7 +35,7 @@ def evaluate_model(
     released = ReleasedModel.open(model)
     predictor = released.predictor(device)
     wanted = protocol_named(protocol).frames
-    frames = open_evaluation_frames(data, wanted, frames_of, moments=predictor.moments)
+    frames = open_evaluation_frames(data, wanted, frames_of, time_offsets=predictor.time_offsets)
     result = evaluate(
         predictor.predict_inverse_depth,
         frames,

@@ -1,4 +1,4 @@
-"""A plane-sweep cost volume: how well each depth explains what other moments saw of a pixel.
+"""A plane-sweep cost volume: how well each depth explains what other frames saw of a pixel.
 
 Source: Watson et al., "The Temporal Opportunist: Self-Supervised Multi-Frame Monocular Depth" (CVPR 2021), section
 3.2; specification section B2. Nothing here carries a gradient.

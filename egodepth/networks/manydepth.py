@@ -1,4 +1,4 @@
-"""ManyDepth's multi-frame network: Monodepth2's, with a cost volume against other moments inside its encoder.
+"""ManyDepth's multi-frame network: Monodepth2's, with a cost volume against frames of other times inside its encoder.
 
 Source: Watson et al., "The Temporal Opportunist: Self-Supervised Multi-Frame Monocular Depth" (CVPR 2021), section 3;
 specification sections B2 and B4. The 1x1 convolution "prematching_conv", which the published weights hold and the
@@ -37,7 +37,7 @@ RESNET_PARTS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3",
 
 @dataclass(frozen=True)
 class Lookups:
-    """Other moments of the same scene, earlier or later, that the current image is matched with.
+    """Other frames of the same scene, earlier or later, that the current image is matched with.
 
     Attributes:
         images: (B, L, 3, H, W) in [0, 1].
@@ -71,14 +71,6 @@ def look_up(
     return Lookups(torch.stack([frames[offset] for offset in offsets], dim=1), transforms, valid, intrinsics)
 
 
-def has_pose(transforms: Tensor) -> Tensor:
-    """Whether there is a frame behind each transform (..., 4, 4): (...) bool, for `Lookups.valid`.
-
-    The published interface marks a missing frame by a transform of zeros.
-    """
-    return (transforms != 0).flatten(-2).any(-1)
-
-
 @dataclass(frozen=True)
 class Matched:
     """What the matching encoder gives.
@@ -95,7 +87,7 @@ class Matched:
 
 
 class MatchingEncoder(Encoder):
-    """A ResNet that is interrupted at stride 4 to match its features with those of other moments.
+    """A ResNet that is interrupted at stride 4 to match its features with those of other frames.
 
     Args:
         name: of a timm ResNet.
@@ -191,7 +183,7 @@ class MatchedFeatures(Features):
 
 
 class ManyDepth(DisparityNetwork):
-    """A disparity network that also takes other moments; with one image alone it runs on a zero cost volume."""
+    """A disparity network that also takes other frames; with one image alone it runs on a zero cost volume."""
 
     def __init__(self, encoder: MatchingEncoder, decoder: Decoder) -> None:
         super().__init__()
@@ -261,8 +253,8 @@ class MultiFrameDepth(nn.Module):
         lookups: time offsets of the frames that are matched with; -1 is the one before.
 
     Attributes:
-        moments: time offsets of the frames that are needed: the lookups, and those on the way to them.
-        frames: how many pictures are stacked along the channels of an input: the current one and those of `moments`.
+        time_offsets: of the frames that are needed: the lookups, and those on the way to them.
+        frames: how many pictures are stacked along the channels of an input: the current one and these.
     """
 
     def __init__(
@@ -272,25 +264,26 @@ class MultiFrameDepth(nn.Module):
         self.network = network
         self.pose_network = pose_network
         self.lookups = tuple(lookups)
-        self.moments = offsets_to(lookups)
-        self.frames = 1 + len(self.moments)
+        self.time_offsets = offsets_to(lookups)
+        self.frames = 1 + len(self.time_offsets)
         self.register_buffer("intrinsics", intrinsics.float(), persistent=False)
 
     def predict_depth(self, pictures: Tensor) -> Tensor:
         """Depth (B, 1, H, W) in units of training.
 
         Args:
-            pictures: (B, 3 * frames, H, W) in [0, 1], the current frame and those of `moments`. A black one is missing,
-                as in the published code; without any the depth is that of a single frame. (B, 3, H, W) has none at all.
+            pictures: (B, 3 * frames, H, W) in [0, 1], the current frame and those of `time_offsets`. A black one is
+                missing, as in the published code; without any the depth is that of a single frame. (B, 3, H, W) has
+                none at all.
         """
         image, *others = pictures.split(3, dim=1)
         if not others:
             return self.network.predict_depth(image)
-        frames = dict(zip(self.moments, others, strict=True))
+        frames = dict(zip(self.time_offsets, others, strict=True))
         intrinsics = Camera.from_normalised(self.intrinsics, *image.shape[-2:]).intrinsics.expand(image.shape[0], 3, 3)
         found = look_up(self.pose_network, image, frames, self.lookups, intrinsics)
-        present = {moment: frame.flatten(1).amax(1) > 0 for moment, frame in frames.items()}
-        ways = [torch.stack([present[moment] for moment in offsets_to([offset])]) for offset in self.lookups]
+        present = {offset: frame.flatten(1).amax(1) > 0 for offset, frame in frames.items()}
+        ways = [torch.stack([present[between] for between in offsets_to([offset])]) for offset in self.lookups]
         valid = torch.stack([way.all(0) for way in ways], dim=1)
         return self.network.predict_depth(image, replace(found, valid=valid))
 

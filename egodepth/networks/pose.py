@@ -75,18 +75,18 @@ class PoseNetwork(nn.Module):
 
 
 def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor], offset: int) -> Tensor:
-    """The motion (B, 4, 4) from the target camera to that of another moment, chained over the moments between.
+    """The motion (B, 4, 4) from the target camera to that of another time, chained over the frames between.
 
     Args:
         target: (B, 3, H, W), the frame of offset 0.
         frames: (B, 3, H, W) each by their time offset; all from the target to `offset`.
-        offset: of the other moment, not zero.
+        offset: time offset of the other frame, not zero.
     """
     step = 1 if offset > 0 else -1
     frames = {**frames, 0: target}
     transform = None
-    for moment in range(step, offset + step, step):
-        earlier, later = (frames[moment - 1], frames[moment]) if step > 0 else (frames[moment], frames[moment + 1])
+    for time in range(step, offset + step, step):
+        earlier, later = (frames[time - 1], frames[time]) if step > 0 else (frames[time], frames[time + 1])
         axis_angle, translation = network(earlier, later)
         motion = pose_to_transform(axis_angle[:, 0], translation[:, 0], invert=step < 0)
         transform = motion if transform is None else motion @ transform

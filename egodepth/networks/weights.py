@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from egodepth.errors import UserError
+from egodepth.errors import UserError, first_line
 from egodepth.files import write_bytes, write_text
 
 CONFIG_FILE = "config.json"
@@ -53,7 +53,7 @@ def read_weights(path: Path) -> WeightsFile:
             "PyTorch file; it was not opened. Save its state dictionary alone and give that."
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path}: not a whole PyTorch file ({_first_line(error)}). Fetch it again.") from error
+        raise UserError(f"{path}: not a whole PyTorch file ({first_line(error)}). Fetch it again.") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dictionary. Give another file.")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
@@ -102,7 +102,3 @@ def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], sourc
         else:
             state[key] = found[key]
     return state
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -6,14 +6,13 @@ specification sections 3 and 6. Both can be killed at any time and go on where t
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import track
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.prior import TENSORS, ReferenceSet, clustered, network_hash
 from egodepth.networks.rprdepth import RPrDepth
+from egodepth.progress import progress_bar
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
 BANDS = 10
@@ -262,5 +262,6 @@ def _check_parts(parts: Path, settings: dict) -> None:
     write_text(file, json.dumps(settings))
 
 
-def _shown(steps: Iterable, what: str, progress: bool) -> Iterator:
-    return iter(track(steps, description=what, disable=not progress))
+def _shown(steps: Sequence[int], what: str, progress: bool) -> Iterator[int]:
+    with progress_bar(progress) as bar:
+        yield from bar.track(steps, description=what)

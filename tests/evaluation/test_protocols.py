@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from egodepth.data.opening import EVALUATION_FRAMES
+from egodepth.data.kinds import KINDS
 from egodepth.data.samples import EvaluationFrame
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
@@ -48,7 +48,9 @@ def test_every_protocol_is_found_by_its_own_name():
 
 
 def test_every_protocol_has_frames_and_metrics_that_there_are():
-    assert {protocol.frames for protocol in PROTOCOLS.values()} == set(EVALUATION_FRAMES)
+    assert {protocol.frames for protocol in PROTOCOLS.values()} == {
+        frames for kind in KINDS for frames in kind.evaluation_frames
+    }
     assert all(set(protocol.metrics) <= set(METRICS) for protocol in PROTOCOLS.values())
 
 

@@ -43,7 +43,7 @@ class Neighbours(nn.Module):
 
     def __init__(self, *moments: int) -> None:
         super().__init__()
-        self.moments, self.frames = moments, 1 + len(moments)
+        self.time_offsets, self.frames = moments, 1 + len(moments)
 
     def predict_depth(self, image: Tensor) -> Tensor:
         levels = (image[:, ::3] * 255).round()

@@ -76,7 +76,7 @@ def touched(module: torch.nn.Module) -> set[str]:
 
 
 def test_the_loss_is_the_sum_of_its_three_parts():
-    found = method(photometric_weight=0.7, gradient_weight=0.3, auxiliary_weight=2.0).eval().look(views())
+    found = method(photometric_weight=0.7, gradient_weight=0.3, auxiliary_weight=2.0).eval().step_result(views())
     parts = found.values
     expected = 0.7 * parts["synthesis"] + 0.3 * parts["gradient_consistency"] + 2 * parts["auxiliary"]
     torch.testing.assert_close(found.loss, expected)
@@ -89,7 +89,7 @@ def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
     scheme.depth_network.student.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
     scheme.pose_network.encoder.register_forward_pre_hook(lambda _, x: sizes.append(tuple(x[0].shape)))
     torch.manual_seed(5)
-    result = scheme.look(rich)
+    result = scheme.step_result(rich)
     assert sizes == [(2, 3, *SIZE), (4, 6, *SIZE)]
     assert result.depth.shape == (2, 1, *RICH)
     small = replace(
@@ -110,7 +110,7 @@ def test_the_gradient_consistency_reaches_all_but_the_pose_network():
     scheme = method(photometric_weight=0, gradient_weight=1, auxiliary_weight=0)
     with torch.no_grad():
         torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
-    scheme.look(views()).loss.backward()
+    scheme.step_result(views()).loss.backward()
     reached = touched(scheme.depth_network)
     assert not touched(scheme.pose_network)
     for part in ("fusion.align.", "fusion.references.key.", "fusion.output.", "fusion.change.", "heads.0", "encoder."):
@@ -119,7 +119,7 @@ def test_the_gradient_consistency_reaches_all_but_the_pose_network():
 
 def test_the_auxiliary_loss_reaches_the_alignments_and_what_lies_below_them_alone():
     scheme = method(photometric_weight=0, gradient_weight=0, auxiliary_weight=1)
-    scheme.look(views()).loss.backward()
+    scheme.step_result(views()).loss.backward()
     reached = touched(scheme.depth_network)
     assert not touched(scheme.pose_network)
     fusion = {name.split("fusion.")[1] for name in reached if ".fusion." in name}
@@ -130,7 +130,7 @@ def test_the_auxiliary_loss_reaches_the_alignments_and_what_lies_below_them_alon
 
 def test_the_view_synthesis_trains_the_poses_and_what_the_fusion_makes():
     scheme = method(gradient_weight=0, auxiliary_weight=0)
-    scheme.look(views()).loss.backward()
+    scheme.step_result(views()).loss.backward()
     assert any("encoder" in name for name in touched(scheme.pose_network))
     assert any("fusion.change.weight" in name for name in touched(scheme.depth_network))
 
@@ -139,7 +139,7 @@ def test_teacher_and_references_are_constant_and_stay_out_of_the_checkpoint():
     teacher = SingleImageTeacher(Monodepth2Config().build())
     scheme = method(teacher)
     before = teacher.hash()
-    scheme.look(views()).loss.backward()
+    scheme.step_result(views()).loss.backward()
     assert all(x.grad is None for x in teacher.network.parameters())
     assert not teacher.network.training
     assert {name.split(".")[0] for name in scheme.state_dict()} == {"depth_network", "pose_network"}
@@ -168,7 +168,7 @@ def test_a_step_uses_the_drawn_references_and_gives_them_back():
     torch.manual_seed(1)
     place = scheme._places()
     torch.manual_seed(1)
-    found = scheme.look(views()).values["auxiliary"]
+    found = scheme.step_result(views()).values["auxiliary"]
     depth = references().depths[place].float()
     torch.testing.assert_close(found, ((depth - 4).abs() / 4)[0])
     assert scheme.depth_network.fusion.references.chosen is None
@@ -184,7 +184,7 @@ def test_training_brings_the_hint_to_the_teacher_s_depth():
     losses = []
     for _ in range(8):
         optimiser.zero_grad()
-        result = scheme.look(graded)
+        result = scheme.step_result(graded)
         result.loss.backward()
         optimiser.step()
         losses.append(result.loss.item())
@@ -195,10 +195,10 @@ def test_unreliable_pixels_do_not_teach():
     scheme = method(reliable_only=True).eval()
     scheme.teacher.trusted[..., 48:, :] = False
     torch.manual_seed(2)
-    found = scheme.look(views()).values
+    found = scheme.step_result(views()).values
     assert found["reliable_share"].item() == pytest.approx(0.5, abs=0.02)
     scheme.teacher.trusted[:] = False
-    found = scheme.look(views()).values
+    found = scheme.step_result(views()).values
     assert found["gradient_consistency"] == 0
     assert found["auxiliary"] == 0
 

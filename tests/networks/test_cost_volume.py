@@ -14,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from egodepth.geometry.cameras import pinhole
 from egodepth.geometry.poses import pose_to_transform
-from egodepth.geometry.warping import back_project, project
+from egodepth.geometry.warping import project
 from egodepth.networks.cost_volume import CostVolume, depth_hypotheses, match, unmatched
+from tests.view_synthesis import back_project
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "manydepth.json").read_text())
 BATCH, LOOKUPS, CHANNELS, HEIGHT, WIDTH = 2, 3, 8, 16, 24

@@ -13,17 +13,16 @@ from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.depth import sigmoid_to_depth, sigmoid_to_disparity
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
 from egodepth.geometry.warping import (
-    back_project,
     epipolar_rays,
     pixel_grid,
     project,
     sample,
     sampling_grid,
-    synthesise_view,
 )
 from tests.photometric_inputs import HEIGHT, WIDTH, default_intrinsics, reference_inputs
+from tests.view_synthesis import back_project, synthesise_view
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "monodepth2.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "monodepth2.json").read_text())
 
 sizes = st.integers(8, 400)
 focal = st.floats(20, 2000)

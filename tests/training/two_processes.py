@@ -12,8 +12,8 @@ from pathlib import Path
 
 import lightning.pytorch as lightning
 
-from egodepth.methods import method as training
 from egodepth.recipes import RECIPES
+from egodepth.training import fit
 from egodepth.training.runs import train
 
 TINY = "mobilenetv3_small_050"
@@ -47,7 +47,7 @@ class Witness(lightning.Callback):
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 witness = Witness()
-training.LossWatch = lambda steps: witness
+fit.LossWatch = lambda steps: witness
 recipe = RECIPES["monodepth2"]
 recipe = replace(
     recipe,

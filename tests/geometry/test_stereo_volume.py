@@ -9,7 +9,7 @@ from torch import Tensor
 
 from egodepth.geometry.stereo_volume import disparity_levels, expected_disparity, reproject, synthesise_other_view
 
-REFERENCE = json.loads((Path(__file__).parent / "reference" / "sdfa_net.json").read_text())
+REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "sdfa_net.json").read_text())
 LEVELS = disparity_levels(7, 1.0, 20.0)
 
 
