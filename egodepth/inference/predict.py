@@ -201,9 +201,8 @@ class _Run:
         """Send pictures through the network in batches; each comes back with its depth (H, W)."""
         for batch in _batches(pictures, self.batch_size):
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
-            inverse_depths = self.predictor.predict_inverse_depths(images, neighbours)
-            for picture, inverse_depth in zip(batch, inverse_depths, strict=True):
-                yield picture, self.predictor.depth_at_size(inverse_depth, picture.height, picture.width)
+            sizes = [(picture.height, picture.width) for picture in batch]
+            yield from zip(batch, self.predictor.predict_depths(images, sizes, neighbours), strict=True)
 
     def _prepared(self, pictures: Iterable[tuple[Path, np.ndarray]], keep: bool) -> Iterator[_Picture]:
         """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -148,11 +148,7 @@ class Predictor:
         Raises:
             ValueError, UserError: as `predict_depth`.
         """
-        inverse_depths = self.predict_inverse_depths(images)
-        return [
-            self.depth_at_size(inverse_depth, *image.shape[:2])
-            for inverse_depth, image in zip(inverse_depths, images, strict=True)
-        ]
+        return list(self.predict_depths(images, [image.shape[:2] for image in images]))
 
     def predict_inverse_depth(
         self, image: np.ndarray, neighbours: Mapping[int, np.ndarray] | None = None
@@ -173,18 +169,37 @@ class Predictor:
         self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None = None
     ) -> np.ndarray:
         """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
+        return self._inverse_depths(images, neighbours)[:, 0].cpu().numpy()
+
+    @torch.inference_mode()
+    def predict_depths(
+        self,
+        images: Sequence[np.ndarray],
+        sizes: Sequence[tuple[int, int]],
+        neighbours: Sequence[Mapping[int, np.ndarray]] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The depths of a batch, each at a size of its own; they leave the device one after the other, and once.
+
+        Args:
+            images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
+            sizes: height and width of each depth.
+
+        Yields:
+            (H, W) float32, in metres where the scale is known.
+        """
+        for inverse_depth, size in zip(self._inverse_depths(images, neighbours), sizes, strict=True):
+            yield _enlarge(inverse_depth[None], *size)[0, 0].reciprocal().cpu().numpy()
+
+    def _inverse_depths(
+        self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None
+    ) -> Tensor:
+        """(B, 1, height, width) on the device."""
         if not images:
-            return np.zeros((0, self.height, self.width), dtype=np.float32)
+            return torch.zeros(0, 1, self.height, self.width)
         missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         known = neighbours or [{}] * len(images)
         others = [self._network_input([each.get(offset, missing) for each in known]) for offset in self.time_offsets]
-        return self._inverse_depth(_stacked(self._network_input(images), others))[:, 0].cpu().numpy()
-
-    @torch.inference_mode()
-    def depth_at_size(self, inverse_depth: np.ndarray, height: int, width: int) -> np.ndarray:
-        """Bring an inverse depth (h, w) of the network to a picture's size, as depth (`height`, `width`)."""
-        enlarged = _enlarge(torch.from_numpy(inverse_depth)[None, None].to(self.device), height, width)
-        return enlarged[0, 0].reciprocal().cpu().numpy()
+        return self._inverse_depth(_stacked(self._network_input(images), others))
 
     def _as_input(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) at the network's size, on its device."""
