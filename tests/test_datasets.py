@@ -219,5 +219,5 @@ def test_footage_is_checked_trained_on_and_predicted_but_has_no_ground_truth(for
     assert all(depth.shape == FRAME_SIZE and np.isfinite(depth).all() and depth.min() > 0 for depth in depths)
     capsys.readouterr()
     assert run("evaluate", tmp_path / "run", footage, "--protocol", "eigen") == 2
-    assert f"is {form} data; this protocol needs kitti-raw or simulated data" in only_line(capsys.readouterr().err)
+    assert f"is {form} data; this protocol needs simulated or kitti-raw data" in only_line(capsys.readouterr().err)
     assert sorted(folder.rglob("*")) == before

@@ -10,20 +10,6 @@ from egodepth.data.images import read_image
 from egodepth.data.probing import cameras_look_swapped, empty_files, evenly, unreadable
 from egodepth.errors import UserError
 
-TITLES: dict[DataKind, str] = {
-    "kitti-raw": "KITTI raw",
-    "kitti-2015": "KITTI Stereo 2015",
-    "kitti-benchmark": "KITTI's depth prediction benchmark, selected validation images",
-    "cityscapes": "Cityscapes",
-    "cityscapes-triplets": "Cityscapes as preprocessed triplets",
-    "ddad": "DDAD",
-    "make3d": "Make3D",
-    "simulated": "simulated drives",
-    "packed": "a training set packed by egodepth data pack",
-    "frames": "a folder of frames",
-    "video": "a video",
-}
-
 PAIRS_COMPARED = 8
 
 
@@ -34,13 +20,15 @@ class DataReport:
     Attributes:
         path: what was looked at.
         kind: none where the layout is not known.
+        title: of the kind.
         counts: how many of what, for example samples of each training mode.
-        faults: one line each: what is wrong, where, and the mend.
+        faults: one line each: what is wrong, where, and what to do.
         notes: one line each: what is absent, without harm to the rest.
     """
 
     path: Path
     kind: DataKind | None
+    title: str
     counts: Mapping[str, int]
     faults: tuple[str, ...]
     notes: tuple[str, ...]
@@ -52,10 +40,9 @@ class DataReport:
 
     def lines(self) -> list[str]:
         """The report for a terminal, without the faults."""
-        title = TITLES[self.kind] if self.kind else "not a known kind of data"
         counts = [f"  {count:>9,}  {what}" for what, count in self.counts.items()]
         verdict = f"{len(self.faults)} faults" if self.faults else "no fault found"
-        return [f"{self.path}: {title}", *counts, *(f"  note: {note}" for note in self.notes), f"  {verdict}"]
+        return [f"{self.path}: {self.title}", *counts, *(f"  note: {note}" for note in self.notes), f"  {verdict}"]
 
 
 @dataclass
@@ -79,6 +66,9 @@ class Findings:
             yield
         except UserError as error:
             self.faults.append(str(error))
+
+    def report(self, kind: DataKind | None, title: str) -> DataReport:
+        return DataReport(self.path, kind, title, self.counts, tuple(self.faults), tuple(self.notes))
 
     def count(self, what: str, number: int) -> None:
         if number:

@@ -4,17 +4,14 @@ Training and prediction must shrink a picture in the same way, because a network
 this project is decoded by Pillow and resized by its antialiased Lanczos filter.
 """
 
-import mmap
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from egodepth.errors import UserError
 
@@ -110,70 +107,6 @@ def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
     """Sort key by which numbers within names count as numbers."""
     pieces = re.split(r"(\d+)", path.name.lower())
     return (*((int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces), (0, path.name))
-
-
-class FrameStore:
-    """The resized frames of a dataset, read by number and remembered where all of them fit in memory.
-
-    One frame serves as target and as source of its neighbours and of the other camera, so each is asked for up
-    to four times an epoch. The memory is an anonymous map: worker processes that are forked from this one
-    fill and read the same pages, and nothing is spent on frames that are never read. A worker that is spawned
-    instead starts with an empty map of its own.
-
-    Args:
-        paths: one per frame.
-        height, width: the size in pixels that every frame is resized to.
-        cache_bytes: the most that may be kept; a set that needs more is decoded anew each time.
-    """
-
-    def __init__(self, paths: Sequence[Path], height: int, width: int, cache_bytes: int) -> None:
-        self.paths = tuple(paths)
-        self.height = height
-        self.width = width
-        self.cache_bytes = cache_bytes
-        self._allocate()
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, number: int) -> Tensor:
-        """The frame as (3, height, width) uint8; not to be written to.
-
-        Raises:
-            UserError: the file cannot be read.
-        """
-        if self._known is None:
-            return self._read(number)
-        if not self._known[number]:
-            # The mark follows the pixels: another process that sees it finds the frame whole.
-            self._frames[number] = self._read(number)
-            self._known[number] = True
-        return self._frames[number]
-
-    def _read(self, number: int) -> Tensor:
-        pixels = read_resized_image(self.paths[number], self.height, self.width)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-
-    def _allocate(self) -> None:
-        shape = (len(self.paths), 3, self.height, self.width)
-        if not self.paths or int(np.prod(shape)) > self.cache_bytes:
-            self._frames = self._known = None
-            return
-        self._frames = _shared_zeros(shape)
-        self._known = _shared_zeros((len(self.paths),)).numpy()
-
-    def __getstate__(self) -> dict:
-        return {key: value for key, value in vars(self).items() if key not in ("_frames", "_known")}
-
-    def __setstate__(self, state: dict) -> None:
-        vars(self).update(state)
-        self._allocate()
-
-
-def _shared_zeros(shape: tuple[int, ...]) -> Tensor:
-    """A uint8 tensor of zeros whose pages forked processes share; unlike /dev/shm it has no size limit of its own."""
-    size = int(np.prod(shape))
-    return torch.from_numpy(np.frombuffer(mmap.mmap(-1, size), dtype=np.uint8).reshape(shape))
 
 
 def _open_rgb(path: Path) -> Image.Image:

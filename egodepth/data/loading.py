@@ -183,7 +183,7 @@ def make_loader(
         collate_fn=_Collate(tuple(dataset.source_ids)),
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
     )
     return BatchLoader(loader, len(dataset))
 
@@ -198,5 +198,6 @@ def _broken_allowed(samples: int) -> int:
     return max(BROKEN_ALWAYS_ALLOWED, int(samples * BROKEN_SHARE_ALLOWED))
 
 
-def _one_thread(worker: int) -> None:
+def one_thread(worker: int) -> None:
+    """Keep a loading process from competing with the others for processors."""
     torch.set_num_threads(1)

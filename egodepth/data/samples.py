@@ -6,6 +6,7 @@ images in [0, 1] on the device that trains.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import Source
+from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 
 
@@ -97,6 +99,10 @@ class Batch:
         return self.target.shape[-2], self.target.shape[-1]
 
 
+class NoUsableFrames(UserError):
+    """No frame has all the views that training asks for."""
+
+
 class TrainingDataset(Protocol):
     """What training asks of a dataset. Indices are samples that have all their sources."""
 
@@ -136,10 +142,41 @@ class EvaluationFrame:
 
 
 class EvaluationFrames(Protocol):
-    """A sized, indexable collection of evaluation frames; `frames[i]` reads one from disk."""
+    """A sized, indexable collection of evaluation frames; `frames[i]` reads one from disk.
+
+    Readers derive from it, so that they have its iteration.
+    """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> EvaluationFrame: ...
 
-    def __iter__(self) -> Iterator[EvaluationFrame]: ...
+    def __iter__(self) -> Iterator[EvaluationFrame]:
+        return (self[index] for index in range(len(self)))
+
+
+@dataclass(frozen=True)
+class PosedSequence:
+    """Consecutive frames of one camera with its poses, for odometry.
+
+    Attributes:
+        name: what a message calls it.
+        images: N paths in order of time.
+        poses: (N, 4, 4) float64, camera to world.
+
+    Raises:
+        UserError: images and poses differ in number.
+    """
+
+    name: str
+    images: Sequence[Path]
+    poses: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.poses):
+            raise UserError(
+                f"Sequence {self.name}: {len(self.images)} images, but {len(self.poses)} poses. Copy both again."
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)

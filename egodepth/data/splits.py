@@ -68,7 +68,7 @@ def find_split_file(root: Path, split: str | None, names: Sequence[str]) -> Path
         if len(found) > 1:
             raise UserError(f"{splits}: holds several splits ({_names(found)}). Choose one with --data.split NAME.")
         return found[0] if found else None
-    if Path(split).is_file():
+    if is_one_list(split):
         return Path(split)
     folder = next((place for place in (splits / split, Path(split)) if place.is_dir()), None)
     if folder is None:
@@ -77,6 +77,11 @@ def find_split_file(root: Path, split: str | None, names: Sequence[str]) -> Path
     if file := _first(folder, names):
         return file
     raise UserError(f"{folder}: has no {' or '.join(names)}. Add the file or choose another split.")
+
+
+def is_one_list(split: str | None) -> bool:
+    """Whether a split is a path to one list, which trains or tests and leaves nothing to validate on."""
+    return split is not None and Path(split).is_file()
 
 
 def validates(position: int, count: int) -> bool:

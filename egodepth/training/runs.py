@@ -14,9 +14,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from egodepth.data.opening import TrainingSets, open_training_sets
+from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
+from egodepth.data.record import TrainingSets
 from egodepth.data.samples import PosedDataset, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text

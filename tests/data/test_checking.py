@@ -274,7 +274,7 @@ def look_away(root):
         (lambda root: cut(root / "000150/scene_0.json"), "is damaged or cut short"),
         (lambda root: cut(root / "000150/point_cloud/LIDAR/1.npz"), "is no point cloud that can be read"),
         (lambda root: cut(root / "000000/rgb/CAMERA_01/11.png"), "is damaged or cut short"),
-        (look_away, r"no laser point of its moment falls into it.*\(2 more like this\.\)"),
+        (look_away, r"no laser point of its sample falls into it.*\(2 more like this\.\)"),
     ],
 )
 def test_each_fault_of_ddad_is_one_line(ddad, spoil, words):

@@ -220,7 +220,7 @@ def test_an_evaluation_frame_has_the_planted_depth_and_the_frame_two_before(tmp_
     image = write_test_frame(tmp_path, steps=steps)
     before = write_image(tmp_path, "leftImg8bit_sequence", "test", "bonn_000000_000017", seed=17)
     (tmp_path / "test_files.txt").write_text("bonn bonn_000000_000019\n")
-    (frame,) = open_evaluation_frames(tmp_path, "cityscapes", moments=(-1, 1))
+    (frame,) = open_evaluation_frames(tmp_path, "cityscapes", time_offsets=(-1, 1))
     assert np.array_equal(frame.image, image)
     assert np.array_equal(frame.neighbours[-1], before)
     assert frame.depth == pytest.approx(depth, rel=1e-6)

@@ -307,8 +307,8 @@ def test_of_joined_data_the_first_gives_the_metres(drive, tmp_path):
 # --- evaluation ---
 
 
-def test_depth_is_the_walls_distance_at_the_moment_of_the_image(tree):
-    frames = open_evaluation_frames(tree, "ddad", moments=(-1, 1))
+def test_depth_is_the_walls_distance_at_the_time_of_the_image(tree):
+    frames = open_evaluation_frames(tree, "ddad", time_offsets=(-1, 1))
     assert len(frames) == 3
     for number, frame in enumerate(frames):
         depth = frame.depth[frame.depth > 0]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from egodepth.data.frame_store import FrameStore
 from egodepth.data.images import (
-    FrameStore,
     image_size,
     list_images,
     read_depth_png,

@@ -7,14 +7,14 @@ import torch
 from PIL import Image
 
 from egodepth.data.kitti.depth import (
-    KittiOdometry,
     KittiRawFrames,
     KittiStereo2015Frames,
     disparity_to_depth,
-    read_poses,
     velodyne_depth,
 )
+from egodepth.data.kitti.odometry import read_poses
 from egodepth.data.kitti.raw import KittiRaw, evaluation_lines, fixed_intrinsics, read_calibration, training_lines
+from egodepth.data.samples import PosedSequence
 from egodepth.data.splits import SplitLine, read_split, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
@@ -299,7 +299,7 @@ def test_raw_frames_carry_velodyne_depth_of_their_own_camera(tree):
         assert frame.depth[13, 47] == pytest.approx(depth)
         assert np.count_nonzero(frame.depth) == 1
         assert not frame.neighbours
-    (right,) = KittiRawFrames(tree, [line(2, "r")], moments=(-1, 1))
+    (right,) = KittiRawFrames(tree, [line(2, "r")], time_offsets=(-1, 1))
     assert right.depth[13, 44] == pytest.approx(10.5)
     assert right.neighbours[-1].shape == right.image.shape
 
@@ -341,9 +341,9 @@ def test_a_pose_file_of_another_form_is_refused(tmp_path, text):
 
 def test_an_odometry_sequence_has_a_pose_for_each_image():
     images = [Path("0.png"), Path("1.png"), Path("2.png")]
-    assert len(KittiOdometry("09", images, np.zeros((3, 4, 4)))) == 3
+    assert len(PosedSequence("09", images, np.zeros((3, 4, 4)))) == 3
     with pytest.raises(UserError, match="Sequence 09: 3 images, but 2 poses"):
-        KittiOdometry("09", images, np.zeros((2, 4, 4)))
+        PosedSequence("09", images, np.zeros((2, 4, 4)))
 
 
 # --- the sample of KITTI beside the repository ---

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from egodepth.data.images import FrameStore
+from egodepth.data.frame_store import FrameStore
 from egodepth.data.loading import StepSampler, make_loader, sequential_batches
 from egodepth.data.samples import Sample
 from egodepth.errors import UserError

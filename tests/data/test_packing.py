@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from egodepth.data.configurations import DataConfig
-from egodepth.data.images import FrameStore
+from egodepth.data.frame_store import FrameStore
 from egodepth.data.loading import StepSampler, make_loader
-from egodepth.data.opening import TrainingSets, open_training_sets
+from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import Pack, PackOptions, open_pack
 from egodepth.data.packs.writing import PackReport, pack
+from egodepth.data.record import TrainingSets
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.errors import UserError
 

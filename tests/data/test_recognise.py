@@ -37,8 +37,8 @@ def test_a_video_is_recognised_by_its_name(tmp_path):
     ("files", "path", "words"),
     [
         ([], "missing", "no such file or folder"),
-        ([], ".", "empty folder. Expected KITTI raw"),
-        (["notes.txt"], ".", "Expected KITTI raw"),
+        ([], ".", "empty folder. Expected a simulated drive, KITTI raw"),
+        (["notes.txt"], ".", "layout that is not known. Expected .*KITTI raw .*, or a video file"),
         (["notes.txt"], "notes.txt", "is no video by its name"),
         (["a.png"], "a.png", "is a single image"),
         (["inner/a.png"], ".", "holds no frames itself, but .*inner does"),

@@ -12,7 +12,7 @@ from PIL import Image
 from egodepth.data.cityscapes.layout import FrameName
 
 HEIGHT, WIDTH = 48, 160
-"""Of the pairs."""
+"""The size of the pairs."""
 
 
 def texture(seed, height=HEIGHT, width=WIDTH + 64):

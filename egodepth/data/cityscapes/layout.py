@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from egodepth.data.configurations import Crop
-from egodepth.data.images import FrameStore, read_image, read_png16, resize_image
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore, channels_first
+from egodepth.data.images import read_image, read_png16, resize_image
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 
@@ -32,7 +32,7 @@ NAME_PATTERN = re.compile(r"([A-Za-z][A-Za-z-]*)_(\d{6})_(\d{6})")
 
 @dataclass(frozen=True, order=True)
 class FrameName:
-    """One moment: city, number of the recording, number of the frame. Its text is `bonn_000000_000019`."""
+    """The name of a frame: city, number of the recording, number of the frame. Its text is `bonn_000000_000019`."""
 
     city: str
     sequence: int
@@ -98,7 +98,7 @@ class CityscapesTree:
         return self._list(("disparity", "disparity_sequence"), split)
 
     def camera_files(self, split: str) -> dict[FrameName, Path]:
-        """Of the labelled frames; `camera` may lie in a folder of its archive's name."""
+        """The camera files, which labelled frames have; `camera` may lie in a folder of its archive's name."""
         return self._list(("camera", "camera_trainvaltest/camera", "camera_trainextra/camera"), split)
 
     def camera_file(self, split: str, name: FrameName) -> Path:
@@ -257,11 +257,17 @@ CROPS: dict[Crop, CropWindow] = {
 class CroppedFrames(FrameStore):
     """A `FrameStore` of one part of each image."""
 
-    def __init__(self, paths: Sequence[Path], crop: CropWindow, height: int, width: int, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        crop: CropWindow,
+        height: int,
+        width: int,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
         super().__init__(paths, height, width, cache_bytes)
         self.crop = crop
 
     def _read(self, number: int) -> Tensor:
         image = read_image(self.paths[number])
-        pixels = resize_image(image[self.crop.pixels(*image.shape[:2])], self.height, self.width)
-        return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        return channels_first(resize_image(image[self.crop.pixels(*image.shape[:2])], self.height, self.width))

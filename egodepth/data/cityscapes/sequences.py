@@ -1,11 +1,11 @@
 """Cityscapes: stereo pairs and 30-frame sequences as training data, and the labelled frames to evaluate on.
 
-ManyDepth's preprocessed triplets are in `cityscapes_triplets`.
+ManyDepth's preprocessed triplets are in `triplets`.
 
 Source: datasets specification, sections 1.5 to 1.7.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from egodepth.data.cityscapes.layout import (
     read_names,
 )
 from egodepth.data.configurations import Crop, Source
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.images import image_size, read_image
-from egodepth.data.samples import EvaluationFrame, Sample
-from egodepth.data.splits import Stage, find_split_file
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames, NoUsableFrames, Sample
+from egodepth.data.splits import Stage, find_split_file, is_one_list
 from egodepth.errors import UserError
 
 SPLITS_OF_STAGE: dict[Stage, tuple[str, ...]] = {"train": ("train", "train_extra"), "val": ("val",)}
@@ -37,8 +38,6 @@ BLACK_FRAMES = frozenset({"troisdorf_000000_000073"})
 # "0.22" in papers is a rounding of 0.2093 and 0.2221; with KITTI's 0.54 it makes SDFA-Net's factor of 0.4074.
 PUBLISHED_BASELINE_M = 0.22
 
-DEFAULT_CACHE_BYTES = 2 * 2**30
-
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -48,10 +47,6 @@ class _Target:
     split: str
     name: FrameName
     views: tuple[int, ...]
-
-
-class NoViews(UserError):
-    """No frame has all the views that training asks for."""
 
 
 class Cityscapes:
@@ -106,7 +101,7 @@ class Cityscapes:
             else:
                 self.left_out.append(str(name))
         if not self._targets:
-            raise NoViews(f"{root}: {_no_views(self._tree, stage, source_ids)}")
+            raise NoUsableFrames(f"{root}: {_no_views(self._tree, stage, source_ids)}")
         if self.left_out:
             self.left_out = [
                 f"{root}: {len(self.left_out)} frames have not all of the views {_listed(source_ids)} "
@@ -139,7 +134,7 @@ def training_names(root: Path | str, split: str | None, stage: Stage) -> list[Fr
     Raises:
         UserError: the named split is not there, or a line names no frame.
     """
-    if split is not None and Path(split).is_file() and stage == "val":
+    if stage == "val" and is_one_list(split):
         return []
     file = find_split_file(Path(root), split, [f"{stage}_files.txt", f"{stage}.txt"])
     return read_names(file) if file else None
@@ -152,7 +147,7 @@ def find_views(
     wanted = [(("left", name))]
     for source in source_ids:
         wanted.append(("right", name) if source == "stereo" else ("left", name.moved(FRAME_GAP * stride * source)))
-    views = [tree.images(side, split).get(moment) for side, moment in wanted]
+    views = [tree.images(side, split).get(frame) for side, frame in wanted]
     return None if None in views else views
 
 
@@ -206,21 +201,21 @@ def _listed(source_ids: Sequence[Source]) -> str:
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-class CityscapesFrames:
+class CityscapesFrames(EvaluationFrames):
     """Whole left images with depth from the precomputed disparities; protocols cut them.
 
     Args:
         root: the folder that the archives were unpacked into.
         split: `test`, `val` or `train` for its labelled frames, or a list by name or path (`test_files.txt`), whose
             order is kept. None takes the root's own test list where it has one, else the labelled test frames.
-        moments: time offsets of frames to read as well, where there are any; -1 is two frames of the video earlier.
+        time_offsets: of frames to read as well, where there are any; -1 is two frames of the video earlier.
 
     Raises:
         UserError: nothing is there, or a frame lacks its image, disparity or camera.
     """
 
-    def __init__(self, root: Path | str, split: str | None = None, moments: Sequence[int] = ()) -> None:
-        self.moments = tuple(moments)
+    def __init__(self, root: Path | str, split: str | None = None, time_offsets: Sequence[int] = ()) -> None:
+        self.time_offsets = tuple(time_offsets)
         self._tree = CityscapesTree(Path(root))
         self._frames = self._find(split)
         for folder, name in self._frames:
@@ -244,17 +239,14 @@ class CityscapesFrames:
             )
         camera = self._tree.camera(split, name)
         images = self._tree.images("left", split)
-        around = {moment: images.get(name.moved(moment * FRAME_GAP)) for moment in self.moments}
+        around = {offset: images.get(name.moved(offset * FRAME_GAP)) for offset in self.time_offsets}
         return EvaluationFrame(
             name=f"{split}/{name}",
             image=image,
             depth=camera.depth(steps),
             camera=camera.camera(*image.shape[:2]),
-            neighbours={moment: read_image(file) for moment, file in around.items() if file},
+            neighbours={offset: read_image(file) for offset, file in around.items() if file},
         )
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
     def _find(self, split: str | None) -> list[tuple[str, FrameName]]:
         root = self._tree.root

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from egodepth.data.cityscapes.layout import FrameName, read_names
 from egodepth.data.configurations import Source
+from egodepth.data.frame_store import channels_first
 from egodepth.data.images import image_size, read_image, resize_image
 from egodepth.data.samples import Sample
-from egodepth.data.splits import Stage, find_split_file, validates
+from egodepth.data.splits import Stage, find_split_file, is_one_list, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 
@@ -31,6 +31,9 @@ class CityscapesTriplets:
         source_ids: -1, 1 or both.
         height, width: training size in pixels.
         published: leave the principal point where it is when an image is mirrored, as the published code does.
+
+    Attributes:
+        left_out: nothing, because a target whose files are missing is refused.
 
     Raises:
         UserError: other sources are asked for, or a named file is missing.
@@ -49,6 +52,7 @@ class CityscapesTriplets:
             asked = ", ".join(map(str, source_ids))
             raise UserError(f"{root}: triplets hold the views -1 and 1, not {asked}. Train with --mode mono.")
         self.source_ids = tuple(source_ids)
+        self.left_out: list[str] = []
         self._root = Path(root)
         self._names = tuple(names)
         self._size = height, width
@@ -69,14 +73,13 @@ class CityscapesTriplets:
         camera = read_camera(camera_file(self._root, name), *views[0].shape[:2])
         return Sample(
             name=str(name),
-            target=self._resized(views[THIRD_OF[0]]),
-            sources=torch.stack([self._resized(views[THIRD_OF[source]]) for source in self.source_ids]),
+            target=channels_first(resize_image(views[THIRD_OF[0]], *self._size)),
+            sources=torch.stack(
+                [channels_first(resize_image(views[THIRD_OF[source]], *self._size)) for source in self.source_ids]
+            ),
             intrinsics=camera.normalised(),
             centred=self._published,
         )
-
-    def _resized(self, view: np.ndarray) -> Tensor:
-        return torch.from_numpy(resize_image(view, *self._size).transpose(2, 0, 1).copy())
 
 
 def triplet_file(root: Path, name: FrameName) -> Path:
@@ -104,7 +107,7 @@ def triplet_names(root: Path | str, split: str | None, stage: Stage) -> list[Fra
         UserError: the named split is missing, or the tree holds no triplets.
     """
     root = Path(root)
-    if split is not None and Path(split).is_file() and stage == "val":
+    if stage == "val" and is_one_list(split):
         return []
     names = [f"{stage}_files.txt", f"{stage}.txt"]
     file = find_split_file(root, split, names)

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from egodepth.errors import UserError
+from egodepth.errors import UserError, first_line
 
 Drawing = Literal["published", "clean"]
 
@@ -92,8 +92,7 @@ def read_points(file: Path) -> np.ndarray:
         points = _read_ply(file) if file.suffix.lower() == ".ply" else _read_numpy(file)
         points = _coordinates(points)
     except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise UserError(f"{file}: is no point cloud that can be read ({reason}). Unpack the scene again.") from None
+        raise UserError(f"{file}: is no point cloud that can be read ({first_line(error)}). Unpack the scene again.") from None
     if not len(points) or not np.isfinite(points).all():
         problem = "holds coordinates that are not finite" if len(points) else "holds no point"
         raise UserError(f"{file}: {problem}. Unpack the scene again.")

@@ -7,7 +7,7 @@ Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from egodepth.data.configurations import Source
 from egodepth.data.ddad.points import Drawing, project_points, read_points
-from egodepth.data.images import FrameStore, image_size, read_image
-from egodepth.data.samples import EvaluationFrame, Sample
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
+from egodepth.data.images import image_size, read_image
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
@@ -26,7 +27,6 @@ from egodepth.geometry.cameras import Camera, pinhole
 FRONT = "CAMERA_01"
 LIDAR = "LIDAR"
 NUMBER_OF_SPLIT = {"train": "0", "val": "1", "test": "2", "train_overfit": "3"}
-DEFAULT_CACHE_BYTES = 2 * 2**30
 
 
 # --- scenes ----------------------------------------------------------------------------------------------------------
@@ -34,7 +34,7 @@ DEFAULT_CACHE_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Datum:
-    """What one sensor recorded at one moment.
+    """What one sensor recorded for one sample.
 
     Attributes:
         file: image or point cloud.
@@ -162,7 +162,7 @@ def _require_scenes_file(root: Path) -> Path:
     return listing
 
 
-def read_json(file: Path, mend: str) -> dict:
+def read_json(file: Path, remedy: str) -> dict:
     """A JSON object.
 
     Raises:
@@ -171,11 +171,11 @@ def read_json(file: Path, mend: str) -> dict:
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: no such file. {mend}.") from None
+        raise UserError(f"{file}: no such file. {remedy}.") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: is damaged or cut short ({error}). {mend}.") from None
+        raise UserError(f"{file}: is damaged or cut short ({error}). {remedy}.") from None
     if not isinstance(entries, dict):
-        raise UserError(f"{file}: expected a JSON object. {mend}.")
+        raise UserError(f"{file}: expected a JSON object. {remedy}.")
     return entries
 
 
@@ -313,7 +313,7 @@ class Ddad:
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-class DdadFrames:
+class DdadFrames(EvaluationFrames):
     """Images of one camera with sparse depth from the laser points of the same sample.
 
     Args:
@@ -321,7 +321,7 @@ class DdadFrames:
         split: `val` is what is published; `train` and `train_overfit` have ground truth as well.
         camera: one of the six.
         drawing: see `project_points`.
-        moments: time offsets of frames to read as well, where the scene has them.
+        time_offsets: of frames to read as well, where the scene has them.
 
     Raises:
         UserError: a scene is missing or damaged, or a sample lacks the camera or the lidar.
@@ -333,11 +333,11 @@ class DdadFrames:
         split: str = "val",
         camera: str = FRONT,
         drawing: Drawing = "published",
-        moments: Sequence[int] = (),
+        time_offsets: Sequence[int] = (),
     ) -> None:
         self._camera = camera
         self._drawing = drawing
-        self._moments = tuple(moments)
+        self._time_offsets = tuple(time_offsets)
         self._frames = [
             (scene, number) for scene in map(DdadScene, scene_files(Path(root), split)) for number in range(len(scene))
         ]
@@ -352,17 +352,14 @@ class DdadFrames:
         scene, number = self._frames[index]
         datum = scene.datum(number, self._camera)
         image = read_image(datum.file)
-        around = [moment for moment in self._moments if 0 <= number + moment < len(scene)]
+        around = [offset for offset in self._time_offsets if 0 <= number + offset < len(scene)]
         return EvaluationFrame(
             name=f"{scene.folder.name} {datum.file.stem}",
             image=image,
             depth=lidar_depth(scene, number, self._camera, *image.shape[:2], self._drawing),
             camera=Camera(scene.intrinsics(number, self._camera), *image.shape[:2]),
-            neighbours={moment: read_image(scene.datum(number + moment, self._camera).file) for moment in around},
+            neighbours={offset: read_image(scene.datum(number + offset, self._camera).file) for offset in around},
         )
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
 
 def lidar_depth(
@@ -370,7 +367,8 @@ def lidar_depth(
 ) -> np.ndarray:
     """Depth (H, W) of a sample's laser points in one of its cameras.
 
-    The poses are those of the two records, not the sensors' places on the car: the car moves between the two moments.
+    The poses are those of the two records, not the sensors' places on the car: the car moves between
+    the two recordings.
     """
     lidar, image = scene.datum(number, LIDAR), scene.datum(number, camera)
     camera_from_points = np.linalg.inv(image.world_from_sensor) @ lidar.world_from_sensor

@@ -58,7 +58,7 @@ def footage_size(path: Path | str) -> tuple[int, int]:
     """Native height and width of a video, or the most common ones in a folder of frames."""
     path = Path(path)
     if path.is_dir():
-        return _common_size(_sizes(list_images(path)), path)
+        return common_size(image_sizes(list_images(path)), path)
     info = video_info(path)
     return info.height, info.width
 
@@ -78,7 +78,7 @@ def _read_camera(file: Path, height: int, width: int) -> Camera:
     return Camera(pinhole(fx, fy, cx, cy), *size).resize(height, width)
 
 
-def _sizes(images: Sequence[Path]) -> dict[Path, tuple[int, int] | UserError]:
+def image_sizes(images: Sequence[Path]) -> dict[Path, tuple[int, int] | UserError]:
     """Height and width of each image, or why it cannot be read."""
     sizes: dict[Path, tuple[int, int] | UserError] = {}
     for path in images:
@@ -89,7 +89,12 @@ def _sizes(images: Sequence[Path]) -> dict[Path, tuple[int, int] | UserError]:
     return sizes
 
 
-def _common_size(sizes: dict[Path, tuple[int, int] | UserError], folder: Path) -> tuple[int, int]:
+def common_size(sizes: dict[Path, tuple[int, int] | UserError], folder: Path) -> tuple[int, int]:
+    """The most common height and width.
+
+    Raises:
+        UserError: no image can be read.
+    """
     counts = Counter(size for size in sizes.values() if not isinstance(size, UserError))
     if not counts:
         raise UserError(f"{folder}: none of its {len(sizes)} images can be read. Check the files.")

@@ -12,25 +12,11 @@ import torch
 
 from egodepth.data.configurations import Source
 from egodepth.data.footage.unpacking import unpack
-from egodepth.data.images import FrameStore
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
-
-DEFAULT_CACHE_BYTES = 2 * 2**30
-
-
-# --- video -----------------------------------------------------------------------------------------------------
-
-
-# --- camera ----------------------------------------------------------------------------------------------------
-
-
-# --- unpacking -------------------------------------------------------------------------------------------------
-
-
-# --- samples ---------------------------------------------------------------------------------------------------
 
 
 class Footage:

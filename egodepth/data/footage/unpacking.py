@@ -11,21 +11,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from egodepth.data.footage.camera import _common_size, _sizes
-from egodepth.data.footage.video import _video_frames, video_info
+from egodepth.data.footage.camera import common_size, image_sizes
+from egodepth.data.footage.video import decode_video, video_info
 from egodepth.data.images import list_images, read_image, resize_image
 from egodepth.errors import UserError
 from egodepth.files import replacing
 
 INDEX_NAME = "index.json"
-
+MIN_FRAMES = 3
 
 # Frames are compared as small grey thumbnails, where sensor noise averages out: noise of 3 grey levels a pixel leaves
 # 0.3 between two thumbnails, while KITTI's drives at 10 frames a second change by 8 at least. The comparison is
 # with the last frame kept, so that slow motion or a high frame rate thins a sequence out instead of emptying it.
 STATIC_THUMBNAIL_SIZE = (96, 32)
-
-
 STATIC_GREY_LEVELS = 1.0
 
 
@@ -82,8 +80,8 @@ class _Frame:
 
 
 def _folder_frames(folder: Path, images: Sequence[Path]) -> Iterator[_Frame]:
-    sizes = _sizes(images)
-    height, width = _common_size(sizes, folder)
+    sizes = image_sizes(images)
+    height, width = common_size(sizes, folder)
     for path in track(images, f"Reading {folder.name}", console=Console(stderr=True), transient=True):
         size = sizes[path]
         if isinstance(size, UserError):
@@ -100,7 +98,7 @@ def _folder_frames(folder: Path, images: Sequence[Path]) -> Iterator[_Frame]:
 def _named_video_frames(path: Path) -> Iterator[_Frame]:
     total = video_info(path).frames or None
     console = Console(stderr=True)
-    frames = track(_video_frames(path), f"Unpacking {path.name}", total=total, console=console, transient=True)
+    frames = track(decode_video(path), f"Unpacking {path.name}", total=total, console=console, transient=True)
     for number, pixels in enumerate(frames):
         yield _Frame(pixels, "" if pixels is not None else f"{path}: cannot be decoded at about frame {number}.")
 
@@ -140,6 +138,3 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     grey = Image.fromarray(pixels).convert("L").resize(STATIC_THUMBNAIL_SIZE, Image.Resampling.BOX)
     return np.asarray(grey, dtype=np.float32)
-
-
-MIN_FRAMES = 3

@@ -52,10 +52,11 @@ def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
     Raises:
         UserError: the file is missing, empty or no video.
     """
-    return (frame for frame in _video_frames(Path(path)) if frame is not None)
+    return (frame for frame in decode_video(Path(path)) if frame is not None)
 
 
-def _video_frames(path: Path) -> Iterator[np.ndarray | None]:
+def decode_video(path: Path) -> Iterator[np.ndarray | None]:
+    """As `read_video_frames`, with None where a piece of the file cannot be decoded."""
     with _open_video(path) as (container, stream):
         yield from _decode(container, stream)
 

@@ -4,7 +4,7 @@ Sources: Monodepth2 specification, sections 8.1 and 8.4 (raw drives); datasets s
 Stereo 2015). KITTI: Geiger et al., IJRR 2013; Menze and Geiger, CVPR 2015.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ import numpy as np
 
 from egodepth.data.images import image_size, is_image, natural_key, read_depth_png, read_image, read_png16
 from egodepth.data.kitti.raw import CAMERA_OF_SIDE, KittiTree, read_calibration
-from egodepth.data.samples import EvaluationFrame
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.data.splits import SplitLine
 from egodepth.errors import UserError
 
@@ -85,7 +85,7 @@ def read_velodyne(file: Path | str) -> np.ndarray:
     return np.fromfile(file, dtype=np.float32).reshape(-1, 4)
 
 
-class KittiRawFrames:
+class KittiRawFrames(EvaluationFrames):
     """Frames of KITTI raw drives, or of simulated ones, with ground truth depth.
 
     Args:
@@ -94,7 +94,7 @@ class KittiRawFrames:
         ground_truth: `velodyne` projects the frame's scan and takes the scanner's x as depth (the published Eigen
             protocol), `velodyne_z` the camera's z, `improved` reads `proj_depth/groundtruth` (also the exact depth
             of simulated drives).
-        moments: time offsets of frames to read as well, where there are any.
+        time_offsets: of frames to read as well, where there are any.
 
     Raises:
         UserError: a line names a frame that is missing or has no ground truth.
@@ -105,12 +105,12 @@ class KittiRawFrames:
         root: Path | str,
         lines: Sequence[SplitLine],
         ground_truth: GroundTruth = "velodyne",
-        moments: Sequence[int] = (),
+        time_offsets: Sequence[int] = (),
     ) -> None:
         self.root = Path(root)
         self.lines = tuple(lines)
         self.ground_truth = ground_truth
-        self.moments = tuple(moments)
+        self.time_offsets = tuple(time_offsets)
         self._tree = KittiTree(self.root)
         for line in self.lines:
             self._tree.require(line)
@@ -125,17 +125,14 @@ class KittiRawFrames:
 
     def __getitem__(self, index: int) -> EvaluationFrame:
         line = self.lines[index]
-        around = {moment: self._tree.find(line.folder, line.side, line.frame + moment) for moment in self.moments}
+        around = {offset: self._tree.find(line.folder, line.side, line.frame + offset) for offset in self.time_offsets}
         return EvaluationFrame(
             name=str(line),
             image=read_image(self._tree.require(line)),
             depth=self._depth(line),
             camera=self._tree.calibration(line.folder).camera(line.side),
-            neighbours={moment: read_image(file) for moment, file in around.items() if file},
+            neighbours={offset: read_image(file) for offset, file in around.items() if file},
         )
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
     def _ground_truth_file(self, line: SplitLine) -> Path:
         drive = self.root / line.folder
@@ -175,7 +172,7 @@ class _DisparityPair:
     disparity: Path
 
 
-class KittiStereo2015Frames:
+class KittiStereo2015Frames(EvaluationFrames):
     """The left images of KITTI Stereo 2015 with depth from their disparity maps.
 
     Args:
@@ -202,9 +199,6 @@ class KittiStereo2015Frames:
         pair = self._pairs[index]
         depth = disparity_to_depth(read_png16(pair.disparity) / 256, self._focal_px[index], self.baseline_m)
         return EvaluationFrame(name=pair.stem, image=read_image(pair.image), depth=depth)
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
     def _find_pairs(self) -> list[_DisparityPair]:
         disparities, images = self.folder / "disp_occ_0", self.folder / "image_2"
@@ -238,53 +232,3 @@ def disparity_to_depth(disparity: np.ndarray, focal_px: float, baseline_m: float
     depth = np.zeros_like(disparity, dtype=np.float32)
     np.divide(focal_px * baseline_m, disparity, out=depth, where=disparity > 0)
     return depth
-
-
-@dataclass(frozen=True)
-class KittiOdometry:
-    """Consecutive frames of one camera with its poses, for odometry: a benchmark sequence or a simulated drive.
-
-    Attributes:
-        name: what a message calls it.
-        images: N paths in order of time.
-        poses: (N, 4, 4) float64, camera to world.
-
-    Raises:
-        UserError: images and poses differ in number.
-    """
-
-    name: str
-    images: Sequence[Path]
-    poses: np.ndarray
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.poses):
-            raise UserError(
-                f"Sequence {self.name}: {len(self.images)} images, but {len(self.poses)} poses. Copy both again."
-            )
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def read_poses(file: Path | str) -> np.ndarray:
-    """Read camera-to-world poses (N, 4, 4) float64 from lines of 12 numbers, the rows of 3x4 matrices.
-
-    Raises:
-        UserError: the file is missing or empty, or a line has another form.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise UserError(f"{file}: no such pose file. Check the path.")
-    poses = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            rows = np.array(line.split(), dtype=np.float64).reshape(3, 4)
-        except ValueError:
-            raise UserError(f"{file}, line {number}: expected 12 numbers, found `{line.strip()[:60]}`.") from None
-        poses.append(np.vstack([rows, [0, 0, 0, 1]]))
-    if not poses:
-        raise UserError(f"{file}: is empty. Expected one pose of 12 numbers a line.")
-    return np.stack(poses)

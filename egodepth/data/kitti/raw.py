@@ -1,6 +1,6 @@
 """KITTI raw drives as training data: the layout, the calibration of a date, and samples by a split.
 
-Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation frames are in `kitti_depth`.
+Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation frames are in `depth`.
 """
 
 import os
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from egodepth.data.configurations import Source
-from egodepth.data.images import FrameStore
-from egodepth.data.samples import Sample
-from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, read_split, validates
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
+from egodepth.data.samples import NoUsableFrames, Sample
+from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, is_one_list, read_split, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 
@@ -34,8 +34,6 @@ FIXED_BASELINE_M = 0.54
 
 DATE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}")
 DRIVE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d+_(sync|extract)")
-
-DEFAULT_CACHE_BYTES = 2 * 2**30
 
 
 # --- layout ----------------------------------------------------------------------------------------------------
@@ -205,7 +203,7 @@ def training_lines(root: Path | str, split: str | None, stage: Stage, source_ids
         UserError: the split is missing, or the root has no drives.
     """
     root = Path(root)
-    if split is not None and Path(split).is_file() and stage == "val":
+    if stage == "val" and is_one_list(split):
         return []
     stereo = [f"{stage}_stereo_files.txt"] if "stereo" in source_ids else []
     file = find_split_file(root, split, [*stereo, f"{stage}_files.txt"])
@@ -240,10 +238,6 @@ def _lines_of_all_drives(root: Path, stage: Stage, source_ids: Sequence[Source])
 
 
 # --- samples ---------------------------------------------------------------------------------------------------
-
-
-class NoUsableFrames(UserError):
-    """Frames are listed, but none of them has all its neighbours."""
 
 
 class KittiRaw:

@@ -3,22 +3,21 @@
 Sources: Uhrig et al., 3DV 2017; datasets specification, section 4.1.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from egodepth.data.images import is_image, natural_key, read_depth_png, read_image
-from egodepth.data.samples import EvaluationFrame
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 
 FOLDERS = ("", "val_selection_cropped", "depth_selection/val_selection_cropped")
-MEND = "Unpack data_depth_selection.zip again"
+REMEDY = "Unpack data_depth_selection.zip again"
 
 
-class KittiSelectionFrames:
+class KittiSelectionFrames(EvaluationFrames):
     """Cropped images, 1216x352, with ground truth.
 
     Args:
@@ -31,14 +30,14 @@ class KittiSelectionFrames:
     def __init__(self, root: Path | str) -> None:
         folder = find_selection(Path(root))
         if folder is None:
-            raise UserError(f"{root}: expected val_selection_cropped with image and groundtruth_depth. {MEND}.")
+            raise UserError(f"{root}: expected val_selection_cropped with image and groundtruth_depth. {REMEDY}.")
         self._folder = folder
         self._images = sorted((path for path in (folder / "image").iterdir() if is_image(path)), key=natural_key)
         if not self._images:
-            raise UserError(f"{folder / 'image'}: holds no image. {MEND}.")
+            raise UserError(f"{folder / 'image'}: holds no image. {REMEDY}.")
         for image in self._images:
             if not truth_file(image).is_file():
-                raise UserError(f"{truth_file(image)}: no such ground truth. {MEND}.")
+                raise UserError(f"{truth_file(image)}: no such ground truth. {REMEDY}.")
 
     def __len__(self) -> int:
         return len(self._images)
@@ -47,11 +46,8 @@ class KittiSelectionFrames:
         path = self._images[index]
         image, depth = read_image(path), read_depth_png(truth_file(path))
         if depth.shape != image.shape[:2]:
-            raise UserError(f"{truth_file(path)}: has another size than its image. {MEND}.")
+            raise UserError(f"{truth_file(path)}: has another size than its image. {REMEDY}.")
         return EvaluationFrame(path.stem, image, depth, _camera(intrinsics_file(path), *image.shape[:2]))
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
 
 def find_selection(root: Path) -> Path | None:
@@ -78,5 +74,5 @@ def _camera(file: Path, height: int, width: int) -> Camera | None:
     try:
         intrinsics = np.array(file.read_text(encoding="utf-8").split(), dtype=np.float32).reshape(3, 3)
     except ValueError:
-        raise UserError(f"{file}: expected nine numbers. {MEND}.") from None
+        raise UserError(f"{file}: expected nine numbers. {REMEDY}.") from None
     return Camera(torch.from_numpy(intrinsics), height, width)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from egodepth.data.images import is_image, read_image
-from egodepth.data.samples import EvaluationFrame
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.errors import UserError
 
 TEST_IMAGES = 134
@@ -29,7 +29,7 @@ VALUE_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9:
 MATRIX, COMPRESSED = 14, 15
 
 
-class Make3dFrames:
+class Make3dFrames(EvaluationFrames):
     """Upright images with depth on the laser's coarse grid, 55x305 over the whole image; protocols cut both.
 
     Args:
@@ -62,9 +62,6 @@ class Make3dFrames:
     def __getitem__(self, index: int) -> EvaluationFrame:
         name, image, grid = self._frames[index]
         return EvaluationFrame(name=name, image=read_image(image), depth=read_grid(grid))
-
-    def __iter__(self) -> Iterator[EvaluationFrame]:
-        return (self[index] for index in range(len(self)))
 
 
 def list_images_and_grids(root: Path) -> tuple[dict[str, Path], dict[str, Path]]:

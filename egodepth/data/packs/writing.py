@@ -1,4 +1,4 @@
-"""Making a packed copy of a training set; what a pack is and how it is read stands in `packed`."""
+"""Making a packed copy of a training set; what a pack is and how it is read stands in `reading`."""
 
 import json
 import logging
@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
 from egodepth import __version__
+from egodepth.data.loading import one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
     MARKER,
@@ -166,7 +166,7 @@ class _Samples(Dataset["Sample | str"]):
 
 def _read_all(datasets: dict[Stage, TrainingDataset], parts: Sequence[tuple[Stage, range]], workers: int) -> DataLoader:
     samples = _Samples(datasets, parts)
-    return DataLoader(samples, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=_one_thread)
+    return DataLoader(samples, batch_size=None, num_workers=workers, collate_fn=_as_it_is, worker_init_fn=one_thread)
 
 
 def _write_part(
@@ -207,7 +207,3 @@ def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
 
 def _as_it_is(sample: Sample | str) -> Sample | str:
     return sample
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)

@@ -1,0 +1,103 @@
+"""What egodepth knows about Cityscapes: the unpacked archives, and the preprocessed triplets."""
+
+from pathlib import Path
+
+from egodepth.data.cityscapes.checking import check_cityscapes, check_triplets
+from egodepth.data.cityscapes.layout import SPLITS, CityscapesTree, read_names
+from egodepth.data.cityscapes.sequences import Cityscapes, CityscapesFrames, training_names
+from egodepth.data.cityscapes.triplets import CAMERA_SUFFIX, CityscapesTriplets, list_triplets, triplet_names
+from egodepth.data.record import DatasetKind, SplitLists, TrainingSets, Wanted, visible_entries
+from egodepth.data.splits import Stage
+
+IMAGE_TYPES = ("leftImg8bit", "leftImg8bit_sequence", "rightImg8bit", "rightImg8bit_sequence")
+LIST_PATTERNS = ("*_files.txt", "train.txt", "val.txt")
+
+
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+def _is_cityscapes(path: Path) -> bool:
+    return any((path / kind).is_dir() for kind in IMAGE_TYPES)
+
+
+def _hint(path: Path) -> str | None:
+    if path.is_dir() and path.name in (*IMAGE_TYPES, "camera", "disparity"):
+        return f"is one part of Cityscapes; give the folder above, {path.parent}."
+    return None
+
+
+def _open_cityscapes(wanted: Wanted) -> TrainingSets:
+    wanted.require_intrinsics("Cityscapes", ("calibrated", "fixed"))
+    config = wanted.config
+
+    def frames(stage: Stage) -> Cityscapes:
+        return Cityscapes(
+            wanted.root,
+            wanted.source_ids,
+            wanted.height,
+            wanted.width,
+            stage,
+            names=training_names(wanted.root, config.split, stage),
+            crop=config.crop,
+            stride=config.stride,
+            published=wanted.intrinsics == "fixed",
+        )
+
+    return TrainingSets.of_stages(frames)
+
+
+def _lists(root: Path) -> SplitLists:
+    tree = CityscapesTree(root)
+    known = {name for split in SPLITS for name in tree.images("left", split)}
+    remedy = "Unpack leftImg8bit again or take the lines out."
+    return SplitLists(LIST_PATTERNS, read_names, known.__contains__, remedy=remedy)
+
+
+CITYSCAPES = DatasetKind(
+    name="cityscapes",
+    title="Cityscapes",
+    expected="Cityscapes (leftImg8bit or leftImg8bit_sequence)",
+    recognise=_is_cityscapes,
+    check=check_cityscapes,
+    open_training=_open_cityscapes,
+    evaluation_frames={"cityscapes": CityscapesFrames},
+    lists=_lists,
+    hint=_hint,
+)
+
+
+# --- triplets --------------------------------------------------------------------------------------------------------
+
+
+def _holds_triplets(path: Path) -> bool:
+    cities = (entry for entry in visible_entries(path) if entry.is_dir())
+    return any(next(city.glob(f"*{CAMERA_SUFFIX}"), None) is not None for city in cities)
+
+
+def _open_triplets(wanted: Wanted) -> TrainingSets:
+    wanted.require_intrinsics("Cityscapes' triplets", ("calibrated", "fixed"))
+    wanted.require_no_stride("triplets have their neighbours already")
+
+    def frames(stage: Stage) -> CityscapesTriplets:
+        names = triplet_names(wanted.root, wanted.config.split, stage)
+        size = wanted.height, wanted.width
+        return CityscapesTriplets(wanted.root, names, wanted.source_ids, *size, wanted.intrinsics == "fixed")
+
+    return TrainingSets.of_stages(frames)
+
+
+def _triplet_lists(root: Path) -> SplitLists:
+    known = set(list_triplets(root))
+    own = tuple(root / f"{stage}.txt" for stage in ("train", "val"))
+    return SplitLists(LIST_PATTERNS, read_names, known.__contains__, frames="triplets", own=own)
+
+
+CITYSCAPES_TRIPLETS = DatasetKind(
+    name="cityscapes-triplets",
+    title="Cityscapes as preprocessed triplets",
+    expected="Cityscapes' triplets (<city>/*_cam.txt)",
+    recognise=_holds_triplets,
+    check=check_triplets,
+    open_training=_open_triplets,
+    lists=_triplet_lists,
+)

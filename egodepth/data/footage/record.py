@@ -1,0 +1,97 @@
+"""What egodepth knows about footage: folders of frames and video files."""
+
+from collections import Counter
+from pathlib import Path
+
+from egodepth.data.findings import Findings
+from egodepth.data.footage.camera import footage_camera
+from egodepth.data.footage.dataset import Footage
+from egodepth.data.footage.unpacking import MIN_FRAMES
+from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
+from egodepth.data.images import image_size, is_image, list_images
+from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
+from egodepth.data.splits import Stage
+from egodepth.errors import UserError
+
+
+def _holds_images(path: Path) -> bool:
+    return any(is_image(entry) for entry in visible_entries(path))
+
+
+def _hint_of_frames(path: Path) -> str | None:
+    for entry in visible_entries(path):
+        if entry.is_dir() and any(is_image(inner) for inner in entry.iterdir()):
+            return f"holds no frames itself, but {entry} does."
+    return None
+
+
+def _is_video(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _hint_of_video(path: Path) -> str | None:
+    return f"is no video by its name ({', '.join(sorted(VIDEO_SUFFIXES))})." if path.is_file() else None
+
+
+def _open(wanted: Wanted) -> TrainingSets:
+    if wanted.intrinsics == "fixed":
+        raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
+    camera = footage_camera(wanted.root, None if wanted.intrinsics == "calibrated" else wanted.intrinsics)
+    size, stride = (wanted.height, wanted.width), wanted.config.stride
+
+    def frames(stage: Stage) -> Footage:
+        return Footage(wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder, stage, stride)
+
+    return TrainingSets.of_stages(frames)
+
+
+def _check_folder(root: Path, findings: Findings) -> None:
+    images = list_images(root)
+    findings.look_at_images(images)
+    sizes: Counter[tuple[int, int]] = Counter()
+    for image in images:
+        try:
+            sizes[image_size(image)] += 1
+        except UserError:
+            continue  # a fault already where it was decoded; training leaves it out by name
+    common = sizes.most_common(1)[0][1] if sizes else 0
+    if common < sizes.total():
+        findings.notes.append(f"{sizes.total() - common} frames have another size than most and are left out")
+    _check_footage(root, findings, common)
+
+
+def _check_video(path: Path, findings: Findings) -> None:
+    info = video_info(path)
+    _check_footage(path, findings, info.frames or sum(1 for _ in read_video_frames(path)))
+
+
+def _check_footage(path: Path, findings: Findings, frames: int) -> None:
+    findings.count("frames", frames)
+    findings.count("samples of mode mono, at most", max(0, frames - 2))
+    if frames < MIN_FRAMES:
+        findings.faults.append(f"{path}: {frames} usable frames, training needs {MIN_FRAMES} at least. Give longer.")
+    try:
+        footage_camera(path)
+    except UserError as error:
+        findings.notes.append(str(error))
+
+
+FRAMES = DatasetKind(
+    name="frames",
+    title="a folder of frames",
+    expected="a folder of frames",
+    recognise=_holds_images,
+    check=_check_folder,
+    open_training=_open,
+    hint=_hint_of_frames,
+)
+
+VIDEO = DatasetKind(
+    name="video",
+    title="a video",
+    expected="a video file",
+    recognise=_is_video,
+    check=_check_video,
+    open_training=_open,
+    hint=_hint_of_video,
+)

@@ -1,0 +1,170 @@
+"""What egodepth knows about one kind of data set, in one record: how it is recognised, opened, checked and split.
+
+Each data set's folder builds its own records, `kinds.KINDS` lists them all. What recognises, opens and checks data asks
+the records and knows no data set by name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from egodepth.data.configurations import DataConfig, DataKind, Source
+from egodepth.data.findings import Findings
+from egodepth.data.joint import JointDataset
+from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
+from egodepth.data.splits import Stage
+from egodepth.errors import UserError
+
+FramesReader = Callable[[Path, str | None, Sequence[int]], EvaluationFrames]
+"""Opens frames with ground truth: takes the root, the split, and time offsets of frames to read as well."""
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a training run asks of a data set.
+
+    Attributes:
+        root: the path that the user gave.
+        intrinsics: `calibrated`, `fixed` or `fx,fy,cx,cy` in pixels.
+        source_ids: time offsets and `stereo`.
+        height, width: training size in pixels.
+        cache_folder: where frames unpacked from a video are kept.
+    """
+
+    root: Path
+    config: DataConfig
+    intrinsics: str
+    source_ids: Sequence[Source]
+    height: int
+    width: int
+    cache_folder: Path
+
+    def require_intrinsics(self, what: str, known: tuple[str, ...]) -> None:
+        """Refuse intrinsics that are typed in for data that come with theirs.
+
+        Args:
+            what: the data in a message.
+            known: values of `intrinsics` that the data serve.
+        """
+        if self.intrinsics not in known:
+            raise UserError(
+                f"--intrinsics {self.intrinsics}: the calibration of {what} comes with the data. "
+                f"Take {' or '.join(known)}."
+            )
+
+    def require_no_stride(self, reason: str) -> None:
+        """Refuse a stride for data that have none, for the reason given."""
+        if self.config.stride != 1:
+            raise UserError(f"--data.stride {self.config.stride}: is for footage; {reason}. Leave it out.")
+
+
+@dataclass(frozen=True)
+class TrainingSets:
+    """What a run trains and validates on.
+
+    Attributes:
+        validation: None where nothing is held out.
+        left_out: one message for each frame, or group of frames, that cannot be used.
+    """
+
+    training: TrainingDataset
+    validation: TrainingDataset | None
+    left_out: tuple[str, ...]
+
+    @property
+    def first(self) -> TrainingDataset:
+        """What DATA itself gives to train on, without those that are joined with it."""
+        return self.training.datasets[0] if isinstance(self.training, JointDataset) else self.training
+
+    @classmethod
+    def of_stages(cls, frames: Callable[[Stage], TrainingDataset]) -> "TrainingSets":
+        """Both sets of a data set whose `left_out` says what it leaves out.
+
+        Nothing validates where no frame that is held out can be used: a drive so short that these are its last ones, an
+        archive without the validation cities, a split of one list.
+        """
+        training = frames("train")
+        try:
+            validation = frames("val")
+        except NoUsableFrames:
+            validation = None
+        has_validation = validation is not None and len(validation) > 0
+        return cls(training, validation if has_validation else None, tuple(training.left_out))
+
+
+# --- split lists -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """How the lists of a split are read against a data set.
+
+    Attributes:
+        patterns: of the file names of lists in the folder of a split.
+        read: the frames that a list names; raises `UserError` for what is wrong with its form.
+        holds: whether the data set has a frame.
+        shown: a frame for a message.
+        frames: what a frame is called.
+        remedy: what to do about frames that are missing.
+        own: lists that the data set has outside its splits.
+    """
+
+    patterns: tuple[str, ...]
+    read: Callable[[Path], Sequence[Any]]
+    holds: Callable[[Any], bool]
+    shown: Callable[[Any], str] = str
+    frames: str = "frames"
+    remedy: str = "Copy them or take the lines out."
+    own: tuple[Path, ...] = ()
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+def no_hint(path: Path) -> str | None:
+    """The hint of a kind of data that has none."""
+    return None
+
+
+def no_sequences(root: Path) -> Mapping[str, Callable[[], PosedSequence]]:
+    """The sequences of a kind of data that has no poses."""
+    return {}
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """A kind of data set.
+
+    Attributes:
+        name: what the command line, packs and messages call it.
+        title: what a report calls it.
+        expected: its layout in a few words, for the message that lists all known layouts.
+        recognise: whether a path that exists, file or folder, has this layout. Records are asked in the table's order.
+        check: looks a data set through and says in the findings what it holds and what is wrong with it.
+        open_training: the sets to train and to validate on; None for data that are evaluated on alone.
+        evaluation_frames: readers of frames with ground truth, by the name under which protocols ask for them.
+        lists: how its split lists are read; None for data that have none.
+        hint: what a folder of no known layout is, if it is near this one and the user is one folder off: a predicate
+            and what to do (`is one date of KITTI raw; give the folder above, X.`), else None.
+        sequences: openers of its sequences with poses, by name.
+    """
+
+    name: DataKind
+    title: str
+    expected: str
+    recognise: Callable[[Path], bool]
+    check: Callable[[Path, Findings], None]
+    open_training: Callable[[Wanted], TrainingSets] | None = None
+    evaluation_frames: Mapping[str, FramesReader] = field(default_factory=dict)
+    lists: Callable[[Path], SplitLists] | None = None
+    hint: Callable[[Path], str | None] = no_hint
+    sequences: Callable[[Path], Mapping[str, Callable[[], PosedSequence]]] = no_sequences
+
+
+def visible_entries(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, without hidden files; nothing for a file."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")) if folder.is_dir() else []
