@@ -92,7 +92,9 @@ def read_points(file: Path) -> np.ndarray:
         points = _read_ply(file) if file.suffix.lower() == ".ply" else _read_numpy(file)
         points = _coordinates(points)
     except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{file}: is no point cloud that can be read ({first_line(error)}). Unpack the scene again.") from None
+        raise UserError(
+            f"{file}: is no point cloud that can be read ({first_line(error)}). Unpack the scene again."
+        ) from None
     if not len(points) or not np.isfinite(points).all():
         problem = "holds coordinates that are not finite" if len(points) else "holds no point"
         raise UserError(f"{file}: {problem}. Unpack the scene again.")

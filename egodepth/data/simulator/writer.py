@@ -5,16 +5,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from egodepth.data.simulator.casting import (
     GROUND,
@@ -30,6 +28,7 @@ from egodepth.data.simulator.street import Street, build_street
 from egodepth.data.simulator.textures import Atlas, paint_atlas
 from egodepth.errors import UserError
 from egodepth.files import replacing
+from egodepth.progress import progress_bar
 
 MARKER = "simulation.json"
 VERSION = 1
@@ -154,7 +153,8 @@ def _build(config: SimulatorConfig) -> list[_Drive]:
 def _render(folder: Path, drives: list[_Drive], progress: bool, workers: int | None) -> None:
     tasks = [(drive, frame) for drive in range(len(drives)) for frame in range(len(drives[drive].street.poses))]
     workers = min(workers or _processors(), len(tasks))
-    with _progress_bar("street", len(tasks), progress) as advance:
+    with progress_bar(progress) as bar:
+        advance = partial(bar.advance, bar.add_task("street", total=len(tasks)))
         if workers == 1:
             for drive, frame in tasks:
                 _write_frame(folder, drives[drive], frame)
@@ -214,14 +214,6 @@ def _write_share(
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _progress_bar(title: str, total: int, shown: bool) -> Iterator:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
 
 
 def _write_frame(folder: Path, drive: _Drive, frame: int) -> None:
