@@ -22,21 +22,10 @@ from egodepth.errors import UserError, first_line
 from egodepth.inference.benchmark_result import BenchmarkResult, Engine, Missing, Row
 from egodepth.inference.configurations import BenchmarkConfig
 from egodepth.inference.graph import onnx_graph
-from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda
-from egodepth.inference.runtimes import (
-    EXTRAS,
-    CompiledRuntime,
-    CUDAGraphRuntime,
-    ONNXRuntime,
-    OpenVINORuntime,
-    Runtime,
-    TorchRuntime,
-    is_installed,
-)
+from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda, runtime_of
+from egodepth.inference.runtimes import Runtime, TorchRuntime
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.progress import progress_bar
-
-GRAPH_ENGINES: tuple[Engine, ...] = ("onnx", "openvino", "openvino-bf16")
 
 TURN_SECONDS = 0.05
 """How long a turn lasts at least."""
@@ -135,53 +124,33 @@ def _open_lanes(
     graph: bytes | None = None
     lanes = []
     for engine in config.engines:
-        if reason := _absence(engine, device):
+        record = runtime_of(engine)
+        if reason := record.absence(device):
             missing.append(Missing(contender.name, engine, 1, reason))
             continue
         try:
-            if engine in GRAPH_ENGINES:
+            if record.takes == "graph":
                 graph = graph or onnx_graph(network, *size)
-                runtime, peak = _open_graph(engine, graph), peak_on_cpu(engine, graph, *size, False)
+                runtime, peak = record.open(graph), peak_on_cpu(engine, graph, *size, False)
             else:
                 runtime, peak = _open_torch(engine, network, memory_format, image)
         except Exception as error:  # compilers, exporters and engines raise types of their own
             missing.append(Missing(contender.name, engine, 1, first_line(error)))
             continue
-        shown = "" if engine in GRAPH_ENGINES else layout
+        shown = "" if record.takes == "graph" else layout
         lanes.append(_Lane(contender, engine, shown, runtime, peak))
     return lanes
-
-
-def _absence(engine: Engine, device: torch.device) -> str | None:
-    """Why an engine cannot be measured here; None if it can."""
-    if engine == "cuda-graph" and device.type != "cuda":
-        return "needs an NVIDIA GPU"
-    if engine not in GRAPH_ENGINES:
-        return None
-    if device.type != "cpu":
-        return "runs on the CPU; measure it with --device cpu"
-    if not is_installed(engine):
-        name, extra, _ = EXTRAS[engine]
-        return f"{name} is not installed: pip install 'egodepth[{extra}]'"
-    if engine == "openvino-bf16" and not OpenVINORuntime.has_bfloat16():
-        return "this processor does not compute in bfloat16"
-    return None
-
-
-def _open_graph(engine: Engine, graph: bytes) -> Runtime:
-    if engine == "onnx":
-        return ONNXRuntime(graph)
-    return OpenVINORuntime(graph, "bf16" if engine == "openvino-bf16" else "f32")
 
 
 def _open_torch(
     engine: Engine, network: nn.Module, memory_format: torch.memory_format, image: Tensor
 ) -> tuple[Runtime, int | None]:
     """An engine of PyTorch with a copy of the network on the image's device, and its peak memory."""
-    kind = {"eager": TorchRuntime, "compile": CompiledRuntime, "cuda-graph": CUDAGraphRuntime}[engine]
 
     def open_engine() -> Runtime:
-        return kind(copy.deepcopy(network).to(image.device, memory_format=memory_format), memory_format)
+        return runtime_of(engine).open(
+            copy.deepcopy(network).to(image.device, memory_format=memory_format), memory_format
+        )
 
     if image.device.type == "cuda":
         return peak_on_cuda(open_engine, image)

@@ -1,9 +1,11 @@
-"""Settings of measurements, as plain data."""
+"""Names of engines, and settings of measurements, as plain data: a command line is read without PyTorch."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from egodepth.inference.benchmark_result import Engine
+
+RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 
 
 @dataclass(frozen=True)

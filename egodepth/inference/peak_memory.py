@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.inference.runtimes import CompiledRuntime, ONNXRuntime, OpenVINORuntime, Runtime, TorchRuntime
+from egodepth.inference.runtimes import RUNTIMES, Runtime, RuntimeRecord
 
 PREDICTIONS = 3
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -55,6 +55,11 @@ def peak_on_cuda(open_engine: Callable[[], Runtime], image: Tensor) -> tuple[Run
     return engine, torch.cuda.max_memory_allocated(image.device) - before
 
 
+def runtime_of(engine: str) -> RuntimeRecord:
+    """The record of an engine; in measurements PyTorch as it is goes by the name of `eager`."""
+    return RUNTIMES["torch" if engine == "eager" else engine]
+
+
 def resident(field: str) -> int:
     """VmRSS, the memory that is resident now, or VmHWM, the most that was, in bytes."""
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
@@ -71,17 +76,15 @@ def _measure(engine: str, file: Path, height: int, width: int, channels_last: bo
         openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     else:
         F.conv2d(torch.zeros(1, 8, 32, 32), torch.zeros(8, 8, 3, 3))  # sets PyTorch's kernel library up
-    before = resident("VmRSS")
+    record, before = runtime_of(engine), resident("VmRSS")
 
     def opened() -> Runtime:
-        if engine == "onnx":
-            return ONNXRuntime(file.read_bytes())
-        if engine.startswith("openvino"):
-            return OpenVINORuntime(file.read_bytes(), "bf16" if engine == "openvino-bf16" else "f32")
+        if record.takes == "graph":
+            return record.open(file.read_bytes())
         # Written by `peak_on_cpu` a moment ago, so nothing foreign is unpickled.
         network = torch.load(io.BytesIO(file.read_bytes()), weights_only=False)
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        return (CompiledRuntime if engine == "compile" else TorchRuntime)(network, memory_format)
+        return record.open(network, memory_format)
 
     runtime, image = opened(), torch.rand(1, 3, height, width)
     runtime(image)

@@ -3,30 +3,22 @@
 import copy
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError, first_line
+from egodepth.inference.configurations import RuntimeName
 from egodepth.inference.graph import onnx_graph
 
 if TYPE_CHECKING:
     from openvino import CompiledModel
 
 logger = logging.getLogger(__name__)
-
-RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
-
-_OPENVINO = ("OpenVINO", "openvino", ("onnx", "onnxscript", "openvino"))
-
-EXTRAS: dict[RuntimeName, tuple[str, str, tuple[str, ...]]] = {
-    "onnx": ("ONNX Runtime", "onnx", ("onnx", "onnxscript", "onnxruntime")),
-    "openvino": _OPENVINO,
-    "openvino-bf16": _OPENVINO,
-}
-"""What is no part of a plain installation: its name for people, the extra that brings it, and the extra's modules."""
 
 FASTEST_ON_CPU: tuple[RuntimeName, ...] = ("openvino", "onnx", "torch")
 
@@ -168,9 +160,60 @@ class OpenVINORuntime:
         return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def is_installed(name: RuntimeName) -> bool:
-    """Whether the modules are there that a runtime needs."""
-    return name not in EXTRAS or all(find_spec(module) for module in EXTRAS[name][2])
+@dataclass(frozen=True)
+class RuntimeRecord:
+    """What there is to know of an engine; a new one is a class above and a record in `RUNTIMES`.
+
+    Attributes:
+        title: for people.
+        open: from what it `takes`, and a memory layout where that is a network, to the runtime.
+        takes: `network`, a PyTorch module, or `graph`, the bytes of an ONNX file.
+        device: type of the only one that it runs on; None for all of PyTorch's.
+        extra: of the installation that brings it; None where a plain one does.
+        modules: that the extra brings.
+        lacks: what this machine lacks for it, once it is installed; None where it has all.
+    """
+
+    title: str
+    open: Callable[..., Runtime]
+    takes: Literal["network", "graph"] = "network"
+    device: Literal["cpu", "cuda"] | None = None
+    extra: str | None = None
+    modules: tuple[str, ...] = ()
+    lacks: Callable[[], str | None] = lambda: None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the modules are there that it needs."""
+        return all(find_spec(module) for module in self.modules)
+
+    def absence(self, device: torch.device) -> str | None:
+        """Why it cannot run on a device here; None if it can."""
+        if self.device not in (None, device.type):
+            return {"cpu": f"runs on the CPU, not on {device}", "cuda": f"needs an NVIDIA GPU, not {device}"}[
+                self.device
+            ]
+        if not self.is_installed:
+            return f"{self.title} is not installed: pip install 'egodepth[{self.extra}]'"
+        return self.lacks()
+
+
+def _lacks_bfloat16() -> str | None:
+    return None if OpenVINORuntime.has_bfloat16() else "this processor does not compute in bfloat16"
+
+
+OPENVINO = {"takes": "graph", "device": "cpu", "extra": "openvino", "modules": ("onnx", "onnxscript", "openvino")}
+
+RUNTIMES: dict[RuntimeName, RuntimeRecord] = {
+    "torch": RuntimeRecord("PyTorch", TorchRuntime),
+    "compile": RuntimeRecord("torch.compile", CompiledRuntime),
+    "cuda-graph": RuntimeRecord("a CUDA graph", CUDAGraphRuntime, device="cuda"),
+    "onnx": RuntimeRecord("ONNX Runtime", ONNXRuntime, "graph", "cpu", "onnx", ("onnx", "onnxscript", "onnxruntime")),
+    "openvino": RuntimeRecord("OpenVINO", OpenVINORuntime, **OPENVINO),
+    "openvino-bf16": RuntimeRecord(
+        "OpenVINO", partial(OpenVINORuntime, precision="bf16"), **OPENVINO, lacks=_lacks_bfloat16
+    ),
+}
 
 
 def open_runtime(
@@ -189,26 +232,23 @@ def open_runtime(
     device = torch.device(device)
     if name is None:
         return _open_fastest(network, height, width, device)
-    if name not in get_args(RuntimeName):
-        raise UserError(f"--runtime {name}: unknown. Choose one of {', '.join(get_args(RuntimeName))}.")
-    if name in EXTRAS and device.type != "cpu":
-        raise UserError(f"--runtime {name}: runs on the CPU, not on {device}. Use --device cpu or --runtime torch.")
-    if not is_installed(name):
-        raise UserError(
-            f"--runtime {name}: {EXTRAS[name][0]} is not installed. "
-            f"Install it with pip install 'egodepth[{EXTRAS[name][1]}]'."
-        )
-    if name == "openvino-bf16" and not OpenVINORuntime.has_bfloat16():
-        raise UserError(f"--runtime {name}: this processor does not compute in bfloat16. Use --runtime openvino.")
-    if name == "cuda-graph" and device.type != "cuda":
-        raise UserError(f"--runtime {name}: needs an NVIDIA GPU, not {device}. Use --device cuda or --runtime torch.")
-    return _OPENERS[name](network, height, width)
+    if name not in RUNTIMES:
+        raise UserError(f"--runtime {name}: unknown. Choose one of {', '.join(RUNTIMES)}.")
+    record = RUNTIMES[name]
+    if reason := record.absence(device):
+        remedy = "another" if record.device in (None, device.type) else f"--device {record.device} or another"
+        raise UserError(f"--runtime {name}: {reason}. Use {remedy} --runtime.")
+    if record.takes == "graph":
+        return record.open(onnx_graph(copy.deepcopy(network).cpu(), height, width))
+    return record.open(network)
 
 
 def _open_fastest(network: nn.Module, height: int, width: int, device: torch.device) -> Runtime:
     """The fastest engine that takes the network: another version of PyTorch may export less than ours does."""
     if device.type == "cpu":
-        for name in filter(is_installed, FASTEST_ON_CPU):
+        for name in FASTEST_ON_CPU:
+            if RUNTIMES[name].absence(device):
+                continue
             try:
                 return open_runtime(name, network, height, width, device)
             except Exception as error:  # exporters and engines raise types of their own
@@ -216,17 +256,3 @@ def _open_fastest(network: nn.Module, height: int, width: int, device: torch.dev
                     raise
                 logger.warning("%s cannot run this model (%s); trying the next.", name, first_line(error))
     return open_runtime("torch", network, height, width, device)
-
-
-def _graph(network: nn.Module, height: int, width: int) -> bytes:
-    return onnx_graph(copy.deepcopy(network).cpu(), height, width)
-
-
-_OPENERS: dict[RuntimeName, Callable[[nn.Module, int, int], Runtime]] = {
-    "torch": lambda network, height, width: TorchRuntime(network),
-    "compile": lambda network, height, width: CompiledRuntime(network),
-    "cuda-graph": lambda network, height, width: CUDAGraphRuntime(network),
-    "onnx": lambda network, height, width: ONNXRuntime(_graph(network, height, width)),
-    "openvino": lambda network, height, width: OpenVINORuntime(_graph(network, height, width)),
-    "openvino-bf16": lambda network, height, width: OpenVINORuntime(_graph(network, height, width), "bf16"),
-}

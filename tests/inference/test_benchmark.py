@@ -13,6 +13,7 @@ from egodepth.errors import UserError
 from egodepth.inference import benchmark as benchmark_module
 from egodepth.inference.benchmark_result import BenchmarkResult, Row
 from egodepth.inference.configurations import BenchmarkConfig
+from egodepth.inference.runtimes import RUNTIMES
 from egodepth.models.benchmarking import benchmark_models
 from egodepth.recipes import RECIPES
 
@@ -55,7 +56,7 @@ def test_every_network_is_measured_in_every_engine_that_is_there(result: Benchma
     expected = [(model, engine) for model in ("monodepth2", "dna-depth-b0") for engine in ("eager", "onnx", "openvino")]
     assert [(each.model, each.engine) for each in result.rows] == expected
     assert {(each.model, each.engine, each.reason) for each in result.missing} == {
-        (model, "cuda-graph", "needs an NVIDIA GPU") for model in ("monodepth2", "dna-depth-b0")
+        (model, "cuda-graph", "needs an NVIDIA GPU, not cpu") for model in ("monodepth2", "dna-depth-b0")
     }
 
 
@@ -119,7 +120,7 @@ def test_a_compiler_that_fails_is_a_line_and_not_an_end(monkeypatch: pytest.Monk
     def fail(*_: object) -> None:
         raise RuntimeError("no compiler here\nmore")
 
-    monkeypatch.setattr(benchmark_module, "CompiledRuntime", fail)
+    monkeypatch.setitem(RUNTIMES, "compile", replace(RUNTIMES["compile"], open=fail))
     config = BenchmarkConfig(**SMALL | {"rounds": 1, "batch_size": 1}, engines=("eager", "compile"))
     result = benchmark_models([], "dna-depth-b0", config, progress=False)
     assert [each.engine for each in result.rows] == ["eager"]
