@@ -11,6 +11,7 @@ specification, section 8.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
 import numpy as np
@@ -21,12 +22,10 @@ from torch import Tensor
 from egodepth.data.samples import EvaluationFrame
 from egodepth.errors import UserError
 from egodepth.evaluation.metrics import SEVEN
+from egodepth.evaluation.names import Scaling
 
 Window = tuple[slice, slice]
 """Rows and columns of an image."""
-
-Scaling = Literal["auto", "median", "none"]
-"""How predictions get their scale: by each image's medians, not at all, or as the protocol says."""
 
 
 # --- regions ---------------------------------------------------------------------------------------------------------
@@ -192,7 +191,7 @@ class Protocol:
             image=frame.image[rows, columns],
             depth=frame.depth[self.truth_window(*frame.depth.shape)],
             camera=camera,
-            neighbours={moment: image[rows, columns] for moment, image in frame.neighbours.items()},
+            neighbours={offset: image[rows, columns] for offset, image in frame.neighbours.items()},
         )
 
     def mask(self, ground_truth: np.ndarray) -> np.ndarray:
@@ -375,5 +374,7 @@ def protocol_named(name: str) -> Protocol:
         UserError: there is none.
     """
     if name not in PROTOCOLS:
-        raise UserError(f"protocol {name!r} is not known; choose one of {', '.join(PROTOCOLS)}.")
+        near = get_close_matches(name, PROTOCOLS, n=1)
+        choice = f"Did you mean {near[0]}?" if near else f"Choose one of {', '.join(PROTOCOLS)}."
+        raise UserError(f"there is no protocol {name!r}. {choice}")
     return PROTOCOLS[name]
