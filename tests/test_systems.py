@@ -12,11 +12,10 @@ import egodepth
 from egodepth.networks.equivalent import EquivalentConv2d
 from egodepth.training.fit import LAST_CHECKPOINT
 from egodepth.training.runs import load_trained_networks
-from tests.command_line import TINY, TINY_MANYDEPTH, TINY_NETWORKS, run
+from tests.command_line import TINY_MANYDEPTH, TINY_NETWORKS, run
 from tests.processes import Command
 
 SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
-TINY_POSE = ["--pose.encoder", TINY]
 TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
 
 
@@ -54,7 +53,7 @@ def test_a_system_trains_evaluates_predicts_and_exports(drive, tmp_path, capsys,
 
 
 def test_the_full_recipe_of_fa_depth_releases_a_plain_network(drive, teacher, tmp_path):
-    options = ["--mode", "stereo", "--teacher", teacher, *TINY_POSE]
+    options = ["--mode", "stereo", "--teacher", teacher]
     model = train("fa-depth", drive, tmp_path / "run", *options)
     network = egodepth.load(model).network
     kinds = {type(module) for module in network.modules()}

@@ -3,8 +3,12 @@
 from typing import Annotated
 
 from rich.console import Console
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, arg
 
 console = Console(highlight=False, soft_wrap=True)
 
-Debug = Annotated[bool, arg(help="Show the traceback of an error.")]
+Debug = Annotated[bool, FlagCreatePairsOff, arg(help="Show the traceback of an error.")]
+
+Device = Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps.")]
+
+Model = Annotated[str, arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]

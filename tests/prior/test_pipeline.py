@@ -93,7 +93,8 @@ def test_a_call_that_was_killed_goes_on_to_the_same_model_without_doing_anything
 
 def test_a_teacher_and_a_student_that_are_given_are_not_made(ladder, drive, tmp_path):
     given = ["--teacher", ladder / "student", "--from", ladder / "student", "--mode", "stereo"]
-    assert run(*pipeline(drive, tmp_path / "out"), *given) == 0
+    words = [*SMALL, "--network.student.encoder", "hrnet_w18_small", *LADDER, "--all", *given]
+    assert run("train", "rprdepth", drive, "--out", tmp_path / "out", *words) == 0
     made = {path.name for path in (tmp_path / "out").iterdir()}
     assert made == {"prior.safetensors", "prior_small.safetensors", "stage1", "stage2"}
     references = ReferenceSet.load(tmp_path / "out" / "prior.safetensors")
@@ -142,7 +143,8 @@ def test_going_on_with_another_option_is_refused_by_it(ladder, drive, capsys):
 
 
 def test_stereo_pairs_alone_are_refused_before_anything_is_made(drive, tmp_path, capsys):
-    assert run(*pipeline(drive, tmp_path / "out"), "--mode", "stereo") == 2
+    words = [*SMALL, *LADDER, "--all", "--mode", "stereo"]
+    assert run("train", "rprdepth", drive, "--out", tmp_path / "out", *words) == 2
     assert "Take mono or mono+stereo" in only_line(capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 

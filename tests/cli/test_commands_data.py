@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from egodepth.data.simulator import MARKER
 from egodepth.reproduction import published
 from egodepth.reproduction.published import PublishedRow, published_rows
-from tests.command_line import SMALL, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
+from tests.command_line import SMALL, TINY, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
 from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad, write_frames
 
 RELEASED = Path("model") / "model.safetensors"
@@ -282,7 +282,7 @@ KILL_ITSELF = """
 import os, signal, sys
 from pathlib import Path
 from egodepth.cli.main import main
-from egodepth.data.images import FrameStore
+from egodepth.data.frame_store import FrameStore
 
 read, first_part = FrameStore._read, Path(sys.argv[1])
 
@@ -319,7 +319,8 @@ def test_a_pack_that_was_killed_half_way_is_gone_on_with(kitti, tmp_path, capsys
 def test_a_pack_of_other_options_is_refused_by_what_differs(kitti, tmp_path, capsys):
     assert run(*pack(kitti, tmp_path / "pack")) == 0
     capsys.readouterr()
-    assert train(tmp_path / "pack", tmp_path / "run", "--mode", "stereo") == 2
+    stereo = [*SMALL, "--network.encoder", TINY, "--mode", "stereo"]
+    assert run("train", "monodepth2", tmp_path / "pack", "--out", tmp_path / "run", *stereo) == 2
     assert "source_ids" in only_line(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
     assert run(*pack(kitti, kitti / "inside")) == 2
