@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one clear line, no traceback, exit code 2."""
+"""Errors that the user can put right: one clear line, no traceback, exit code 2."""
 
 
 class UserError(Exception):

@@ -97,5 +97,5 @@ def _check_file(path: Path, file: Path, network: nn.Module, height: int, width: 
         (found,) = session.run(None, {INPUT: image.numpy()})
         error = float((torch.from_numpy(found) / expected - 1).abs().max())
         if not error <= TOLERANCE[precision]:  # NaN fails this too
-            mend = "Use --precision fp32." if precision == "fp16" else "Update torch, onnxscript and onnxruntime."
-            raise UserError(f"{file}: its depths differ from PyTorch's by up to {error:.1%}; it was not kept. {mend}")
+            remedy = "Use --precision fp32." if precision == "fp16" else "Update torch, onnxscript and onnxruntime."
+            raise UserError(f"{file}: its depths differ from PyTorch's by up to {error:.1%}; it was not kept. {remedy}")

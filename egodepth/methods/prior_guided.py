@@ -31,7 +31,7 @@ from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
 from egodepth.networks.sdfa_net import SDFANet
 
 REFERENCE_STRIDE = 4
-"""Of the teacher's feature that a reference set is made of."""
+"""Stride of the teacher's feature that a reference set is made of."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class RichTeacher(Protocol):
     def to(self, device: torch.device) -> None: ...
 
     def hash(self) -> str:
-        """Of its weights, by which a reference set knows its teacher."""
+        """A hash of its weights, by which a reference set knows its teacher."""
         ...
 
 

@@ -20,7 +20,7 @@ def benchmark_models(
 
     Args:
         models: recipe names, whose networks get random weights, released model folders, run folders or hub ids.
-        baseline: likewise.
+        baseline: named in the same way; all ratios are to it.
 
     Raises:
         UserError: there is no such model or device.

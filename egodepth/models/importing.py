@@ -36,15 +36,15 @@ def import_published(name: str, published: Path, out: Path) -> Imported:
     place_of = recipe.network.published_place(networks["depth"], published)
     if place_of is None:
         raise UserError(f"{name}: its authors have published no weights. Train it (egodepth train {name}).")
-    mend = f"These files are not {name}'s; choose the recipe that they were trained with (egodepth list)."
+    remedy = f"These files are not {name}'s; choose the recipe that they were trained with (egodepth list)."
     folder = published.parent if published.is_file() else published
-    imported = import_weights(networks["depth"], place_of, folder, mend)
+    imported = import_weights(networks["depth"], place_of, folder, remedy)
     unused = imported.unused
     for part, network in built.items():
         files, place_of = COMPANIONS[part]
         if has_files(folder, files):
             networks[part] = network
-            unused += import_weights(network, place_of, folder, mend).unused
+            unused += import_weights(network, place_of, folder, remedy).unused
     if recipe.network.multi_frame and "pose" not in networks:
         raise UserError(f"{folder}: no {PUBLISHED_POSE_FILES[0]}. Matching needs the pose network; add its files.")
     height, width = (int(imported.entries.get(key, getattr(recipe, key))) for key in ("height", "width"))

@@ -187,7 +187,7 @@ class SmallDepthConfig(NetworkConfig):
         middles: channels inside the residual blocks of each stage.
         repeats: residual blocks of each stage.
         pb_dsr: the highest rate at which training drops branches of a residual block.
-        pb_sd: likewise for the channel branch of a downsampling.
+        pb_sd: the same for the channel branch of a downsampling.
     """
 
     widths: tuple[int, ...] = (64, 64, 128, 256, 512)

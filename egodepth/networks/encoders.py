@@ -1,7 +1,10 @@
 """Image encoders: thin wrappers over timm, which holds every backbone the papers use and its weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import huggingface_hub
 import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
@@ -47,8 +50,8 @@ class Backbone(nn.Module):
         stem = next(iter(expected))
         if stem in weights:
             weights[stem] = adapt_input_conv(self.in_channels, weights[stem])
-        mend = f"Give ImageNet weights of {self.name} with --pretrained PATH, or start without (--pretrained none)."
-        self.body.load_state_dict(check_fit(expected, weights, source, mend))
+        remedy = f"Give ImageNet weights of {self.name} with --pretrained PATH, or start without (--pretrained none)."
+        self.body.load_state_dict(check_fit(expected, weights, source, remedy))
 
 
 class Encoder(Backbone):
@@ -172,17 +175,44 @@ def _create(name: str, **options: object) -> nn.Module:
     return body
 
 
+HUB_TIMEOUT_S = 5.0
+"""How long timm's hub may take to answer before its weights are given up."""
+
+
 def hub_weights(name: str) -> dict[str, Tensor]:
-    """ImageNet weights of a timm model, from timm's hub.
+    """ImageNet weights of a timm model, from timm's hub or, where that is out of reach, from what was fetched before.
 
     Raises:
-        UserError: it is out of reach.
+        UserError: the hub is out of reach and the weights were not fetched before.
     """
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+        with _offline_where_the_hub_is_out_of_reach(name):
+            return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # the hub's client raises many unrelated types; to the user they mean the same
         raise UserError(
             f"ImageNet weights of {name!r} could not be fetched from timm's hub ({type(error).__name__}). "
             "Connect for the first run (--pretrained imagenet), give a local file (--pretrained PATH), "
             "or start from random weights (--pretrained none)."
         ) from error
+
+
+@contextmanager
+def _offline_where_the_hub_is_out_of_reach(name: str) -> Iterator[None]:
+    """Ask the hub once, and keep its client off the network if there is no answer.
+
+    The client retries each of two files five times with growing pauses: without a network that took 47 to 61 s, for
+    weights that had been fetched before too.
+    """
+    config = timm.get_pretrained_cfg(name)
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    if config is not None and config.hf_hub_id and not before:
+        try:
+            # Any answer counts, an error too: what it means is the client's affair.
+            url = huggingface_hub.hf_hub_url(config.hf_hub_id, "model.safetensors")
+            huggingface_hub.get_session().head(url, timeout=HUB_TIMEOUT_S)
+        except Exception:  # the types differ between versions of the client
+            huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before

@@ -134,7 +134,7 @@ class Recovery(nn.Module):
 
 
 def stride_and_kernel(size: Size) -> tuple[int, int]:
-    """Of the sampler for a map of this size: the larger the map, the larger the step."""
+    """Stride of the sampler for a map of this size: the larger the map, the larger the step."""
     shorter = min(size)
     if shorter > 16:
         return 4, 5

@@ -40,13 +40,13 @@ SQUEEZES = (2, 4, 4, 8, 8)
 """By which factor `AdaRMv2` reduces the channels at each stage."""
 
 EMBEDDINGS, ATTENTION_HEADS = (24, 48, 64, 160, 160), (2, 4, 4, 8, 8)
-"""Of the transformer at each stage."""
+"""Widths and heads of the transformer at each stage."""
 
 REFINEMENT_DEPTH, UPSAMPLING_DEPTH, HEAD_DEPTH = 2, 1, 2
 """Transformer blocks in `AdaRMv2`, `DAdaNRSUv2` and `AttDispV2`."""
 
 HEAD_EMBEDDINGS, HEAD_ATTENTION_HEADS = (12, 24, 32), (2, 4, 4)
-"""Of the transformer in each disparity head, fine to coarse."""
+"""Widths and heads of the transformer in each disparity head, fine to coarse."""
 
 
 class Decoder(DisparityDecoder):

@@ -30,7 +30,7 @@ BIN_MEMORY = 0.99
 
 MATCHING_STRIDE = 4
 MATCHING_KEYS = ("encoder.reduce.", "encoder.min_depth_bin", "encoder.max_depth_bin")
-"""Of the tensors that a single-frame network does not have."""
+"""How the names of the tensors begin that a single-frame network does not have."""
 
 RESNET_PARTS = ("conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -235,8 +235,8 @@ class ManyDepth(DisparityNetwork):
         if state.keys().isdisjoint(matching):
             state = {**state, **matching, "encoder.reduce.weight": _passing_on(self.encoder.reduce.weight)}
             state["encoder.reduce.bias"] = torch.zeros_like(self.encoder.reduce.bias)
-        mend = "Start from a run of ManyDepth, or of Monodepth2 with the same encoder."
-        self.load_state_dict(check_fit(own, state, source, mend))
+        remedy = "Start from a run of ManyDepth, or of Monodepth2 with the same encoder."
+        self.load_state_dict(check_fit(own, state, source, remedy))
 
     def update_bins(self, teacher_depth: Tensor) -> None:
         """Let the range of the hypotheses follow the teacher's depths (B, 1, H, W), once after each batch."""

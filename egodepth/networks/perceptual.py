@@ -49,8 +49,8 @@ class PerceptualFeatures(nn.Module):
             )
             return
         weights = _torchvision_weights() if source == "imagenet" else read_weights(Path(source)).tensors
-        mend = "Give torchvision's ImageNet weights of VGG-19 (vgg19-dcbb9e9d.pth)."
-        self.load_state_dict(check_fit(self.state_dict(), weights, source, mend))
+        remedy = "Give torchvision's ImageNet weights of VGG-19 (vgg19-dcbb9e9d.pth)."
+        self.load_state_dict(check_fit(self.state_dict(), weights, source, remedy))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Outputs of the max-poolings, (B, 64 2^i, H / 2^(i+1), W / 2^(i+1)), of an image (B, 3, H, W) in [0, 1]."""

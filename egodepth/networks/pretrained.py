@@ -50,7 +50,7 @@ class Imported:
     unused: tuple[str, ...] = ()
 
 
-def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, mend: str) -> Imported:
+def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, remedy: str) -> Imported:
     """Load the authors' weights in `folder` into `network`.
 
     A number that stands as a plain entry in a file counts as a tensor without axes.
@@ -66,7 +66,7 @@ def import_weights(network: nn.Module, place_of: NamePlace, folder: Path, mend: 
         theirs = next((name for name in names if name in tensors), None)
         if theirs is not None:
             found[key] = tensors[theirs]
-    network.load_state_dict(check_fit(network.state_dict(), found, str(folder), mend))
+    network.load_state_dict(check_fit(network.state_dict(), found, str(folder), remedy))
     taken = {(file, name) for file, *names in places.values() for name in names}
     unused = tuple(
         f"{file}: {key}"

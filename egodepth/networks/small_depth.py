@@ -1,6 +1,6 @@
 """SmallDepth: depthwise and 1x1 convolutions, sums for skips, and branches that training drops at times.
 
-Source: FA-Depth, equations 2 to 12, with their misprints mended as the specification's sections 2.1 to 2.3 say. The
+Source: FA-Depth, equations 2 to 12, with their misprints corrected as the specification's sections 2.1 to 2.3 say. The
 paper gives neither widths nor kernel sizes; the default configuration has its number of parameters and operations.
 """
 
@@ -19,7 +19,7 @@ from egodepth.networks.drop import SampleDrop
 from egodepth.networks.weights import check_fit, read_weights
 
 DILATIONS = (1, 2)
-"""Of the two branches that look at dense and at sparse neighbourhoods, in the encoder's blocks and in the heads."""
+"""Dilations of the branches for dense and for sparse neighbourhoods, in the encoder's blocks and in the heads."""
 
 REACH = max(DILATIONS)
 """How far a head looks, in pixels."""
@@ -73,10 +73,10 @@ class SmallEncoder(nn.Module):
         """
         if source == "none":
             return
-        mend = "Give a SmallDepth encoder's weights with --pretrained PATH, or start without (--pretrained none)."
+        remedy = "Give a SmallDepth encoder's weights with --pretrained PATH, or start without (--pretrained none)."
         if source == "imagenet":
-            raise UserError(f"pretrained 'imagenet': there are no ImageNet weights of SmallDepth's encoder. {mend}")
-        self.load_state_dict(check_fit(self.state_dict(), read_weights(Path(source)).tensors, source, mend))
+            raise UserError(f"pretrained 'imagenet': there are no ImageNet weights of SmallDepth's encoder. {remedy}")
+        self.load_state_dict(check_fit(self.state_dict(), read_weights(Path(source)).tensors, source, remedy))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features (B, channels[i], H / 2^(i+1), W / 2^(i+1)) of an image (B, 3, H, W) in [0, 1]."""

@@ -64,8 +64,8 @@ class SwinEncoder(nn.Module):
             return
         weights = hub_weights(self.name) if source == "imagenet" else _file_weights(Path(source))
         expected = {key: tensor for key, tensor in self.state_dict().items() if not key.startswith("norms.")}
-        mend = f"Give ImageNet weights of {self.name} with --pretrained PATH, or start without (--pretrained none)."
-        self.load_state_dict(check_fit(expected, weights, source, mend), strict=False)
+        remedy = f"Give ImageNet weights of {self.name} with --pretrained PATH, or start without (--pretrained none)."
+        self.load_state_dict(check_fit(expected, weights, source, remedy), strict=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Features (B, channels[i], H / (stride 2^i), W / (stride 2^i)), fine to coarse, of an image (B, 3, H, W).

@@ -82,23 +82,25 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{config_file}: not JSON ({error}). Release the model again.") from error
 
 
-def check_fit(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, mend: str) -> dict[str, Tensor]:
+def check_fit(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str, remedy: str
+) -> dict[str, Tensor]:
     """The tensors of `found` that a network with the state `expected` takes.
 
     A missing count of batches (`num_batches_tracked`) is filled in; keys that the network does not know are left out.
 
     Raises:
-        UserError: a tensor is missing or has another shape; the first one is named, with `mend` after it.
+        UserError: a tensor is missing or has another shape; the first one is named, with `remedy` after it.
     """
     state = {}
     for key, tensor in expected.items():
         if key not in found:
             if not key.endswith("num_batches_tracked"):
-                raise UserError(f"{source}: no tensor for {key!r} of the network. {mend}")
+                raise UserError(f"{source}: no tensor for {key!r} of the network. {remedy}")
             state[key] = tensor
         elif found[key].shape != tensor.shape:
             shapes = f"{tuple(found[key].shape)}, the network needs {tuple(tensor.shape)}"
-            raise UserError(f"{source}: the tensor for {key!r} is {shapes}. {mend}")
+            raise UserError(f"{source}: the tensor for {key!r} is {shapes}. {remedy}")
         else:
             state[key] = found[key]
     return state

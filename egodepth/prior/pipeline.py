@@ -30,7 +30,7 @@ CLUSTERS = 1000
 """In place of 25,000 references; docs/results.md tells what that gains and loses."""
 
 LAST_RATE = 0.1
-"""Of the first stage's learning rate, for the last one (specification section 6)."""
+"""Share of the first stage's learning rate that the last one has (specification section 6)."""
 
 
 @dataclass(frozen=True)

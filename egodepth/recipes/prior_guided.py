@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RPRDEPTH = "Han and Shen, High-Precision Self-Supervised Monocular Depth Estimation with Rich-Resource Prior, ECCV 2024"
 
 IMAGES, PIXELS_PER_IMAGE = 2000, 1300
-"""Of a reference set."""
+"""Size of a reference set: images that it is drawn from, and pixels of each."""
 
 KEEP = 25_000
 """References that a selection keeps."""

@@ -71,8 +71,7 @@ class Recipe:
         augmentation: flips, crops and colours.
         data: which frames.
         training: how long, and on what.
-        height: at which the networks see a picture, a multiple of 32.
-        width: likewise.
+        height, width: size at which the networks see a picture, multiples of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
@@ -137,7 +136,7 @@ class Recipe:
         return self.pretrained
 
     def first_networks(self, trained: "dict[str, nn.Module]") -> "dict[str, nn.Module]":
-        """Of the networks of a run to start from, those that each part of this training takes its weights from."""
+        """The networks that each part of this training takes its weights from, of a run to start from."""
         return trained
 
     def needs(self, open_model: "OpenModel") -> "tuple[Recipe, Needs]":

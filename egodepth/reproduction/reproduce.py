@@ -177,7 +177,7 @@ def train_row(
     prepared: Mapping[str, str] | None = None,
     also: Sequence[Path] = (),
 ) -> Trained:
-    """Train a row's recipe, and what it needs before, or go on with the run.
+    """Train a row's recipe, and what it needs before, or continue the run.
 
     Raises:
         UserError: the data are of other kinds than the row's, or training cannot be done.

@@ -171,4 +171,4 @@ def _workers(config: TrainingConfig, world: int) -> int:
 def check_run_folder(run: Path, resume: bool) -> None:
     """Refuse to train over an earlier run unless it is to be resumed."""
     if (run / LAST_CHECKPOINT).is_file() and not resume:
-        raise UserError(f"{run}: holds a run already. Add --resume to go on with it, or choose another --out.")
+        raise UserError(f"{run}: holds a run already. Add --resume to continue it, or choose another --out.")

@@ -45,7 +45,7 @@ LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every",
 """What may change from one part of a run to the next without another result."""
 
 FRAMES_FOLDER = "frames"
-"""Of a run: its frames unpacked from footage."""
+"""Folder of a run for the frames unpacked from its footage."""
 
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
@@ -57,7 +57,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     Args:
         name: of the recipe, for the released model's config.
         run: folder for checkpoints, logs, panels and the released model.
-        resume: go on with a run that was stopped; its options must be the same as then.
+        resume: continue a run that was stopped; its options must be the same as then.
 
     Returns:
         the folder of the released model.
@@ -163,8 +163,8 @@ def load_trained_networks(source: str) -> dict[str, nn.Module]:
     for part, network in networks.items():
         prefix = f"{part}_network."
         weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-        mend = "The run was made by another egodepth; train it again."
-        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), mend))
+        remedy = "The run was made by another egodepth; train it again."
+        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), remedy))
     return networks | {"depth": merge(networks["depth"])}
 
 
@@ -182,8 +182,8 @@ def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> No
         if hasattr(network, "load_first_weights"):  # a part of it is another network
             network.load_first_weights(state, source)
         else:
-            mend = "Start from a run of the same networks."
-            network.load_state_dict(check_fit(network.state_dict(), state, source, mend))
+            remedy = "Start from a run of the same networks."
+            network.load_state_dict(check_fit(network.state_dict(), state, source, remedy))
 
 
 def _first_images(dataset: TrainingDataset) -> torch.Tensor:

@@ -18,7 +18,7 @@ from egodepth.networks.pose import motion_to
 from egodepth.recipes.scale import Scale
 
 SAMPLES = 64
-"""That the scale is taken from, spread over the training set."""
+"""How many samples the scale is taken from, spread over the training set."""
 
 STANDING_M = 0.2
 """A camera that moved less between two frames says nothing but noise; 2 m/s at 10 Hz."""
