@@ -91,8 +91,9 @@ def _cast(value: object, dtype: torch.dtype) -> object:
 def golden_batch(size: tuple[int, int], source_ids: Sequence[Source], count: int = 2, seed: int = 0) -> Batch:
     """A batch of waves under noise, the sources seen from elsewhere: shifted further where nearer, towards the bottom.
 
-    The left quarter moves with the camera, so that there an un-warped source explains the target best. Every sample has its own camera, side and baseline. The baselines are a tenth of KITTI's: seeded weights see
-    everything at 0.2 units, where KITTI's would shift the frames by a third of their width.
+    The left quarter moves with the camera, so that there an un-warped source explains the target best. Every sample
+    has its own camera, side and baseline. The baselines are a tenth of KITTI's: seeded weights see everything at 0.2
+    units, where KITTI's would shift the frames by a third of their width.
     """
     places = [0.0, *map(_shift, source_ids)]
     images = torch.stack([_frames(size, count, shift, 100 * seed + row) for row, shift in enumerate(places)], dim=1)
@@ -141,7 +142,7 @@ def attach_trainer(method: nn.Module, step: int, max_steps: int) -> dict[str, fl
     def log_training(values: dict[str, Tensor], batch_size: int) -> None:
         twice = values.keys() & logged.keys()
         assert not twice, f"logged twice in one step: {sorted(twice)}"
-        logged.update({name: float(value) for name, value in values.items()})
+        logged.update({name: float(value.detach()) for name, value in values.items()})
 
     method._trainer = SimpleNamespace(
         max_steps=max_steps, global_step=step, global_rank=0, world_size=1, panels_every=NO_PANELS
