@@ -203,7 +203,7 @@ def _kind(argument: Any) -> str:
     """What an argument's value has to be."""
     metavar = str(argument.lowered.metavar)
     if metavar.startswith("{") and "," in metavar and "INT" not in metavar:
-        return f"one of {metavar.strip('{}').replace(',', ', ')}"
+        return f"one of {', '.join(each for each in metavar.strip('{}').split(',') if each != 'None')}"
     return " or ".join(_words_for(each) for each in metavar.split("|") if each != "{None}")
 
 
