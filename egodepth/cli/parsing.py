@@ -52,7 +52,7 @@ def parse(command: Command, arguments: Sequence[str], program: str) -> Callable[
             print_short_help(command, recipe, program)
             return None
         ready = _parse(command, ["--help"] if asks else arguments, program)
-        if ready is not None:
+        if ready is not None and not ready.keywords.get("resume"):  # a run goes on with the options that it has
             ready.keywords["recipe"].check_options(RECIPES[name])
         return ready
     return _parse(command, ["--help"] if asks else arguments, program)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from egodepth.data.simulator import MARKER
+from egodepth.data.simulator.writer import MARKER
 from egodepth.reproduction import published
 from egodepth.reproduction.published import PublishedRow, published_rows
 from tests.command_line import SMALL, TINY, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
