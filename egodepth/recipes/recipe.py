@@ -71,7 +71,8 @@ class Recipe:
         augmentation: flips, crops and colours.
         data: which frames.
         training: how long, and on what.
-        height, width: size at which the networks see a picture, multiples of 32.
+        height: rows of the picture that the networks see, a multiple of 32.
+        width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
