@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from egodepth.inference.benchmark_result import Engine
-
 RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
+
+Engine = Literal["eager", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 
 
 @dataclass(frozen=True)
