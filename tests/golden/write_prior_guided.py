@@ -2,7 +2,8 @@
 
 import torch
 
-from egodepth.data.transforms import AugmentationConfig, augment
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import augment
 from tests.golden.independent_prior_guided import RichViews, training_step
 from tests.golden.numbers import write_numbers
 from tests.golden.plain_losses import seed_of_step
