@@ -1,20 +1,14 @@
 """The demo's model beside priors that look at no picture."""
 
 from collections.abc import Mapping
-from egodepth.data.kitti.raw import training_lines
-from egodepth.data.kitti.depth import KittiRawFrames
-from egodepth.data.opening import open_evaluation_frames
-from egodepth.evaluation.evaluate import EvaluationResult
-from egodepth.evaluation.evaluate import FrameResult
-from egodepth.evaluation.evaluate import Predict
-from egodepth.evaluation.evaluate import evaluate
-from egodepth.evaluation.priors import constant_depth
-from egodepth.evaluation.priors import ground_plane_of
-from egodepth.evaluation.protocols import Scaling
-from egodepth.evaluation.protocols import protocol_named
-from egodepth.training.runs import train
 from pathlib import Path
 
+from egodepth.data.kitti.depth import KittiRawFrames
+from egodepth.data.kitti.raw import training_lines
+from egodepth.data.opening import open_evaluation_frames
+from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict, evaluate
+from egodepth.evaluation.priors import constant_depth, ground_plane_of
+from egodepth.evaluation.protocols import Scaling, protocol_named
 
 CAMERA_HEIGHT_M = 1.65
 
