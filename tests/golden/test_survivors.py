@@ -1,6 +1,7 @@
 """What a mutation of benchmarks/mutations.toml changed without any other test failing, tested for itself.
 
-Sources: Monodepth2 specification, section 6, for steps; FA-Depth specification, section 9, for cosine and warm-up.
+Sources: Monodepth2 specification, section 6, for steps; FA-Depth specification, section 9, for cosine and warm-up;
+ManyDepth specification, section B6, for the flags.
 """
 
 from dataclasses import replace
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from egodepth.methods.configurations import OptimiserConfig
+from egodepth.methods.configurations import MultiFrameConfig, OptimiserConfig
 from egodepth.methods.method import Method, learning_rate_factor
+from egodepth.methods.multi_frame import MultiFrameMethod
+from egodepth.networks.manydepth import Lookups
 from egodepth.recipes import RECIPES
 
 
@@ -56,3 +59,15 @@ def test_the_optimiser_gets_all_that_the_recipe_says(name: str):
     assert group["betas"] == (config.beta1, config.beta2)
     assert group["weight_decay"] == config.weight_decay
     assert group["lr"] == config.learning_rate
+
+
+@pytest.mark.parametrize(("static", "missing"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_samples_are_flagged_whose_lookup_frames_stand_still_or_are_missing(static: float, missing: float):
+    """No step shows the second: where all frames are missing, matching has no confidence either."""
+    method = SimpleNamespace(config=MultiFrameConfig(static_share=static, missing_share=missing))
+    views = SimpleNamespace(names=("one", "other"), target=torch.zeros(2, 3, 4, 4))
+    seen = Lookups(torch.ones(2, 1, 3, 4, 4), torch.ones(2, 1, 4, 4), torch.ones(2, 1, dtype=torch.bool), torch.eye(3))
+    changed, flags = MultiFrameMethod._augmented(method, seen, views)
+    assert flags.tolist() == [static + missing == 1] * 2
+    assert changed.valid.tolist() == [[missing == 0]] * 2
+    assert torch.equal(changed.images, seen.images if static == 0 else torch.zeros_like(seen.images))
