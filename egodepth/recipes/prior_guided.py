@@ -14,7 +14,8 @@ from egodepth.recipes.recipe import VIEWS, Mode, Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from egodepth.methods.prior_guided import PriorGuidedMethod, RichTeacher
+    from egodepth.methods.prior_guided import PriorGuidedMethod
+    from egodepth.methods.rich_teachers import RichTeacher
     from egodepth.recipes.needs import Needs, OpenModel
 
 RPRDEPTH = "Han and Shen, High-Precision Self-Supervised Monocular Depth Estimation with Rich-Resource Prior, ECCV 2024"

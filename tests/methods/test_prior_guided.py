@@ -5,19 +5,17 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import AugmentationConfig
-from egodepth.data.transforms import Views, mirrored, resize, without_augmentation
-from egodepth.errors import UserError
+from egodepth.data.transforms import Views, resize, without_augmentation
 from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.photometric import photometric_loss
-from egodepth.methods.prior_guided import MatchingTeacher, PriorGuidedMethod, SingleImageTeacher, guidance
+from egodepth.methods.prior_guided import PriorGuidedMethod, guidance
+from egodepth.methods.rich_teachers import SingleImageTeacher
 from egodepth.methods.view_synthesis import TrainingSetup
 from egodepth.networks.configurations import (
-    ManyDepthConfig,
     Monodepth2Config,
     PoseConfig,
     RPrDepthConfig,
-    SDFANetConfig,
     SmallDepthConfig,
 )
 from egodepth.networks.prior import ReferenceSet
@@ -214,59 +212,3 @@ def test_the_guidance_without_a_mask_is_the_losses_of_the_specification():
         guidance(depth, hint, taught, torch.ones_like(taught)), (gradient, auxiliary), strict=True
     ):
         torch.testing.assert_close(masked, plain)
-
-
-def many_depth(helper: bool = False, lookups: tuple[int, ...] = (-1, 1)) -> MatchingTeacher:
-    torch.manual_seed(0)
-    alone = Monodepth2Config().build() if helper else None
-    return MatchingTeacher(ManyDepthConfig(bins=8).build(), PoseConfig().build(), lookups, alone)
-
-
-def test_many_depth_teaches_with_the_frames_around():
-    teacher, seen = many_depth(), views()
-    reading = teacher.read(seen)
-    assert teacher.sources == (-1, 1)
-    assert reading.depth.shape == (2, 1, *RICH)
-    assert reading.feature.shape == (2, 64, 24, 40)
-    torch.testing.assert_close(teacher.pseudo_depth(seen), reading.depth)
-    other = replace(seen, sources=seen.sources.flip(-1))
-    assert not torch.allclose(teacher.read(other).feature, reading.feature)
-    assert many_depth(lookups=(-2,)).sources == (-2, -1)
-
-
-def test_many_depth_s_own_single_frame_network_says_where_it_is_reliable():
-    teacher, seen = many_depth(helper=True), views()
-    alone = teacher.helper.predict_depth(seen.target)
-    assert teacher.reliable(seen, 1.2 * alone).all()
-    assert not teacher.reliable(seen, 1.3 * alone).any()
-    assert not teacher.reliable(seen, alone / 1.3).any()
-    with pytest.raises(UserError, match="no single-frame network"):
-        many_depth().reliable(seen, alone)
-    assert teacher.hash() == MatchingTeacher(teacher.network, teacher.pose_network).hash()
-    assert teacher.hash() != many_depth_with_other_poses(teacher).hash()
-
-
-def many_depth_with_other_poses(teacher: MatchingTeacher) -> MatchingTeacher:
-    torch.manual_seed(9)
-    return MatchingTeacher(teacher.network, PoseConfig().build())
-
-
-@pytest.mark.parametrize(
-    "config", [Monodepth2Config(), SMALL, SDFANetConfig(encoder="resnet18")], ids=["m", "s", "sdfa"]
-)
-def test_any_depth_network_can_teach(config):
-    torch.manual_seed(0)
-    teacher, seen = SingleImageTeacher(config.build()), views()
-    reading = teacher.read(seen)
-    assert reading.feature.shape[-2:] == (24, 40)
-    torch.testing.assert_close(reading.depth, teacher.pseudo_depth(seen), rtol=1e-4, atol=1e-4)
-    assert reading.depth.shape == (2, 1, *RICH)
-    turned = teacher.pseudo_depth(mirrored(seen))
-    assert turned.shape == reading.depth.shape
-    with pytest.raises(UserError, match="no second opinion"):
-        teacher.reliable(seen, reading.depth)
-
-
-def test_a_teacher_without_features_is_refused():
-    with pytest.raises(UserError, match="shows no features"):
-        SingleImageTeacher(torch.nn.Conv2d(3, 1, 1))
