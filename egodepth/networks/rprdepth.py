@@ -153,7 +153,10 @@ class PriorFusion(nn.Module):
         nn.init.zeros_(self.change.bias)
 
     def forward(self, feature: Tensor) -> Fused:
-        """Fuse a feature (B, C, h, w) with the prior."""
+        """Fuse a feature (B, C, h, w) with the prior.
+
+        The gradient of the result reaches feature, alignments and temperature; so does that of this hint depth.
+        """
         prior = self.references()
         size = feature.shape[-2:]
         # (heads, B * h * w, channels) back to (B, heads * channels, h, w)
@@ -167,6 +170,16 @@ class PriorFusion(nn.Module):
         joined = torch.cat([feature, reference_feature, relative_disparity, hint], dim=1)
         fused = feature + self.change(joined)
         return Fused(torch.relu(fused) if self.rectified else fused, hint_depth)
+
+    def hint_depth_alone(self, feature: Tensor) -> Tensor:
+        """D_c, (B, 1, h, w), as `forward` finds it, with a gradient for alignments and temperature alone.
+
+        L_aux is about what the affinity finds. Through the feature it trained the student, too, with 13 times the
+        gradient of the view synthesis in the encoder and 55 times in the decoder.
+        """
+        prior = self.references()
+        found = self._attend(self._queries(feature.detach()), prior.keys, prior.values[..., -1:], 1.0, prior)
+        return _as_map(found, feature.shape[-2:])
 
     @torch.no_grad()
     def mean_weights(self, feature: Tensor) -> Tensor:
@@ -217,7 +230,8 @@ class HintedFeatures(Features):
     """Features of a network with a prior.
 
     Attributes:
-        hint_depth: D_c, (B, 1, H / 4, W / 4), the depth found in the reference set, in the teacher's units.
+        hint_depth: D_c, (B, 1, H / 4, W / 4), the depth found in the reference set, in the teacher's units. Its
+            gradient reaches the affinity alone.
     """
 
     hint_depth: Tensor
@@ -253,7 +267,9 @@ class RPrDepth(DisparityNetwork):
     def with_features(self, image: Tensor) -> tuple[tuple[Tensor, ...], HintedFeatures]:
         with self._watched() as seen:
             disparities, features = self.student.with_features(image)
-        return disparities, HintedFeatures(features.encoder, features.decoder, seen[0][1].hint_depth)
+        feature, fused = seen[0]
+        hint = self.fusion.hint_depth_alone(feature) if torch.is_grad_enabled() else fused.hint_depth
+        return disparities, HintedFeatures(features.encoder, features.decoder, hint)
 
     def finest(self, image: Tensor) -> Tensor:
         return self.student.finest(image)

@@ -115,15 +115,36 @@ def test_the_gradient_consistency_reaches_all_but_the_pose_network():
         assert any(part in name for name in reached), part
 
 
-def test_the_auxiliary_loss_reaches_the_alignments_and_what_lies_below_them_alone():
+AFFINITY = {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
+
+
+def test_the_auxiliary_loss_trains_alignments_and_temperature_alone():
     scheme = method(photometric_weight=0, gradient_weight=0, auxiliary_weight=1)
+    with torch.no_grad():
+        torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
     scheme.step_result(views()).loss.backward()
-    reached = touched(scheme.depth_network)
+    assert touched(scheme.depth_network.fusion) == AFFINITY
+    assert all(".fusion." in name for name in touched(scheme.depth_network))
     assert not touched(scheme.pose_network)
-    fusion = {name.split("fusion.")[1] for name in reached if ".fusion." in name}
-    assert fusion == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
-    assert any("encoder." in name for name in reached)
-    assert not any("heads." in name or "decoder.ups.0" in name for name in reached)
+
+
+def test_the_view_synthesis_has_the_gradients_of_a_fusion_without_the_auxiliary_loss():
+    """Bit for bit: the affinity answers twice, and only its second answer is kept from the student."""
+    gradients = []
+    for alone in (False, True):
+        scheme = method(gradient_weight=0, auxiliary_weight=0)
+        with torch.no_grad():
+            torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
+        if alone:
+            scheme.depth_network.fusion.hint_depth_alone = lambda feature: torch.ones(len(feature), 1, 16, 24)
+        torch.manual_seed(5)
+        scheme.step_result(views()).values["synthesis"].backward()
+        gradients.append({name: x.grad for name, x in scheme.named_parameters() if x.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())
+    fusion = {name.split("fusion.")[1] for name, x in gradients[0].items() if ".fusion." in name and x.any()}
+    assert fusion >= AFFINITY
+    assert any("encoder." in name and x.any() for name, x in gradients[0].items())
 
 
 def test_the_view_synthesis_trains_the_poses_and_what_the_fusion_makes():

@@ -133,6 +133,18 @@ def test_all_forms_of_attention_give_the_same_depth(plain: bool):
     assert hasattr(network.fusion, "temperature") != plain
 
 
+@pytest.mark.parametrize("form", ["naive", "chunked", "fused", "top-k"])
+def test_the_hint_for_training_is_that_of_use_and_keeps_the_student_s_feature_constant(form: str):
+    network = trained(attention=form)
+    with torch.no_grad():
+        expected = network.with_features(image())[1].hint_depth
+    found = network.with_features(image())[1].hint_depth
+    torch.testing.assert_close(found, expected, **TIGHT)
+    found.sum().backward()
+    reached = {name.split("fusion.")[-1] for name, x in network.named_parameters() if x.grad is not None}
+    assert reached == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
+
+
 @pytest.mark.parametrize("options", [{}, {"plain": True}, {"student": DIFFNetConfig()}], ids=["", "plain", "diffnet"])
 def test_folding_keeps_the_depth_and_leaves_only_constants_of_the_prior(options: dict):
     network = trained(**options)
