@@ -4,15 +4,18 @@ Source: RPrDepth (ECCV 2024), section on the rich-resource guided loss; specific
 at the teacher's size. The student sees them at its own, and is judged at the teacher's.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resize, resized, without_augmentation
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
+from egodepth.methods.method import ParameterGroup
 from egodepth.methods.photometric import photometric_loss
 from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
@@ -50,6 +53,26 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         super().on_fit_start()
         self.teacher.to(self.device)
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The encoder, the affinity, and the rest, which is first."""
+        config, epochs = self.config, self.optimiser.epochs
+        affinity = self.depth_network.fusion.affinity_parameters()
+        encoder = _without(self.depth_network.encoder.parameters(), affinity)
+        rest = _without(self.parameters(), [*affinity, *encoder])
+
+        def others(step: int, total: int) -> float:
+            return float(step >= config.affinity_alone * total)
+
+        def of_encoder(step: int, total: int) -> float:
+            first = step < config.encoder_epochs / epochs * total
+            return others(step, total) * (config.encoder_rate if first else 1.0)
+
+        return [
+            ParameterGroup(rest, others),
+            ParameterGroup(encoder, of_encoder),
+            ParameterGroup(affinity, lambda step, total: config.affinity_rate),
+        ]
+
     def validation_step(self, batch: Batch, _: int) -> None:
         result = self.step_result(without_augmentation(batch))
         self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
@@ -59,6 +82,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         config, network, seen = self.config, self.depth_network, resized(views, *self._size())
         with network.only_references(self._places()):
             disparities, features = network.with_features(seen.target_jittered)
+            effective = network.fusion.effective_references(features.tapped)
         depth_range = network.min_depth, network.max_depth
         synthesis = photometric_loss(
             views.target,
@@ -77,6 +101,8 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             "gradient_consistency": gradient,
             "auxiliary": auxiliary,
             "hint_change": (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean(),
+            "effective_references": effective,
+            **hint_errors(hint, taught),
         }
         if reliable is not None:
             values["reliable_share"] = reliable.mean()
@@ -105,6 +131,29 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         if self.training:
             return torch.randperm(count, device=self.device)[:wanted]
         return evenly_spaced(count, wanted).to(self.device)
+
+
+@torch.no_grad()
+def hint_errors(hint: Tensor, taught: Tensor) -> dict[str, Tensor]:
+    """How far the depth found in the prior is from the teacher's, relative to that, and how far the best answer that
+    says the same everywhere is.
+
+    Args:
+        hint: (B, 1, h, w), D_c.
+        taught: (B, 1, H, W).
+
+    Returns:
+        `hint_abs_rel`, and `median_abs_rel` of each image's own median depth, scalars.
+    """
+    hint = F.interpolate(hint.float(), taught.shape[-2:], mode="bilinear", align_corners=False)
+    median = taught.flatten(1).median(dim=1).values[:, None, None, None]
+    found = {"hint": hint, "median": median}
+    return {f"{name}_abs_rel": ((depth - taught).abs() / taught).mean() for name, depth in found.items()}
+
+
+def _without(parameters: Iterable[nn.Parameter], left_out: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    known = {id(parameter) for parameter in left_out}
+    return [parameter for parameter in parameters if id(parameter) not in known]
 
 
 def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -162,7 +162,7 @@ def with_clusters(network: RPrDepth, config: RPrDepthConfig, count: int) -> RPrD
         UserError: it has fewer references.
     """
     held = {name: getattr(network.fusion.references, name) for name in TENSORS}
-    centres = clustered(ReferenceSet(**held, provenance={}), count)
+    centres = clustered(ReferenceSet(**held, provenance={}), count, inverse=network.fusion.inverse)
     return with_references(replace(config, clustered=True), network, centres)
 
 

@@ -328,6 +328,8 @@ def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuid
         stage,
         prior=str(prior),
         start_from=str(start),
+        # Whoever has learned to look up, and looks on, needs no gentle start.
+        losses=replace(stage.losses, affinity_alone=0.0, encoder_epochs=0.0),
         optimiser=replace(optimiser, learning_rate=LAST_RATE * optimiser.learning_rate, epochs=epochs, decay_epochs=()),
         training=replace(training, steps=steps),
     )
