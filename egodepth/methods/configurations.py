@@ -181,6 +181,8 @@ class PriorGuidedConfig:
         gradient_weight: beta, of the gradient consistency.
         auxiliary_weight: of the depth found in the prior, relative to the image's mean depth.
         references_per_step: drawn anew for each step, the same for the whole batch; 8,000 cost a third of it.
+        rich_synthesis: the views are explained at the teacher's size; False does it at the student's, as without the
+            guidance.
         reliable_only: the teacher's depth counts only where its single-frame network agrees with it.
         affinity_rate: learning rate of alignments and temperature, as a multiple of the optimiser's.
         affinity_alone: share of the run in which they learn alone, at its start.
@@ -194,6 +196,7 @@ class PriorGuidedConfig:
     gradient_weight: float = 0.1
     auxiliary_weight: float = 1.0
     references_per_step: int = 25_000
+    rich_synthesis: bool = True
     reliable_only: bool = False
     affinity_rate: float = 30.0
     affinity_alone: float = 0.0

@@ -19,6 +19,7 @@ from egodepth.methods.method import ParameterGroup
 from egodepth.methods.photometric import photometric_loss
 from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
+from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.pose import PoseNetwork
 from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
 
@@ -27,17 +28,15 @@ class PriorGuidedMethod(ViewSynthesisMethod):
     """Training of RPrDepth.
 
     Args:
-        depth_network: with its reference set loaded.
+        depth_network: with its reference set loaded; a student without a prior is guided by the teacher alone.
         pose_network: sees the student's pictures; None where stereo pairs are the only sources.
         teacher: frozen; batches have its size and its sources.
         setup: `height` and `width` are the student's. Without pyramid.
     """
 
-    depth_network: RPrDepth
-
     def __init__(
         self,
-        depth_network: RPrDepth,
+        depth_network: DisparityNetwork,
         pose_network: PoseNetwork | None,
         teacher: RichTeacher,
         config: PriorGuidedConfig,
@@ -56,64 +55,62 @@ class PriorGuidedMethod(ViewSynthesisMethod):
     def parameter_groups(self) -> list[ParameterGroup]:
         """The encoder, the affinity, and the rest, which is first."""
         config, epochs = self.config, self.optimiser.epochs
-        affinity = self.depth_network.fusion.affinity_parameters()
-        encoder = _without(self.depth_network.encoder.parameters(), affinity)
+        network = self.depth_network
+        affinity = network.fusion.affinity_parameters() if isinstance(network, RPrDepth) else []
+        encoder = _without(network.encoder.parameters(), affinity)
         rest = _without(self.parameters(), [*affinity, *encoder])
 
         def others(step: int, total: int) -> float:
-            return float(step >= config.affinity_alone * total)
+            return float(not affinity or step >= config.affinity_alone * total)
 
         def of_encoder(step: int, total: int) -> float:
             first = step < config.encoder_epochs / epochs * total
             return others(step, total) * (config.encoder_rate if first else 1.0)
 
-        return [
-            ParameterGroup(rest, others),
-            ParameterGroup(encoder, of_encoder),
-            ParameterGroup(affinity, lambda step, total: config.affinity_rate),
-        ]
+        groups = [ParameterGroup(rest, others), ParameterGroup(encoder, of_encoder)]
+        return [*groups, ParameterGroup(affinity, lambda step, total: config.affinity_rate)] if affinity else groups
 
     def validation_step(self, batch: Batch, _: int) -> None:
         result = self.step_result(without_augmentation(batch))
         self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
 
     def step_result(self, views: Views) -> StepResult:
-        """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size."""
+        """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size; L_aux where there is a prior."""
         config, network, seen = self.config, self.depth_network, resized(views, *self._size())
-        with network.only_references(self._places()):
-            disparities, features = network.with_features(seen.target_jittered)
-            effective = network.fusion.effective_references(features.tapped)
         depth_range = network.min_depth, network.max_depth
+        taught, reliable = self._taught(views)
+        found: dict[str, Tensor] = {}
+        if isinstance(network, RPrDepth):
+            with network.only_references(self._places()):
+                disparities, features = network.with_features(seen.target_jittered)
+                found["effective_references"] = network.fusion.effective_references(features.tapped)
+            hint = features.hint_depth
+            found |= hint_errors(hint, taught)
+            found["hint_change"] = (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean()
+        else:
+            disparities, features = network.with_features(seen.target_jittered)
+            hint = None
+        judged = views if config.rich_synthesis else seen
         synthesis = photometric_loss(
-            views.target,
-            views.sources.transpose(0, 1),
+            judged.target,
+            judged.sources.transpose(0, 1),
             disparities,
             self.transforms(seen),
-            views.intrinsics,
+            judged.intrinsics,
             config.photometric,
             depth_range,
         )
-        depth, hint = enlarged_depth(disparities[0], self._size(), *depth_range), features.hint_depth
-        taught, reliable = self._taught(views)
-        gradient, auxiliary = guidance(depth, hint, taught, reliable)
-        values = {
-            "synthesis": synthesis.total,
-            "gradient_consistency": gradient,
-            "auxiliary": auxiliary,
-            "hint_change": (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean(),
-            "effective_references": effective,
-            **hint_errors(hint, taught),
-        }
+        depth = enlarged_depth(disparities[0], self._size(), *depth_range)
+        parts = {"synthesis": synthesis.total, "gradient_consistency": gradient_consistency(depth, taught, reliable)}
+        weights = {"synthesis": config.photometric_weight, "gradient_consistency": config.gradient_weight}
+        if hint is not None:
+            parts["auxiliary"], weights["auxiliary"] = hint_loss(hint, taught, reliable), config.auxiliary_weight
         if reliable is not None:
-            values["reliable_share"] = reliable.mean()
-        loss = (
-            config.photometric_weight * synthesis.total
-            + config.gradient_weight * gradient
-            + config.auxiliary_weight * auxiliary
-        )
+            found["reliable_share"] = reliable.mean()
+        loss = sum(weights[name] * part for name, part in parts.items())
         pictures = {f"warped {source}": x for source, x in zip(views.source_ids, synthesis.warped, strict=True)}
         pictures["mask"] = synthesis.reprojected[:, None].float()
-        return StepResult(loss, values, disparities, features, synthesis.depth, pictures)
+        return StepResult(loss, parts | found, disparities, features, synthesis.depth, pictures)
 
     def _taught(self, views: Views) -> tuple[Tensor, Tensor | None]:
         """The teacher's depth at the student's size, and how far it is to be trusted there, in [0, 1]."""
@@ -156,11 +153,10 @@ def _without(parameters: Iterable[nn.Parameter], left_out: Iterable[nn.Parameter
     return [parameter for parameter in parameters if id(parameter) not in known]
 
 
-def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """L_c and L_aux, scalars.
+def hint_loss(hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> Tensor:
+    """L_aux, a scalar.
 
     Args:
-        depth: (B, 1, H, W), the student's.
         hint: (B, 1, h, w), D_c.
         taught: (B, 1, H, W), the teacher's; a constant.
         reliable: (B, 1, H, W) in [0, 1], how much each pixel counts.
@@ -169,4 +165,4 @@ def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | Non
     if reliable is not None:
         # Where the teacher is not to be trusted it is said to agree.
         hint = torch.lerp(taught, hint, reliable)
-    return gradient_consistency(depth, taught, reliable), auxiliary_loss(taught, hint)
+    return auxiliary_loss(taught, hint)

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import AugmentationConfig
-from egodepth.data.transforms import Views, resize, without_augmentation
-from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
+from egodepth.data.transforms import Views, resize, resized, without_augmentation
+from egodepth.losses.distillation import auxiliary_loss
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.photometric import photometric_loss
-from egodepth.methods.prior_guided import PriorGuidedMethod, guidance
+from egodepth.methods.prior_guided import PriorGuidedMethod, hint_errors, hint_loss
 from egodepth.methods.rich_teachers import SingleImageTeacher
 from egodepth.methods.view_synthesis import TrainingSetup
 from egodepth.networks.configurations import (
@@ -222,14 +222,71 @@ def test_unreliable_pixels_do_not_teach():
     assert found["auxiliary"] == 0
 
 
-def test_the_guidance_without_a_mask_is_the_losses_of_the_specification():
+def test_the_hint_s_loss_without_a_mask_is_that_of_the_specification():
     generator = torch.Generator().manual_seed(0)
-    depth, taught = (1 + torch.rand(2, 1, 12, 16, generator=generator) for _ in range(2))
+    taught = 1 + torch.rand(2, 1, 12, 16, generator=generator)
     hint = 1 + torch.rand(2, 1, 3, 4, generator=generator)
-    gradient, auxiliary = guidance(depth, hint, taught)
-    torch.testing.assert_close(gradient, gradient_consistency(depth, taught))
-    torch.testing.assert_close(auxiliary, auxiliary_loss(taught, hint))
-    for masked, plain in zip(
-        guidance(depth, hint, taught, torch.ones_like(taught)), (gradient, auxiliary), strict=True
-    ):
-        torch.testing.assert_close(masked, plain)
+    expected = auxiliary_loss(taught, hint)
+    torch.testing.assert_close(hint_loss(hint, taught), expected)
+    torch.testing.assert_close(hint_loss(hint, taught, torch.ones_like(taught)), expected)
+
+
+def test_training_says_how_far_the_hint_is_from_the_teacher_and_how_far_a_constant_would_be():
+    hint, taught = torch.full((1, 1, 2, 2), 3.0), torch.tensor([2.0, 2, 2, 4]).reshape(1, 1, 2, 2)
+    found = hint_errors(hint, taught)
+    assert found["hint_abs_rel"].item() == pytest.approx((3 * 0.5 + 0.25) / 4)
+    assert found["median_abs_rel"].item() == pytest.approx(0.5 / 4)
+    values = method().eval().step_result(views()).values
+    assert 1 < values["effective_references"] <= COUNT
+    assert {"hint_abs_rel", "median_abs_rel"} <= values.keys()
+
+
+def rates(scheme: PriorGuidedMethod, step: int, total: int) -> dict[str, float]:
+    """The factor of the learning rate of each parameter."""
+    groups = scheme.parameter_groups()
+    names = {id(parameter): name for name, parameter in scheme.named_parameters()}
+    found = {names[id(x)]: group.factor(step, total) for group in groups for x in group.parameters}
+    assert sum(len(group.parameters) for group in groups) == len(names) == len(found)
+    return found
+
+
+def test_alignments_and_temperature_have_a_rate_of_their_own_and_may_learn_alone_at_first():
+    scheme = method(affinity_rate=50.0, affinity_alone=0.2, encoder_epochs=0.0)
+    for step, others in ((0, 0.0), (19, 0.0), (20, 1.0), (99, 1.0)):
+        for name, rate in rates(scheme, step, 100).items():
+            assert rate == (50.0 if name.split("fusion.")[-1] in AFFINITY else others), name
+
+
+def test_a_trained_encoder_starts_gently():
+    scheme = method(encoder_rate=0.1, encoder_epochs=2.0)
+    for step, expected in ((0, 0.1), (9, 0.1), (10, 1.0)):
+        found = rates(scheme, step, 100)
+        assert {rate for name, rate in found.items() if name.startswith("depth_network.student.encoder.")} == {expected}
+        assert {rate for name, rate in found.items() if name.startswith("pose_network.")} == {1.0}
+        assert {rate for name, rate in found.items() if "fusion.change." in name} == {1.0}
+
+
+def test_without_the_rich_synthesis_the_views_are_explained_at_the_student_s_size():
+    scheme, rich = method(rich_synthesis=False).eval(), views()
+    torch.manual_seed(5)
+    result = scheme.step_result(rich)
+    small = resized(rich, *SIZE)
+    torch.manual_seed(5)
+    again = photometric_loss(
+        small.target, small.sources.transpose(0, 1), result.disparities, scheme.transforms(small), small.intrinsics
+    )
+    torch.testing.assert_close(again.total, result.values["synthesis"])
+    assert result.depth.shape == (2, 1, *SIZE)
+
+
+def test_a_student_without_a_prior_is_guided_by_view_synthesis_and_gradients_alone():
+    torch.manual_seed(0)
+    setup = TrainingSetup(AugmentationConfig(), 5.4, *SIZE)
+    config = PriorGuidedConfig(affinity_alone=0.5)
+    scheme = PriorGuidedMethod(
+        SMALL.build(), PoseConfig().build(), GivenDepth(), config, setup, OptimiserConfig(), seed=0
+    ).eval()
+    found = scheme.step_result(views())
+    assert found.values.keys() == {"synthesis", "gradient_consistency"}
+    torch.testing.assert_close(found.loss, found.values["synthesis"] + 0.1 * found.values["gradient_consistency"])
+    assert set(rates(scheme, 0, 100).values()) == {0.1, 1.0}
