@@ -21,7 +21,8 @@ from rich.console import Console
 from egodepth.data.kitti.raw import training_lines
 from egodepth.data.kitti.depth import KittiRawFrames
 from egodepth.data.opening import open_evaluation_frames
-from egodepth.data.simulator import MARKER, SimulatorConfig, simulate
+from egodepth.data.simulator.writer import MARKER, simulate
+from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict, evaluate
 from egodepth.evaluation.priors import constant_depth, ground_plane_of
 from egodepth.evaluation.protocols import Scaling, protocol_named

@@ -83,8 +83,8 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         if isinstance(network, RPrDepth):
             with network.only_references(self._places()):
                 disparities, features = network.with_features(seen.target_jittered)
-                found["effective_references"] = network.fusion.effective_references(features.tapped)
             hint = features.hint_depth
+            found["effective_references"] = features.effective_references
             found |= hint_errors(hint, taught)
             found["hint_change"] = (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean()
         else:

@@ -255,11 +255,11 @@ class HintedFeatures(Features):
     Attributes:
         hint_depth: D_c, (B, 1, H / 4, W / 4), the depth found in the reference set, in the teacher's units. Its
             gradient reaches the affinity alone.
-        tapped: (B, C, H / 4, W / 4), the student's feature before the fusion.
+        effective_references: scalar, how many references count for a pixel in the affinity.
     """
 
     hint_depth: Tensor
-    tapped: Tensor
+    effective_references: Tensor
 
 
 class RPrDepth(DisparityNetwork):
@@ -294,7 +294,8 @@ class RPrDepth(DisparityNetwork):
             disparities, features = self.student.with_features(image)
         feature, fused = seen[0]
         hint = self.fusion.hint_depth_alone(feature) if torch.is_grad_enabled() else fused.hint_depth
-        return disparities, HintedFeatures(features.encoder, features.decoder, hint, feature)
+        effective = self.fusion.effective_references(feature)
+        return disparities, HintedFeatures(features.encoder, features.decoder, hint, effective)
 
     def finest(self, image: Tensor) -> Tensor:
         return self.student.finest(image)
