@@ -181,7 +181,14 @@ class PriorGuidedConfig:
         gradient_weight: beta, of the gradient consistency.
         auxiliary_weight: of the depth found in the prior, relative to the image's mean depth.
         references_per_step: drawn anew for each step, the same for the whole batch; 8,000 cost a third of it.
+        rich_synthesis: the views are explained at the teacher's size; False does it at the student's, as without the
+            guidance.
         reliable_only: the teacher's depth counts only where its single-frame network agrees with it.
+        affinity_rate: learning rate of alignments and temperature, as a multiple of the optimiser's.
+        affinity_alone: share of the run in which they learn alone, at its start.
+        encoder_rate: learning rate of the student's encoder in the first `encoder_epochs`, as a share of the
+            optimiser's.
+        encoder_epochs: how many of the schedule's epochs that lasts.
         photometric: the view synthesis.
     """
 
@@ -189,5 +196,10 @@ class PriorGuidedConfig:
     gradient_weight: float = 0.1
     auxiliary_weight: float = 1.0
     references_per_step: int = 25_000
+    rich_synthesis: bool = True
     reliable_only: bool = False
+    affinity_rate: float = 30.0
+    affinity_alone: float = 0.0
+    encoder_rate: float = 0.1
+    encoder_epochs: float = 1.0
     photometric: PhotometricConfig = field(default_factory=PhotometricConfig)

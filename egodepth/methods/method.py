@@ -7,7 +7,8 @@ the same path as one that was not.
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -34,6 +35,23 @@ def learning_rate_factor(config: OptimiserConfig, step: int, total: int) -> floa
     progress = (step - warm_up_steps) / max(1, total - warm_up_steps)
     lowest = config.final_learning_rate / config.learning_rate
     return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _as_scheduled(step: int, total: int) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that have a learning rate of their own.
+
+    Attributes:
+        parameters: those that need no gradient are left out.
+        factor: of the schedule's rate, at a step of `total`.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    factor: Callable[[int, int], float] = _as_scheduled
 
 
 class Method(lightning.LightningModule):
@@ -66,6 +84,10 @@ class Method(lightning.LightningModule):
     def networks(self) -> dict[str, nn.Module]:
         """The networks that a released model holds, by the first part of their tensors' names."""
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """All parameters, each in one group; the logs tell the first one's rate."""
+        return [ParameterGroup(tuple(self.parameters()))]
+
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
         optimiser = self.optimizers()
         optimiser.zero_grad()
@@ -81,14 +103,19 @@ class Method(lightning.LightningModule):
     def configure_optimizers(self) -> dict:
         config, total = self.optimiser, self.trainer.max_steps
         algorithm = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.algorithm]
+        groups = self.parameter_groups()
         optimiser = algorithm(
-            [parameter for parameter in self.parameters() if parameter.requires_grad],
+            [{"params": [parameter for parameter in group.parameters if parameter.requires_grad]} for group in groups],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
             fused=True,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(config, step, total))
+
+        def rate_of(group: ParameterGroup) -> Callable[[int], float]:
+            return lambda step: group.factor(step, total) * learning_rate_factor(config, step, total)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, [rate_of(group) for group in groups])
         return {"optimizer": optimiser, "lr_scheduler": schedule}
 
     def on_train_batch_start(self, *_: object) -> None:

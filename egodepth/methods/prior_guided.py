@@ -4,205 +4,39 @@ Source: RPrDepth (ECCV 2024), section on the rich-resource guided loss; specific
 at the teacher's size. The student sees them at its own, and is judged at the teacher's.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import log
-from typing import Protocol
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from egodepth.data.configurations import Source
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resize, resized, without_augmentation
-from egodepth.errors import UserError
-from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
+from egodepth.geometry.depth import enlarged_depth
 from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
+from egodepth.methods.method import ParameterGroup
 from egodepth.methods.photometric import photometric_loss
+from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
-from egodepth.networks.configurations import offsets_to
 from egodepth.networks.disparity import DisparityNetwork
-from egodepth.networks.manydepth import Lookups, ManyDepth, look_up
 from egodepth.networks.pose import PoseNetwork
-from egodepth.networks.prior import network_hash
 from egodepth.networks.rprdepth import RPrDepth, evenly_spaced
-from egodepth.networks.sdfa_net import SDFANet
-
-REFERENCE_STRIDE = 4
-"""Stride of the teacher's feature that a reference set is made of."""
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a teacher makes of views.
-
-    Attributes:
-        depth: (B, 1, H, W), in the teacher's units.
-        feature: (B, C, H / 4, W / 4), what reference sets are made of.
-    """
-
-    depth: Tensor
-    feature: Tensor
-
-
-class RichTeacher(Protocol):
-    """A frozen depth network with more to see than the student: more pixels, or more frames.
-
-    Attributes:
-        sources: views beside the target that it needs.
-    """
-
-    sources: tuple[Source, ...]
-
-    def read(self, views: Views) -> Reading:
-        """Depth and feature of the target, without gradient."""
-        ...
-
-    def pseudo_depth(self, views: Views) -> Tensor:
-        """The depth (B, 1, H, W) alone."""
-        ...
-
-    def reliable(self, views: Views, depth: Tensor) -> Tensor:
-        """Where that depth (B, 1, H, W) can be trusted, (B, 1, H, W) bool."""
-        ...
-
-    def to(self, device: torch.device) -> None: ...
-
-    def hash(self) -> str:
-        """A hash of its weights, by which a reference set knows its teacher."""
-        ...
-
-
-class _Frozen:
-    """Networks that are neither trained nor kept in checkpoints, so this is no module."""
-
-    def __init__(self, *networks: nn.Module) -> None:
-        self.parts = tuple(network.eval().requires_grad_(False) for network in networks)
-        self._hash: str | None = None
-
-    def to(self, device: torch.device) -> None:
-        for network in self.parts:
-            network.to(device)
-
-    def hash(self) -> str:
-        if self._hash is None:
-            self._hash = network_hash(self.parts)
-        return self._hash
-
-
-class SingleImageTeacher(_Frozen):
-    """A network that sees the target alone: HQDecv2, SDFA-Net, or any other disparity network at a larger size.
-
-    Raises:
-        UserError: it shows no features.
-    """
-
-    sources: tuple[Source, ...] = ()
-
-    def __init__(self, network: nn.Module) -> None:
-        if not isinstance(network, DisparityNetwork | SDFANet):
-            raise UserError(
-                f"teacher {type(network).__name__}: shows no features. Give a disparity network or SDFA-Net."
-            )
-        super().__init__(network)
-        self.network = network
-
-    @torch.no_grad()
-    def read(self, views: Views) -> Reading:
-        image = views.target
-        if isinstance(self.network, SDFANet):
-            encoded = self.network.encode(image)
-            return Reading(self.network.predict_depth(image), _at_reference_stride(encoded, views.size))
-        disparities, features = self.network.with_features(image)
-        depth = enlarged_depth(disparities[0], views.size, self.network.min_depth, self.network.max_depth)
-        return Reading(depth, _at_reference_stride((*features.decoder, *features.encoder), views.size))
-
-    @torch.no_grad()
-    def pseudo_depth(self, views: Views) -> Tensor:
-        return self.network.predict_depth(views.target)
-
-    def reliable(self, views: Views, depth: Tensor) -> Tensor:
-        raise UserError("reliability mask: this teacher has no second opinion to compare with. Leave it off.")
-
-
-class MatchingTeacher(_Frozen):
-    """ManyDepth with the frames around the target and the pose network that was trained beside it.
-
-    Args:
-        lookups: time offsets of the frames that it was trained to match with.
-        helper: its single-frame network, for the reliability mask.
-        agreement: by what factor the two may differ where the depth is trusted.
-    """
-
-    def __init__(
-        self,
-        network: ManyDepth,
-        pose_network: PoseNetwork,
-        lookups: Sequence[int] = (-1, 1),
-        helper: DisparityNetwork | None = None,
-        agreement: float = 1.25,
-    ) -> None:
-        super().__init__(network, pose_network, *(() if helper is None else (helper,)))
-        self.network, self.pose_network, self.helper = network, pose_network, helper
-        self.lookups, self.agreement = tuple(lookups), agreement
-        self.sources: tuple[Source, ...] = offsets_to(lookups)
-
-    def hash(self) -> str:
-        if self._hash is None:
-            # The helper decides about nothing that goes into a reference set.
-            self._hash = network_hash((self.network, self.pose_network))
-        return self._hash
-
-    @torch.no_grad()
-    def read(self, views: Views) -> Reading:
-        disparities, features = self.network.with_features(views.target, self._lookups(views))
-        return Reading(self._depth(self.network, disparities[0]), features.fused)
-
-    @torch.no_grad()
-    def pseudo_depth(self, views: Views) -> Tensor:
-        return self.network.predict_depth(views.target, self._lookups(views))
-
-    @torch.no_grad()
-    def reliable(self, views: Views, depth: Tensor) -> Tensor:
-        if self.helper is None:
-            raise UserError("reliability mask: the teacher has no single-frame network. Leave it off.")
-        alone = self._depth(self.helper, self.helper.finest(views.target))
-        return (alone / depth).log().abs() < log(self.agreement)
-
-    def _lookups(self, views: Views) -> Lookups:
-        frames = dict(zip(views.source_ids, views.sources.unbind(1), strict=True))
-        return look_up(self.pose_network, views.target, frames, self.lookups, views.intrinsics)
-
-    @staticmethod
-    def _depth(network: DisparityNetwork, disparity: Tensor) -> Tensor:
-        return sigmoid_to_depth(disparity, network.min_depth, network.max_depth)
-
-
-def _at_reference_stride(features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    wanted = tuple(length // REFERENCE_STRIDE for length in size)
-    for feature in features:
-        if tuple(feature.shape[-2:]) == wanted:
-            return feature
-    raise UserError(f"teacher: has no feature at stride {REFERENCE_STRIDE}, which a prior is made of. Give another.")
 
 
 class PriorGuidedMethod(ViewSynthesisMethod):
     """Training of RPrDepth.
 
     Args:
-        depth_network: with its reference set loaded.
+        depth_network: with its reference set loaded; a student without a prior is guided by the teacher alone.
         pose_network: sees the student's pictures; None where stereo pairs are the only sources.
         teacher: frozen; batches have its size and its sources.
         setup: `height` and `width` are the student's. Without pyramid.
     """
 
-    depth_network: RPrDepth
-
     def __init__(
         self,
-        depth_network: RPrDepth,
+        depth_network: DisparityNetwork,
         pose_network: PoseNetwork | None,
         teacher: RichTeacher,
         config: PriorGuidedConfig,
@@ -218,44 +52,65 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         super().on_fit_start()
         self.teacher.to(self.device)
 
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """The encoder, the affinity, and the rest, which is first."""
+        config, epochs = self.config, self.optimiser.epochs
+        network = self.depth_network
+        affinity = network.fusion.affinity_parameters() if isinstance(network, RPrDepth) else []
+        encoder = _without(network.encoder.parameters(), affinity)
+        rest = _without(self.parameters(), [*affinity, *encoder])
+
+        def others(step: int, total: int) -> float:
+            return float(not affinity or step >= config.affinity_alone * total)
+
+        def of_encoder(step: int, total: int) -> float:
+            first = step < config.encoder_epochs / epochs * total
+            return others(step, total) * (config.encoder_rate if first else 1.0)
+
+        groups = [ParameterGroup(rest, others), ParameterGroup(encoder, of_encoder)]
+        return [*groups, ParameterGroup(affinity, lambda step, total: config.affinity_rate)] if affinity else groups
+
     def validation_step(self, batch: Batch, _: int) -> None:
         result = self.step_result(without_augmentation(batch))
         self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
 
     def step_result(self, views: Views) -> StepResult:
-        """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size."""
+        """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size; L_aux where there is a prior."""
         config, network, seen = self.config, self.depth_network, resized(views, *self._size())
-        with network.only_references(self._places()):
-            disparities, features = network.with_features(seen.target_jittered)
         depth_range = network.min_depth, network.max_depth
+        taught, reliable = self._taught(views)
+        found: dict[str, Tensor] = {}
+        if isinstance(network, RPrDepth):
+            with network.only_references(self._places()):
+                disparities, features = network.with_features(seen.target_jittered)
+            hint = features.hint_depth
+            found["effective_references"] = features.effective_references
+            found |= hint_errors(hint, taught)
+            found["hint_change"] = (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean()
+        else:
+            disparities, features = network.with_features(seen.target_jittered)
+            hint = None
+        judged = views if config.rich_synthesis else seen
         synthesis = photometric_loss(
-            views.target,
-            views.sources.transpose(0, 1),
+            judged.target,
+            judged.sources.transpose(0, 1),
             disparities,
             self.transforms(seen),
-            views.intrinsics,
+            judged.intrinsics,
             config.photometric,
             depth_range,
         )
-        depth, hint = enlarged_depth(disparities[0], self._size(), *depth_range), features.hint_depth
-        taught, reliable = self._taught(views)
-        gradient, auxiliary = guidance(depth, hint, taught, reliable)
-        values = {
-            "synthesis": synthesis.total,
-            "gradient_consistency": gradient,
-            "auxiliary": auxiliary,
-            "hint_change": (hint.float().std((2, 3)) / hint.float().mean((2, 3))).mean(),
-        }
+        depth = enlarged_depth(disparities[0], self._size(), *depth_range)
+        parts = {"synthesis": synthesis.total, "gradient_consistency": gradient_consistency(depth, taught, reliable)}
+        weights = {"synthesis": config.photometric_weight, "gradient_consistency": config.gradient_weight}
+        if hint is not None:
+            parts["auxiliary"], weights["auxiliary"] = hint_loss(hint, taught, reliable), config.auxiliary_weight
         if reliable is not None:
-            values["reliable_share"] = reliable.mean()
-        loss = (
-            config.photometric_weight * synthesis.total
-            + config.gradient_weight * gradient
-            + config.auxiliary_weight * auxiliary
-        )
+            found["reliable_share"] = reliable.mean()
+        loss = sum(weights[name] * part for name, part in parts.items())
         pictures = {f"warped {source}": x for source, x in zip(views.source_ids, synthesis.warped, strict=True)}
         pictures["mask"] = synthesis.reprojected[:, None].float()
-        return StepResult(loss, values, disparities, features, synthesis.depth, pictures)
+        return StepResult(loss, parts | found, disparities, features, synthesis.depth, pictures)
 
     def _taught(self, views: Views) -> tuple[Tensor, Tensor | None]:
         """The teacher's depth at the student's size, and how far it is to be trusted there, in [0, 1]."""
@@ -275,11 +130,33 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         return evenly_spaced(count, wanted).to(self.device)
 
 
-def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """L_c and L_aux, scalars.
+@torch.no_grad()
+def hint_errors(hint: Tensor, taught: Tensor) -> dict[str, Tensor]:
+    """How far the depth found in the prior is from the teacher's, relative to that, and how far the best answer that
+    says the same everywhere is.
 
     Args:
-        depth: (B, 1, H, W), the student's.
+        hint: (B, 1, h, w), D_c.
+        taught: (B, 1, H, W).
+
+    Returns:
+        `hint_abs_rel`, and `median_abs_rel` of each image's own median depth, scalars.
+    """
+    hint = F.interpolate(hint.float(), taught.shape[-2:], mode="bilinear", align_corners=False)
+    median = taught.flatten(1).median(dim=1).values[:, None, None, None]
+    found = {"hint": hint, "median": median}
+    return {f"{name}_abs_rel": ((depth - taught).abs() / taught).mean() for name, depth in found.items()}
+
+
+def _without(parameters: Iterable[nn.Parameter], left_out: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    known = {id(parameter) for parameter in left_out}
+    return [parameter for parameter in parameters if id(parameter) not in known]
+
+
+def hint_loss(hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> Tensor:
+    """L_aux, a scalar.
+
+    Args:
         hint: (B, 1, h, w), D_c.
         taught: (B, 1, H, W), the teacher's; a constant.
         reliable: (B, 1, H, W) in [0, 1], how much each pixel counts.
@@ -288,4 +165,4 @@ def guidance(depth: Tensor, hint: Tensor, taught: Tensor, reliable: Tensor | Non
     if reliable is not None:
         # Where the teacher is not to be trusted it is said to agree.
         hint = torch.lerp(taught, hint, reliable)
-    return gradient_consistency(depth, taught, reliable), auxiliary_loss(taught, hint)
+    return auxiliary_loss(taught, hint)

@@ -22,7 +22,7 @@ from egodepth.recipes.scale import Origin, Scale
 from egodepth.version import __version__
 
 if TYPE_CHECKING:
-    from egodepth.methods.prior_guided import RichTeacher
+    from egodepth.methods.rich_teachers import RichTeacher
 
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
@@ -131,7 +131,7 @@ class ReleasedModel:
         Raises:
             UserError: it cannot teach.
         """
-        from egodepth.methods.prior_guided import MatchingTeacher, SingleImageTeacher
+        from egodepth.methods.rich_teachers import MatchingTeacher, SingleImageTeacher
 
         if not self.network.multi_frame:
             return SingleImageTeacher(self.depth_network())

@@ -97,6 +97,22 @@ def mean_weights(
     return sums / (queries.shape[0] * queries.shape[1])
 
 
+@torch.no_grad()
+def effective_number(queries: Tensor, keys: Tensor, scale: float = 1.0, log_counts: Tensor | None = None) -> Tensor:
+    """How many references count for a query: the exponential of its weights' entropy, mean over queries, a scalar.
+
+    N where all weights are equal, 1 where one reference has all weight. It holds all weights at once.
+
+    Args:
+        queries: (heads, Q, C).
+        keys: (heads, N, C).
+        log_counts: see `attend`; a reference that stands for many counts as many.
+    """
+    log_weights = _logits(queries, keys, scale, log_counts).log_softmax(-1)
+    of_each = log_weights if log_counts is None else log_weights - log_counts
+    return (-(log_weights.exp() * of_each).sum(-1)).exp().mean()
+
+
 def best_references(scores: Tensor, keep: int) -> Tensor:
     """The places (keep,) of the highest scores (N,), the highest first; among equals the lower place first."""
     return scores.sort(descending=True, stable=True).indices[:keep]

@@ -4,7 +4,7 @@ A network is built by the factory at the end of its own file, which is imported 
 read without PyTorch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -62,12 +62,14 @@ class NetworkConfig:
         smallest_size: that its image can have, in pixels.
         published_metres_per_unit: scale of the authors' weights where they are always metric.
         multi_frame: it matches frames, and needs the pose network and the camera of its training in use.
+        before: what files mean that were written before a setting was there, where that is not its default.
     """
 
     module: ClassVar[str]
     smallest_size: ClassVar[int] = SIZE_MULTIPLE
     published_metres_per_unit: ClassVar[float | None] = None
     multi_frame: ClassVar[bool] = False
+    before: ClassVar[Mapping[str, object]] = {}
 
     def build(self) -> "nn.Module":
         """The network with random weights."""
@@ -230,18 +232,23 @@ class RPrDepthConfig(NetworkConfig):
         heads: of the depth hint's attention.
         temperature: what the cosine of two features is multiplied by at first; it is learned.
         plain: compare features by their product as printed in the paper, without norm and temperature.
+        averaged: whether the depth that is found is the weighted mean of depths, or the inverse of that of inverse
+            depths, in which a few far references do not outweigh all near ones.
         attention: how attention is computed; see `attention.Form`.
         top: how many references each query keeps under `top-k`.
         clustered: the references are centres that stand for different numbers of pixels (`prior.clustered`).
     """
 
     module: ClassVar[str] = "egodepth.networks.rprdepth"
+    before: ClassVar[Mapping[str, object]] = {"averaged": "depth"}
+
     student: NetworkConfig = field(default_factory=DIFFNetConfig)
     references: int = 25_000
     reference_channels: int = 64
     heads: int = 4
-    temperature: float = 10.0
+    temperature: float = 20.0
     plain: bool = False
+    averaged: Literal["depth", "inverse_depth"] = "inverse_depth"
     attention: Form = "fused"
     top: int = TOP
     clustered: bool = False

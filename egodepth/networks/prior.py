@@ -129,11 +129,14 @@ def network_hash(networks: Iterable[nn.Module]) -> str:
     return digest.hexdigest()
 
 
-def clustered(references: ReferenceSet, count: int, seed: int = 0) -> ReferenceSet:
+def clustered(references: ReferenceSet, count: int, seed: int = 0, inverse: bool = False) -> ReferenceSet:
     """Fewer references that stand for many: the centres of `count` clusters (k-means in the normalised features).
 
     Each centre has its members' mean feature and depth and their number, so that attention sees a cluster as it would
     see that many pixels at its centre. A cluster without members is left out, so the set may be smaller.
+
+    Args:
+        inverse: the depth is the inverse of the mean inverse depth, for networks that average those.
 
     Raises:
         UserError: there are not as many references.
@@ -149,7 +152,9 @@ def clustered(references: ReferenceSet, count: int, seed: int = 0) -> ReferenceS
         if torch.equal(moved, centres):
             break
         centres = moved
-    depths, sizes = _means(references.depths[:, None].double(), weights, nearest, count)
+    depths = references.depths[:, None].double()
+    depths, sizes = _means(depths.reciprocal() if inverse else depths, weights, nearest, count)
+    depths = depths.reciprocal() if inverse else depths
     full = sizes > 0
     restored = centres * references.deviation + references.mean
     return replace(

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.networks.attention import attend, mean_weights
+from egodepth.networks.attention import attend, effective_number, mean_weights
 from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.prior import TENSORS, ReferenceSet
@@ -32,6 +32,9 @@ WIDTH = 64
 EXPORT_CHUNKS = (None, 1024)
 """Queries and references that meet at a time in an exported graph: at 640x192 31 MB for each head."""
 
+WATCHED_QUERIES = 256
+"""Pixels of a batch at which the effective number of references is found: 26 MB of weights at 25,000."""
+
 REFERENCES = "references."
 """What stands before the names of all that belongs to one reference set, in a fusion's state."""
 
@@ -41,7 +44,7 @@ class Prior(NamedTuple):
 
     Attributes:
         keys: (1, N, 64), aligned features.
-        values: (1, N, C + 1), features and depths.
+        values: (1, N, C + 1), features and depths; inverse depths where these are averaged.
         hint_keys, hint_values: (heads, N, 64 / heads).
         log_counts: (N,) or None, see `attend`.
         mean_depth: scalar, in the teacher's units.
@@ -66,6 +69,7 @@ class References(nn.Module):
         super().__init__()
         count, channels = config.references, config.reference_channels
         self.heads, self.plain, self.clustered = config.heads, config.plain, config.clustered
+        self.inverse = config.averaged == "inverse_depth"
         self.chosen: Tensor | None = None
         # Half precision, as the set is stored: 338 MB for 2.6 million.
         self.register_buffer("features", torch.zeros(count, channels, dtype=torch.float16))
@@ -93,11 +97,12 @@ class References(nn.Module):
         if self.chosen is not None:
             features, depths, counts = features[self.chosen], depths[self.chosen], counts[self.chosen]
         dtype = self.align.weight.dtype
+        averaged = depths.to(dtype).reciprocal() if self.inverse else depths.to(dtype)
         features = (features.to(dtype) - self.mean) / self.deviation
         keys = self.align(features)
         return Prior(
             keys=(keys if self.plain else F.normalize(keys, dim=-1))[None],
-            values=torch.cat([features, depths.to(dtype)[:, None]], dim=1)[None],
+            values=torch.cat([features, averaged[:, None]], dim=1)[None],
             hint_keys=split_heads(self.key(features), self.heads),
             hint_values=split_heads(self.value(features), self.heads),
             log_counts=counts.log() if self.clustered else None,
@@ -140,6 +145,7 @@ class PriorFusion(nn.Module):
     def __init__(self, channels: int, rectified: bool, config: RPrDepthConfig) -> None:
         super().__init__()
         self.rectified, self.plain, self.heads = rectified, config.plain, config.heads
+        self.inverse = config.averaged == "inverse_depth"
         self.attention, self.top = config.attention, config.top
         self.references: References | FoldedReferences = References(config)
         self.align = nn.Conv2d(channels, WIDTH, kernel_size=1)
@@ -153,12 +159,16 @@ class PriorFusion(nn.Module):
         nn.init.zeros_(self.change.bias)
 
     def forward(self, feature: Tensor) -> Fused:
-        """Fuse a feature (B, C, h, w) with the prior."""
+        """Fuse a feature (B, C, h, w) with the prior.
+
+        The gradient of the result reaches feature, alignments and temperature; so does that of this hint depth.
+        """
         prior = self.references()
         size = feature.shape[-2:]
         # (heads, B * h * w, channels) back to (B, heads * channels, h, w)
         matched = _as_map(self._attend(self._queries(feature), prior.keys, prior.values, 1.0, prior), size)
-        reference_feature, hint_depth = matched.split([matched.shape[1] - 1, 1], dim=1)
+        reference_feature, averaged = matched.split([matched.shape[1] - 1, 1], dim=1)
+        hint_depth = self._depth(averaged)
         queries = self._hint_queries(feature)
         scale = 1 / math.sqrt(queries.shape[-1])
         hint = self._attend(queries, prior.hint_keys, prior.hint_values, scale, prior)
@@ -168,6 +178,29 @@ class PriorFusion(nn.Module):
         fused = feature + self.change(joined)
         return Fused(torch.relu(fused) if self.rectified else fused, hint_depth)
 
+    def affinity_parameters(self) -> list[nn.Parameter]:
+        """Those that decide which references a pixel finds: both alignments and the temperature."""
+        temperature = [] if self.plain else [self.temperature]
+        return [*self.align.parameters(), *self.references.align.parameters(), *temperature]
+
+    def hint_depth_alone(self, feature: Tensor) -> Tensor:
+        """D_c, (B, 1, h, w), as `forward` finds it, with a gradient for alignments and temperature alone.
+
+        L_aux is about what the affinity finds. Through the feature it trained the student, too, with 13 times the
+        gradient of the view synthesis in the encoder and 55 times in the decoder.
+        """
+        prior = self.references()
+        found = self._attend(self._queries(feature.detach()), prior.keys, prior.values[..., -1:], 1.0, prior)
+        return self._depth(_as_map(found, feature.shape[-2:]))
+
+    @torch.no_grad()
+    def effective_references(self, feature: Tensor) -> Tensor:
+        """How many references count for a pixel of a feature (B, C, h, w) in the pixel-wise affinity, a scalar; see
+        `effective_number`. Found at some of the pixels, evenly spaced."""
+        prior, queries = self.references(), self._queries(feature)
+        spacing = max(1, queries.shape[1] // WATCHED_QUERIES)
+        return effective_number(queries[:, ::spacing], prior.keys, 1.0, prior.log_counts)
+
     @torch.no_grad()
     def mean_weights(self, feature: Tensor) -> Tensor:
         """A + A_MHA, each averaged over the pixels of a feature (B, C, h, w) and the heads: (N,), its sum is 2."""
@@ -175,6 +208,9 @@ class PriorFusion(nn.Module):
         queries = self._hint_queries(feature)
         pixelwise = mean_weights(self._queries(feature), prior.keys, 1.0, prior.log_counts)
         return pixelwise + mean_weights(queries, prior.hint_keys, 1 / math.sqrt(queries.shape[-1]), prior.log_counts)
+
+    def _depth(self, averaged: Tensor) -> Tensor:
+        return averaged.reciprocal() if self.inverse else averaged
 
     def _queries(self, feature: Tensor) -> Tensor:
         """F_s with its temperature, (1, B * h * w, 64)."""
@@ -217,10 +253,13 @@ class HintedFeatures(Features):
     """Features of a network with a prior.
 
     Attributes:
-        hint_depth: D_c, (B, 1, H / 4, W / 4), the depth found in the reference set, in the teacher's units.
+        hint_depth: D_c, (B, 1, H / 4, W / 4), the depth found in the reference set, in the teacher's units. Its
+            gradient reaches the affinity alone.
+        effective_references: scalar, how many references count for a pixel in the affinity.
     """
 
     hint_depth: Tensor
+    effective_references: Tensor
 
 
 class RPrDepth(DisparityNetwork):
@@ -253,7 +292,10 @@ class RPrDepth(DisparityNetwork):
     def with_features(self, image: Tensor) -> tuple[tuple[Tensor, ...], HintedFeatures]:
         with self._watched() as seen:
             disparities, features = self.student.with_features(image)
-        return disparities, HintedFeatures(features.encoder, features.decoder, seen[0][1].hint_depth)
+        feature, fused = seen[0]
+        hint = self.fusion.hint_depth_alone(feature) if torch.is_grad_enabled() else fused.hint_depth
+        effective = self.fusion.effective_references(feature)
+        return disparities, HintedFeatures(features.encoder, features.decoder, hint, effective)
 
     def finest(self, image: Tensor) -> Tensor:
         return self.student.finest(image)

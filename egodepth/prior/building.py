@@ -20,7 +20,7 @@ from egodepth.data.samples import Batch, TrainingDataset
 from egodepth.data.transforms import Views, without_augmentation
 from egodepth.errors import UserError
 from egodepth.files import write_bytes, write_text
-from egodepth.methods.prior_guided import Reading, RichTeacher
+from egodepth.methods.rich_teachers import Reading, RichTeacher
 from egodepth.networks.attention import best_references
 from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.disparity import DisparityNetwork
@@ -162,7 +162,7 @@ def with_clusters(network: RPrDepth, config: RPrDepthConfig, count: int) -> RPrD
         UserError: it has fewer references.
     """
     held = {name: getattr(network.fusion.references, name) for name in TENSORS}
-    centres = clustered(ReferenceSet(**held, provenance={}), count)
+    centres = clustered(ReferenceSet(**held, provenance={}), count, inverse=network.fusion.inverse)
     return with_references(replace(config, clustered=True), network, centres)
 
 

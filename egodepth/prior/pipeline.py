@@ -81,7 +81,7 @@ class PipelinePaths:
 
     @property
     def last_stage(self) -> Path:
-        """The student on these alone: the result."""
+        """The student on these alone: the result, where references are selected."""
         return self.out / LAST_STAGE
 
 
@@ -95,7 +95,8 @@ def train_whole(name: str, recipe: Recipe, data: Path, run: Path, resume: bool =
 def run_pipeline(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
     """Train RPrDepth and all that it stands on in `out` (see `PipelinePaths`); what is finished is not done again.
 
-    A teacher, its prior and a student to start from are made where the recipe does not give them.
+    A teacher, its prior and a student to start from are made where the recipe does not give them. Without a fusion
+    there is no prior, and without a selection the first stage's student is the result.
 
     Returns:
         the folder of the released model.
@@ -110,15 +111,17 @@ def run_pipeline(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:
         _say("1 of 6: the teacher")
         train("manydepth", _teacher_recipe(recipe), data, Path(paths.teacher), resume=True)
         frames = Path(paths.teacher) / FRAMES_FOLDER
-    if recipe.prior is None:
+    if recipe.prior is None and recipe.fusion:
         _say("2 of 6: the prior")
         build_prior(paths.teacher, data, paths.prior, settings.images, settings.pixels_per_image, recipe, frames)
     if recipe.start_from is None:
         _say("3 of 6: the student")
         train(*student_recipe(recipe), data, Path(paths.student), resume=True)
-    _say("4 of 6: the student on the whole prior")
+    _say(f"4 of 6: the student {'on the whole prior' if recipe.fusion else 'guided by the teacher, without a prior'}")
     stage = first_stage(recipe, paths)
-    train("rprdepth", stage, data, paths.first_stage, resume=True)
+    model = train("rprdepth", stage, data, paths.first_stage, resume=True)
+    if not (recipe.fusion and settings.selection):
+        return model
     _say("5 of 6: the references that count")
     keep = min(settings.keep, len(ReferenceSet.load(paths.prior)))
     frames, looking = paths.first_stage / FRAMES_FOLDER, settings.selection_images
@@ -302,6 +305,9 @@ def student_recipe(recipe: PriorGuidedRecipe) -> tuple[str, ViewSynthesisRecipe]
     start = {"pretrained": recipe.pretrained}
     if own.pose_pretrained is not None:  # there are no ImageNet weights of its depth encoder
         start = {"pretrained": own.pretrained, "pose_pretrained": recipe.pretrained}
+    shared = _shared(recipe)
+    if recipe.ladder.student_batch_size is not None:
+        shared["training"] = replace(recipe.training, batch_size=recipe.ladder.student_batch_size)
     return name, replace(
         own,
         network=student,
@@ -310,14 +316,15 @@ def student_recipe(recipe: PriorGuidedRecipe) -> tuple[str, ViewSynthesisRecipe]
         metres_per_unit=recipe.metres_per_unit,
         height=recipe.height,
         width=recipe.width,
-        **_shared(recipe),
+        **shared,
         **start,
     )
 
 
 def first_stage(recipe: PriorGuidedRecipe, paths: PipelinePaths) -> PriorGuidedRecipe:
     """The training of the trained student on the whole prior."""
-    return replace(recipe, teacher=paths.teacher, prior=str(paths.prior), start_from=paths.student, all=False)
+    prior = str(paths.prior) if recipe.fusion else None
+    return replace(recipe, teacher=paths.teacher, prior=prior, start_from=paths.student, all=False)
 
 
 def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuidedRecipe:
@@ -328,6 +335,8 @@ def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuid
         stage,
         prior=str(prior),
         start_from=str(start),
+        # Whoever has learned to look up, and looks on, needs no gentle start.
+        losses=replace(stage.losses, affinity_alone=0.0, encoder_epochs=0.0),
         optimiser=replace(optimiser, learning_rate=LAST_RATE * optimiser.learning_rate, epochs=epochs, decay_epochs=()),
         training=replace(training, steps=steps),
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 from egodepth.data.configurations import Source
 from egodepth.methods.distillation import Teacher
-from egodepth.methods.prior_guided import RichTeacher
+from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.networks.prior import ReferenceSet
 
 

@@ -14,7 +14,8 @@ from egodepth.recipes.recipe import VIEWS, Mode, Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from egodepth.methods.prior_guided import PriorGuidedMethod, RichTeacher
+    from egodepth.methods.prior_guided import PriorGuidedMethod
+    from egodepth.methods.rich_teachers import RichTeacher
     from egodepth.recipes.needs import Needs, OpenModel
 
 RPRDEPTH = "Han and Shen, High-Precision Self-Supervised Monocular Depth Estimation with Rich-Resource Prior, ECCV 2024"
@@ -37,6 +38,9 @@ class PipelineConfig:
         keep: references that are selected.
         selection_images: that the selection looks at; none means all that validate.
         last_stage: length of the last stage, on the selected prior, as a share of the first one's.
+        selection: select references and train on with them; without, the first stage's student is the result, and it
+            is released with references evenly spaced over the prior.
+        student_batch_size: samples per step and device of the student's own training; none means as for the others.
     """
 
     teacher_height: int = 320
@@ -47,6 +51,8 @@ class PipelineConfig:
     keep: int = KEEP
     selection_images: int | None = None
     last_stage: float = 0.25
+    selection: bool = True
+    student_batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class PriorGuidedRecipe(Recipe):
         losses: weights, and how many references a step sees.
         teacher: a trained model with more to see: a model or run folder, or a hub id.
         prior: its reference set, a .safetensors file of `egodepth prior build` or `egodepth prior select`.
+        fusion: the student looks up the prior. Without, it is the student alone that the teacher guides.
         all: make on the way what is not given of teacher, prior and student (`start_from`), and select the references
             that count.
         ladder: what is made then.
@@ -72,6 +79,7 @@ class PriorGuidedRecipe(Recipe):
     losses: PriorGuidedConfig = field(default_factory=PriorGuidedConfig)
     teacher: str | None = None
     prior: str | None = None
+    fusion: bool = True
     all: bool = False
     ladder: PipelineConfig = field(default_factory=PipelineConfig)
 
@@ -98,19 +106,24 @@ class PriorGuidedRecipe(Recipe):
         from egodepth.networks.prior import ReferenceSet
         from egodepth.recipes.needs import Needs
 
-        if self.teacher is None or self.prior is None:
-            raise UserError("rprdepth: needs --teacher MODEL and --prior FILE, or --all to make them on the way.")
+        if self.teacher is None or (self.fusion and self.prior is None):
+            needed = "--teacher MODEL and --prior FILE" if self.fusion else "--teacher MODEL"
+            raise UserError(f"rprdepth: needs {needed}, or --all to make what is missing on the way.")
         model = open_model(self.teacher)
         teacher = model.rich_teacher()
+        views = tuple(dict.fromkeys((*self.views, *teacher.sources)))
+        if not self.fusion:
+            return replace(self, network=self.network.student), Needs(views, model.size, teacher)
         references = ReferenceSet.load(Path(self.prior))
         references.check_teacher(teacher.hash())
         network = replace(self.network, references=len(references), reference_channels=references.features.shape[1])
-        views = tuple(dict.fromkeys((*self.views, *teacher.sources)))
         return replace(self, network=network), Needs(views, model.size, teacher, references)
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of what is not made, and of views that are not explained."""
         unused = {}
+        if not self.fusion:
+            unused["prior"] = "it belongs to --fusion."
         if not self.all:
             unused["ladder"] = "it belongs to --all."
         if self.mode == "stereo":

@@ -32,7 +32,8 @@ def as_data(value: Any) -> Any:
 
 
 def restored(default: Configuration, data: Mapping[str, Any]) -> Configuration:
-    """The configuration that `as_data` made data of. What the data does not say is as in `default`.
+    """The configuration that `as_data` made data of. What the data does not say is as in `default`, or as
+    all networks were before the setting was there.
 
     Raises:
         UserError: the data names a kind of network that there is not.
@@ -42,6 +43,7 @@ def restored(default: Configuration, data: Mapping[str, Any]) -> Configuration:
         if kind not in KINDS:
             raise UserError(f"{kind}: this egodepth knows no such network. Use the egodepth that wrote the model.")
         default = default if type(default) is KINDS[kind] else KINDS[kind]()
+        data = {**getattr(default, "before", {}), **data}
     known = {entry.name for entry in dataclasses.fields(default)} & data.keys()
     return dataclasses.replace(default, **{key: _in_place_of(getattr(default, key), data[key]) for key in known})
 

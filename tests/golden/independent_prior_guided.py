@@ -4,12 +4,11 @@ The student's and the pose network's layers and the augmented views come from ou
 affinity, depth hint, relative disparity, joining) is computed here from its weights, with the whole matrix of the
 attention; so are the losses, the teacher's motions and the reliability.
 
-departs: by the corrections at the head of the specification the gradient of L_aux stops at the tap. Here it goes on
-into the student, as section 5 first had it, because the package does so.
-Two things are the package's own (networks/rprdepth.py): the fusion has a bias in place of a batch norm, and its kernel
-is the difference to the identity. The specification does not say what the mask of section 5, item 5, does to a loss:
-here a step of the depth counts as its own pixel does, and where the teacher is not trusted it is said to agree with the
-depth that was found.
+By the corrections at the head of the specification the gradient of L_aux stops at the tap, and D_c is the inverse of
+the mean inverse depth. Two things are the package's own (networks/rprdepth.py): the fusion has a bias in place of a
+batch norm, and its kernel is the difference to the identity. The specification does not say what the mask of section 5,
+item 5, does to a loss: here a step of the depth counts as its own pixel does, and where the teacher is not trusted it
+is said to agree with the depth that was found.
 """
 
 import math
@@ -57,13 +56,18 @@ def linear(weights: dict[str, Tensor], name: str, rows: Tensor) -> Tensor:
     return rows @ kernel.reshape(len(kernel), -1).T + weights[f"{name}.bias"]
 
 
-def fuse(weights: dict[str, Tensor], features: Tensor, depths: Tensor, chosen: Tensor, x18: Tensor) -> Fused:
+def fuse(
+    weights: dict[str, Tensor], features: Tensor, depths: Tensor, chosen: Tensor, x18: Tensor
+) -> tuple[Fused, Tensor]:
     """Section 4, for the student's feature (B, 64, h, w).
 
     Args:
         weights: of the fusion, by name.
         features, depths: (N, 64), (N,), the whole set's, as they are.
         chosen: (K,), which of them take part in this step.
+
+    Returns:
+        what takes the feature's place, with D_c, and the effective number of references, a scalar.
     """
     batch, channels, height, width = x18.shape
     # Section 3: the statistics are those of the set.
@@ -75,7 +79,10 @@ def fuse(weights: dict[str, Tensor], features: Tensor, depths: Tensor, chosen: T
     f_s = f_s / (f_s**2).sum(1, keepdim=True).sqrt()
     aligned = aligned / (aligned**2).sum(1, keepdim=True).sqrt()
     affinity = torch.softmax(weights["temperature"] * f_s @ aligned.T, dim=1)
-    f_c, d_c = affinity @ f_r, affinity @ d_r
+    f_c, d_c = affinity @ f_r, 1 / (affinity @ (1 / d_r))
+    # How many references count: the exponential of the entropy, mean over at most 256 and a few evenly spaced pixels.
+    watched = affinity[:: max(1, len(rows) // 256)].detach()
+    effective = torch.exp(-(watched * torch.log(watched)).sum(1)).mean()
 
     centred = rows - rows.mean(1, keepdim=True)
     normal = centred / ((centred**2).mean(1, keepdim=True) + 1e-5).sqrt()
@@ -92,7 +99,7 @@ def fuse(weights: dict[str, Tensor], features: Tensor, depths: Tensor, chosen: T
     joined = torch.cat([rows, f_c, relative[:, None], f_d], dim=1)
     joined = joined.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
     fused = x18 + F.conv2d(joined, weights["change.weight"], weights["change.bias"], padding=1)
-    return Fused(fused.clamp(min=0), d_c.reshape(batch, 1, height, width))
+    return Fused(fused.clamp(min=0), d_c.reshape(batch, 1, height, width)), effective
 
 
 # --- losses ----------------------------------------------------------------------------------------------------
@@ -183,16 +190,17 @@ def training_step(
 
     target = smaller(views.target_jittered, size)
     fusion = networks["depth"].fusion
-    weights, hints = dict(fusion.named_parameters()), []
+    weights, seen = dict(fusion.named_parameters()), []
 
     def fused(feature: Tensor) -> Fused:
-        found = fuse(weights, features, depths, chosen, feature)
-        hints.append(found.hint_depth)
-        return found
+        seen.append(feature.detach())
+        return fuse(weights, features, depths, chosen, feature)[0]
 
     fusion.forward = fused
     disparities, _ = networks["depth"].with_features(target)
-    (hint,) = hints
+    # L_aux asks a second time, with the student's feature as a constant; L_vp and L_c have the hint of the first.
+    found, effective = fuse(weights, features, depths, chosen, seen[0])
+    hint = found.hint_depth
 
     before, after = (smaller(views.sources_jittered[offset], size) for offset in (-1, 1))
     axis_angle, translation = networks["pose"](torch.cat([before, target]), torch.cat([target, after]))
@@ -209,7 +217,14 @@ def training_step(
     depth = depth_of(disparities[0].double())
     difference = (gradient_map(depth) - gradient_map(taught)).abs()
     found = enlarged(hint, size)
-    logged = {"synthesis": synthesis, "hint_change": (hint.std((2, 3)) / hint.mean((2, 3))).mean()}
+    medians = torch.stack([each.flatten().sort().values[(each.numel() - 1) // 2] for each in taught])
+    logged = {
+        "synthesis": synthesis,
+        "hint_change": (hint.std((2, 3)) / hint.mean((2, 3))).mean(),
+        "hint_abs_rel": ((found - taught).abs() / taught).mean(),
+        "median_abs_rel": ((medians[:, None, None, None] - taught).abs() / taught).mean(),
+        "effective_references": effective,
+    }
     if reliable_only:
         trust = reliability(teacher, views, rich, size)
         difference = difference * trust[:, :, :-1, :-1]

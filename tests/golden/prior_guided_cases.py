@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from egodepth.data.samples import Batch
-from egodepth.methods.prior_guided import MatchingTeacher, RichTeacher, SingleImageTeacher
+from egodepth.methods.rich_teachers import MatchingTeacher, RichTeacher, SingleImageTeacher
 from egodepth.networks.configurations import ManyDepthConfig, Monodepth2Config, PoseConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.recipes import RECIPES
@@ -21,7 +21,7 @@ BINS = 0.1, 0.4
 
 _ENTRIES = {"alone": "finest", "network": "finest", "pose": "forward"}
 
-TEMPERATURE = 10.0
+TEMPERATURE = 20.0
 """At which it starts in training."""
 
 

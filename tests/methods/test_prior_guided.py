@@ -5,19 +5,17 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import AugmentationConfig
-from egodepth.data.transforms import Views, mirrored, resize, without_augmentation
-from egodepth.errors import UserError
-from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
+from egodepth.data.transforms import Views, resize, resized, without_augmentation
+from egodepth.losses.distillation import auxiliary_loss
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.photometric import photometric_loss
-from egodepth.methods.prior_guided import MatchingTeacher, PriorGuidedMethod, SingleImageTeacher, guidance
+from egodepth.methods.prior_guided import PriorGuidedMethod, hint_errors, hint_loss
+from egodepth.methods.rich_teachers import SingleImageTeacher
 from egodepth.methods.view_synthesis import TrainingSetup
 from egodepth.networks.configurations import (
-    ManyDepthConfig,
     Monodepth2Config,
     PoseConfig,
     RPrDepthConfig,
-    SDFANetConfig,
     SmallDepthConfig,
 )
 from egodepth.networks.prior import ReferenceSet
@@ -117,15 +115,36 @@ def test_the_gradient_consistency_reaches_all_but_the_pose_network():
         assert any(part in name for name in reached), part
 
 
-def test_the_auxiliary_loss_reaches_the_alignments_and_what_lies_below_them_alone():
+AFFINITY = {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
+
+
+def test_the_auxiliary_loss_trains_alignments_and_temperature_alone():
     scheme = method(photometric_weight=0, gradient_weight=0, auxiliary_weight=1)
+    with torch.no_grad():
+        torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
     scheme.step_result(views()).loss.backward()
-    reached = touched(scheme.depth_network)
+    assert touched(scheme.depth_network.fusion) == AFFINITY
+    assert all(".fusion." in name for name in touched(scheme.depth_network))
     assert not touched(scheme.pose_network)
-    fusion = {name.split("fusion.")[1] for name in reached if ".fusion." in name}
-    assert fusion == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
-    assert any("encoder." in name for name in reached)
-    assert not any("heads." in name or "decoder.ups.0" in name for name in reached)
+
+
+def test_the_view_synthesis_has_the_gradients_of_a_fusion_without_the_auxiliary_loss():
+    """Bit for bit: the affinity answers twice, and only its second answer is kept from the student."""
+    gradients = []
+    for alone in (False, True):
+        scheme = method(gradient_weight=0, auxiliary_weight=0)
+        with torch.no_grad():
+            torch.nn.init.normal_(scheme.depth_network.fusion.change.weight, std=0.02)
+        if alone:
+            scheme.depth_network.fusion.hint_depth_alone = lambda feature: torch.ones(len(feature), 1, 16, 24)
+        torch.manual_seed(5)
+        scheme.step_result(views()).values["synthesis"].backward()
+        gradients.append({name: x.grad for name, x in scheme.named_parameters() if x.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradient, gradients[1][name]) for name, gradient in gradients[0].items())
+    fusion = {name.split("fusion.")[1] for name, x in gradients[0].items() if ".fusion." in name and x.any()}
+    assert fusion >= AFFINITY
+    assert any("encoder." in name and x.any() for name, x in gradients[0].items())
 
 
 def test_the_view_synthesis_trains_the_poses_and_what_the_fusion_makes():
@@ -203,70 +222,71 @@ def test_unreliable_pixels_do_not_teach():
     assert found["auxiliary"] == 0
 
 
-def test_the_guidance_without_a_mask_is_the_losses_of_the_specification():
+def test_the_hint_s_loss_without_a_mask_is_that_of_the_specification():
     generator = torch.Generator().manual_seed(0)
-    depth, taught = (1 + torch.rand(2, 1, 12, 16, generator=generator) for _ in range(2))
+    taught = 1 + torch.rand(2, 1, 12, 16, generator=generator)
     hint = 1 + torch.rand(2, 1, 3, 4, generator=generator)
-    gradient, auxiliary = guidance(depth, hint, taught)
-    torch.testing.assert_close(gradient, gradient_consistency(depth, taught))
-    torch.testing.assert_close(auxiliary, auxiliary_loss(taught, hint))
-    for masked, plain in zip(
-        guidance(depth, hint, taught, torch.ones_like(taught)), (gradient, auxiliary), strict=True
-    ):
-        torch.testing.assert_close(masked, plain)
+    expected = auxiliary_loss(taught, hint)
+    torch.testing.assert_close(hint_loss(hint, taught), expected)
+    torch.testing.assert_close(hint_loss(hint, taught, torch.ones_like(taught)), expected)
 
 
-def many_depth(helper: bool = False, lookups: tuple[int, ...] = (-1, 1)) -> MatchingTeacher:
+def test_training_says_how_far_the_hint_is_from_the_teacher_and_how_far_a_constant_would_be():
+    hint, taught = torch.full((1, 1, 2, 2), 3.0), torch.tensor([2.0, 2, 2, 4]).reshape(1, 1, 2, 2)
+    found = hint_errors(hint, taught)
+    assert found["hint_abs_rel"].item() == pytest.approx((3 * 0.5 + 0.25) / 4)
+    assert found["median_abs_rel"].item() == pytest.approx(0.5 / 4)
+    values = method().eval().step_result(views()).values
+    assert 1 < values["effective_references"] <= COUNT
+    assert {"hint_abs_rel", "median_abs_rel"} <= values.keys()
+
+
+def rates(scheme: PriorGuidedMethod, step: int, total: int) -> dict[str, float]:
+    """The factor of the learning rate of each parameter."""
+    groups = scheme.parameter_groups()
+    names = {id(parameter): name for name, parameter in scheme.named_parameters()}
+    found = {names[id(x)]: group.factor(step, total) for group in groups for x in group.parameters}
+    assert sum(len(group.parameters) for group in groups) == len(names) == len(found)
+    return found
+
+
+def test_alignments_and_temperature_have_a_rate_of_their_own_and_may_learn_alone_at_first():
+    scheme = method(affinity_rate=50.0, affinity_alone=0.2, encoder_epochs=0.0)
+    for step, others in ((0, 0.0), (19, 0.0), (20, 1.0), (99, 1.0)):
+        for name, rate in rates(scheme, step, 100).items():
+            assert rate == (50.0 if name.split("fusion.")[-1] in AFFINITY else others), name
+
+
+def test_a_trained_encoder_starts_gently():
+    scheme = method(encoder_rate=0.1, encoder_epochs=2.0)
+    for step, expected in ((0, 0.1), (9, 0.1), (10, 1.0)):
+        found = rates(scheme, step, 100)
+        assert {rate for name, rate in found.items() if name.startswith("depth_network.student.encoder.")} == {expected}
+        assert {rate for name, rate in found.items() if name.startswith("pose_network.")} == {1.0}
+        assert {rate for name, rate in found.items() if "fusion.change." in name} == {1.0}
+
+
+def test_without_the_rich_synthesis_the_views_are_explained_at_the_student_s_size():
+    scheme, rich = method(rich_synthesis=False).eval(), views()
+    torch.manual_seed(5)
+    result = scheme.step_result(rich)
+    small = resized(rich, *SIZE)
+    torch.manual_seed(5)
+    again = photometric_loss(
+        small.target, small.sources.transpose(0, 1), result.disparities, scheme.transforms(small), small.intrinsics
+    )
+    torch.testing.assert_close(again.total, result.values["synthesis"])
+    assert result.depth.shape == (2, 1, *SIZE)
+
+
+def test_a_student_without_a_prior_is_guided_by_view_synthesis_and_gradients_alone():
     torch.manual_seed(0)
-    alone = Monodepth2Config().build() if helper else None
-    return MatchingTeacher(ManyDepthConfig(bins=8).build(), PoseConfig().build(), lookups, alone)
-
-
-def test_many_depth_teaches_with_the_frames_around():
-    teacher, seen = many_depth(), views()
-    reading = teacher.read(seen)
-    assert teacher.sources == (-1, 1)
-    assert reading.depth.shape == (2, 1, *RICH)
-    assert reading.feature.shape == (2, 64, 24, 40)
-    torch.testing.assert_close(teacher.pseudo_depth(seen), reading.depth)
-    other = replace(seen, sources=seen.sources.flip(-1))
-    assert not torch.allclose(teacher.read(other).feature, reading.feature)
-    assert many_depth(lookups=(-2,)).sources == (-2, -1)
-
-
-def test_many_depth_s_own_single_frame_network_says_where_it_is_reliable():
-    teacher, seen = many_depth(helper=True), views()
-    alone = teacher.helper.predict_depth(seen.target)
-    assert teacher.reliable(seen, 1.2 * alone).all()
-    assert not teacher.reliable(seen, 1.3 * alone).any()
-    assert not teacher.reliable(seen, alone / 1.3).any()
-    with pytest.raises(UserError, match="no single-frame network"):
-        many_depth().reliable(seen, alone)
-    assert teacher.hash() == MatchingTeacher(teacher.network, teacher.pose_network).hash()
-    assert teacher.hash() != many_depth_with_other_poses(teacher).hash()
-
-
-def many_depth_with_other_poses(teacher: MatchingTeacher) -> MatchingTeacher:
-    torch.manual_seed(9)
-    return MatchingTeacher(teacher.network, PoseConfig().build())
-
-
-@pytest.mark.parametrize(
-    "config", [Monodepth2Config(), SMALL, SDFANetConfig(encoder="resnet18")], ids=["m", "s", "sdfa"]
-)
-def test_any_depth_network_can_teach(config):
-    torch.manual_seed(0)
-    teacher, seen = SingleImageTeacher(config.build()), views()
-    reading = teacher.read(seen)
-    assert reading.feature.shape[-2:] == (24, 40)
-    torch.testing.assert_close(reading.depth, teacher.pseudo_depth(seen), rtol=1e-4, atol=1e-4)
-    assert reading.depth.shape == (2, 1, *RICH)
-    turned = teacher.pseudo_depth(mirrored(seen))
-    assert turned.shape == reading.depth.shape
-    with pytest.raises(UserError, match="no second opinion"):
-        teacher.reliable(seen, reading.depth)
-
-
-def test_a_teacher_without_features_is_refused():
-    with pytest.raises(UserError, match="shows no features"):
-        SingleImageTeacher(torch.nn.Conv2d(3, 1, 1))
+    setup = TrainingSetup(AugmentationConfig(), 5.4, *SIZE)
+    config = PriorGuidedConfig(affinity_alone=0.5)
+    scheme = PriorGuidedMethod(
+        SMALL.build(), PoseConfig().build(), GivenDepth(), config, setup, OptimiserConfig(), seed=0
+    ).eval()
+    found = scheme.step_result(views())
+    assert found.values.keys() == {"synthesis", "gradient_consistency"}
+    torch.testing.assert_close(found.loss, found.values["synthesis"] + 0.1 * found.values["gradient_consistency"])
+    assert set(rates(scheme, 0, 100).values()) == {0.1, 1.0}

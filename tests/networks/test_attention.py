@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from egodepth.networks.attention import attend, best_references, mean_weights
+from egodepth.networks.attention import attend, best_references, effective_number, mean_weights
 from tests.hashed_inputs import hashed_uniform
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "losses.json").read_text())
@@ -135,3 +135,11 @@ def test_mean_weights_are_the_columns_of_the_naive_matrix():
 def test_equal_scores_go_by_their_place():
     assert best_references(torch.tensor([1.0, 3.0, 1.0, 3.0, 3.0, 0.0]), 5).tolist() == [1, 3, 4, 0, 2]
     assert best_references(torch.zeros(1000), 7).tolist() == list(range(7))
+
+
+def test_the_effective_number_is_how_many_references_share_the_weight():
+    queries, keys = torch.zeros(2, 3, 4), torch.randn(2, 10, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(effective_number(queries, keys), torch.tensor(10.0))
+    torch.testing.assert_close(effective_number(keys, 1000 * keys / keys.norm(dim=-1)[:, :, None]), torch.tensor(1.0))
+    counts = torch.tensor([3.0, 5.0])
+    torch.testing.assert_close(effective_number(queries, keys[:, :2], log_counts=counts.log()), torch.tensor(8.0))

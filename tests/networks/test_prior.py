@@ -111,3 +111,9 @@ def test_attention_to_clusters_is_close_to_attention_to_all():
 def test_more_clusters_than_references_are_refused():
     with pytest.raises(UserError, match="50 of 40"):
         clustered(references(), 50)
+
+
+def test_clusters_for_a_network_that_averages_inverse_depths_have_the_mean_of_those():
+    whole = ReferenceSet.of(torch.zeros(2, 6), torch.tensor([1.0, 4.0]), {})
+    assert clustered(whole, 1).depths.tolist() == [2.5]
+    assert clustered(whole, 1, inverse=True).depths.tolist() == pytest.approx([1.6])

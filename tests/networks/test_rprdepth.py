@@ -21,6 +21,7 @@ from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.prior import TENSORS, ReferenceSet, clustered
 from egodepth.networks.rprdepth import PriorFusion, RPrDepth, evenly_spaced
+from egodepth.recipes.restoring import as_data, restored_network
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1))
 STUDENTS = pytest.mark.parametrize(
@@ -131,6 +132,35 @@ def test_all_forms_of_attention_give_the_same_depth(plain: bool):
     for form in ("chunked", "fused", "top-k"):
         torch.testing.assert_close(depths[form], depths["naive"], **TIGHT)
     assert hasattr(network.fusion, "temperature") != plain
+
+
+def test_inverse_depths_are_averaged_unless_depths_are_asked_for():
+    depths = torch.tensor([1.0, 4.0]).half()
+    known = ReferenceSet.of(torch.ones(2, 64).half(), depths, {})
+    for averaged, expected in (("inverse_depth", 1.6), ("depth", 2.5)):
+        fusion = PriorFusion(64, True, RPrDepthConfig(references=2, averaged=averaged))
+        fusion.references.load(known)
+        hint = fusion(torch.ones(1, 64, 2, 3)).hint_depth
+        torch.testing.assert_close(hint, torch.full((1, 1, 2, 3), expected))
+
+
+def test_a_file_from_before_the_choice_averages_depths():
+    data = as_data(RPrDepthConfig())
+    assert restored_network(data).averaged == "inverse_depth"
+    del data["averaged"]
+    assert restored_network(data) == RPrDepthConfig(averaged="depth")
+
+
+@pytest.mark.parametrize("form", ["naive", "chunked", "fused", "top-k"])
+def test_the_hint_for_training_is_that_of_use_and_keeps_the_student_s_feature_constant(form: str):
+    network = trained(attention=form)
+    with torch.no_grad():
+        expected = network.with_features(image())[1].hint_depth
+    found = network.with_features(image())[1].hint_depth
+    torch.testing.assert_close(found, expected, **TIGHT)
+    found.sum().backward()
+    reached = {name.split("fusion.")[-1] for name, x in network.named_parameters() if x.grad is not None}
+    assert reached == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
 
 
 @pytest.mark.parametrize("options", [{}, {"plain": True}, {"student": DIFFNetConfig()}], ids=["", "plain", "diffnet"])

@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 import egodepth
 from egodepth.networks.configurations import RPrDepthConfig, SmallDepthConfig
 from egodepth.networks.prior import ReferenceSet
+from egodepth.networks.rprdepth import RPrDepth
 from egodepth.networks.small_depth import SmallDepth
-from egodepth.prior.pipeline import run_pipeline
+from egodepth.prior.pipeline import run_pipeline, student_recipe
+from egodepth.recipes import RECIPES
 from egodepth.reproduction.published import row_recipe
 from egodepth.training.fit import LAST_CHECKPOINT
 from tests.command_line import SMALL, TINY, TINY_ROW, evaluated, only_line, run
@@ -100,6 +102,24 @@ def test_a_teacher_and_a_student_that_are_given_are_not_made(ladder, drive, tmp_
     references = ReferenceSet.load(tmp_path / "out" / "prior.safetensors")
     assert references.provenance["teacher"] != ReferenceSet.load(ladder / "prior.safetensors").provenance["teacher"]
     assert evaluated(tmp_path / "out", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+@pytest.mark.parametrize("without", ["--ladder.no-selection", "--no-fusion"])
+def test_the_ablations_end_with_the_first_stage(ladder, drive, tmp_path, without):
+    given = ["--teacher", ladder / "teacher", "--from", ladder / "student"]
+    given += ["--prior", ladder / "prior.safetensors"] if without == "--ladder.no-selection" else []
+    assert run(*pipeline(drive, tmp_path / "out"), *given, without) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"stage1"}
+    network = egodepth.load(tmp_path / "out" / "stage1").network
+    assert isinstance(network, RPrDepth) == (without == "--ladder.no-selection")
+    assert evaluated(tmp_path / "out" / "stage1", drive, "simulated", tmp_path / "figures.json")["images"] == 2
+
+
+def test_the_student_s_own_training_may_have_another_batch():
+    recipe = RECIPES["rprdepth"]
+    assert student_recipe(recipe)[1].training.batch_size == 12
+    other = replace(recipe, ladder=replace(recipe.ladder, student_batch_size=16))
+    assert student_recipe(other)[1].training == RECIPES["diffnet"].training
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import Tensor
 from egodepth.data.samples import Sample
 from egodepth.data.transforms import Views
 from egodepth.errors import UserError
-from egodepth.methods.prior_guided import Reading, SingleImageTeacher
+from egodepth.methods.rich_teachers import Reading, SingleImageTeacher
 from egodepth.networks.configurations import Monodepth2Config, RPrDepthConfig, SmallDepthConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import RPrDepth

@@ -88,8 +88,24 @@ def test_rows_of_joint_training_take_the_published_ratio_of_baselines():
 
 def test_rows_of_rprdepth_make_all_that_they_need():
     rows = [row for row in ROWS if row.recipe == "rprdepth"]
-    assert len(rows) == 3
+    assert len(rows) == 7
     assert all(row_recipe(row).all for row in rows)
+
+
+def test_the_ablations_of_rprdepth_leave_out_what_the_table_leaves_out():
+    full, fused, selected, guided = (
+        row_recipe(row_named(f"rprdepth-640x192{part}")) for part in ("", "-pdf", "-pdf-agfs", "-rgl")
+    )
+    assert (full.fusion, full.ladder.selection, full.losses.rich_synthesis) == (True, True, True)
+    for recipe in (fused, selected):
+        losses = recipe.losses
+        assert (losses.rich_synthesis, losses.gradient_weight, losses.auxiliary_weight) == (False, 0, 0)
+        assert recipe.fusion
+    assert not fused.ladder.selection
+    assert selected.ladder.selection
+    assert guided == replace(full, fusion=False)
+    assert {recipe.ladder.student_batch_size for recipe in (full, fused, selected, guided)} == {16}
+    assert "no text at hand" in row_named("rprdepth-cityscapes").unavailable
 
 
 def test_the_main_tables_of_the_papers_are_there():
