@@ -217,7 +217,8 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
         return
     before = _filled(read_json(file), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
-        if option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
+        unread = option.split(".")[0] in recipe.unused_options()
+        if not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
             raise UserError(
                 f"{run}: the run has {option} {then}, this call {now}. Resume with the options of the first call, "
                 "or choose another --out."
