@@ -27,7 +27,8 @@ from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions, open_pack
 from egodepth.data.packs.writing import pack
 from egodepth.data.samples import Sample, TrainingDataset
-from egodepth.data.simulator import SimulatorConfig, simulate
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import simulate
 from egodepth.recipes.recipe import VIEWS
 
 

@@ -28,7 +28,8 @@ from tyro.conf import Positional
 from egodepth.data.configurations import DataConfig
 from egodepth.data.loading import StepSampler, make_loader
 from egodepth.data.opening import open_training_sets
-from egodepth.data.simulator import SimulatorConfig, simulate
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import simulate
 from egodepth.data.transforms import augment
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES

@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from egodepth.version import __version__
+
 __all__ = ["__version__", "build", "complexity", "load"]
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: half the modules below need the version, and PyTorch takes seconds to load.
+    # Imported when first asked for: PyTorch takes seconds to load.
     if name in HOMES:
         return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module 'egodepth' has no attribute {name!r}")

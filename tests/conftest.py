@@ -19,7 +19,8 @@ settings.load_profile("egodepth")
 @pytest.fixture(scope="session")
 def drive(tmp_path_factory) -> Path:
     """A small simulated drive, stereo, with exact depth: what a user's KITTI tree looks like."""
-    from egodepth.data.simulator import SimulatorConfig, simulate
+    from egodepth.data.simulator.configuration import SimulatorConfig
+    from egodepth.data.simulator.writer import simulate
 
     out = tmp_path_factory.mktemp("simulated") / "drive"
     return simulate(out, SimulatorConfig(frames=16, height=64, width=192), progress=False)

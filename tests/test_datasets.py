@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import egodepth
-from egodepth.data.simulator import MARKER
+from egodepth.data.simulator.writer import MARKER
 from egodepth.evaluation.protocols import PROTOCOLS
 from tests.command_line import SMALL, TINY, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, logged, only_line, run, train
 from tests.data.trees import (

@@ -14,8 +14,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
-from egodepth import __version__
 from egodepth.errors import UserError
+from egodepth.version import __version__
 
 COMMANDS: dict[str, str] = {
     "demo": "egodepth.cli.demo:demo",

@@ -52,7 +52,7 @@ def parse(command: Command, arguments: Sequence[str], program: str) -> Callable[
             print_short_help(command, recipe, program)
             return None
         ready = _parse(command, ["--help"] if asks else arguments, program)
-        if ready is not None:
+        if ready is not None and not ready.keywords.get("resume"):  # a run goes on with the options that it has
             ready.keywords["recipe"].check_options(RECIPES[name])
         return ready
     return _parse(command, ["--help"] if asks else arguments, program)
@@ -203,7 +203,7 @@ def _kind(argument: Any) -> str:
     """What an argument's value has to be."""
     metavar = str(argument.lowered.metavar)
     if metavar.startswith("{") and "," in metavar and "INT" not in metavar:
-        return f"one of {metavar.strip('{}').replace(',', ', ')}"
+        return f"one of {', '.join(each for each in metavar.strip('{}').split(',') if each != 'None')}"
     return " or ".join(_words_for(each) for each in metavar.split("|") if each != "{None}")
 
 

@@ -11,12 +11,12 @@ from tyro.conf import Positional, arg
 from egodepth.cli.terminal import Debug, Device, Model, console
 from egodepth.errors import UserError
 from egodepth.files import write_text
-from egodepth.inference.configurations import BenchmarkConfig
+from egodepth.inference.configurations import BenchmarkConfig, RuntimeName
 from egodepth.recipes import RECIPES
 
 Format = Literal["npy", "png16", "color", "video"]
 
-Runtime = Literal["torch", "onnx", "openvino", "openvino-bf16"]
+Runtime = RuntimeName
 
 
 def predict(

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, console
-from egodepth.data.simulator import SimulatorConfig
+from egodepth.data.simulator.configuration import SimulatorConfig
 
 
 def simulate(

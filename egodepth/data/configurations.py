@@ -38,7 +38,7 @@ class DataConfig:
     """Where the frames come from and which of them are used.
 
     Attributes:
-        kind: layout of the data; none means that it is recognised.
+        kind: layout of the data; recognised where not given.
         split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
         stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
             multiplies the published two.
@@ -64,7 +64,7 @@ class EvaluationDataConfig:
     """Which frames are evaluated.
 
     Attributes:
-        kind: layout of the data; none means that it is recognised.
+        kind: layout of the data; recognised where not given.
         split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
             also the name of one of their own splits, such as `val`.
     """
@@ -78,10 +78,10 @@ class AugmentationConfig:
     """How often and how far training images are changed.
 
     Attributes:
-        flip_probability: of mirroring all views of a sample left to right.
-        jitter_probability: of changing the colours of all views of a sample in one and the same way.
-        brightness, contrast, saturation: factors are drawn from 1 - value to 1 + value.
-        hue: a shift is drawn from -value to value, in turns of the colour circle.
+        flip_probability: how likely all views of a sample are mirrored left to right.
+        jitter_probability: how likely the colours of all views of a sample are changed, in one and the same way.
+        brightness, contrast, saturation: spread of their factors, which are drawn from 1 - value to 1 + value.
+        hue: spread of its shift, which is drawn from -value to value, in turns of the colour circle.
         colours: `jitter` changes the four above, in an order drawn anew; `tone` is SDFA-Net's change: a power of
             0.8 to 1.2, a gain of 0.5 to 2, a gain of each channel of 0.8 to 1.2.
         swap_pairs: a mirrored stereo pair changes places: the mirrored right view is the target, and again a left one.

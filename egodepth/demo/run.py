@@ -1,15 +1,5 @@
 """The main job from end to end on an embedded default: render a drive, train, evaluate, use, report."""
 
-from egodepth.demo.configuration import DemoConfig
-
-
-from egodepth.training.curves import read_curves
-
-
-from egodepth.demo.comparison import compare
-
-
-import csv
 import json
 import time
 from collections.abc import Mapping
@@ -18,22 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from egodepth.data.kitti.raw import training_lines
-from egodepth.data.kitti.depth import KittiRawFrames
-from egodepth.data.opening import open_evaluation_frames
-from egodepth.data.simulator import MARKER, SimulatorConfig, simulate
-from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict, evaluate
-from egodepth.evaluation.priors import constant_depth, ground_plane_of
-from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import MARKER, simulate
+from egodepth.demo.comparison import compare
+from egodepth.demo.configuration import DemoConfig
+from egodepth.evaluation.evaluate import EvaluationResult, FrameResult
 from egodepth.evaluation.report import PictureRow, comparison, frame_pictures, write_report
 from egodepth.files import write_text
 from egodepth.inference.predict import predict
 from egodepth.models.released import load
 from egodepth.recipes import RECIPES, Recipe
+from egodepth.training.curves import read_curves
 from egodepth.training.runs import train
-
-
-
 
 
 @dataclass(frozen=True)
@@ -116,12 +102,6 @@ def run_demo(out: Path, config: DemoConfig) -> DemoResult:
         notes=_notes(),
     )
     return DemoResult(report, video, model, metrics, seconds)
-
-
-
-
-
-
 
 
 def _summary(

@@ -15,10 +15,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
-from egodepth import files
 from egodepth.colour import colour_disparity, colour_error
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, best_by_metric, metric_label
 from egodepth.evaluation.metrics import DepthMetrics
+from egodepth.files import write_bytes, write_text
 
 ERROR_TOP = 0.3
 """The relative error that error maps show in their last colour."""
@@ -95,7 +95,7 @@ def per_image_figures(folder: Path) -> Callable[[FrameResult], None]:
         name = re.sub(r"[^\w.-]+", "_", result.row.name)
         figures = ", ".join(f"{metric} {value:.3f}" for metric, value in result.row.metrics.items())
         picture = _sheet(frame_pictures(result), f"{result.row.name}: {figures}")
-        files.write_bytes(Path(folder) / f"{result.index:04d}_{name}.png", _png(picture))
+        write_bytes(Path(folder) / f"{result.index:04d}_{name}.png", _png(picture))
 
     return write
 
@@ -169,7 +169,7 @@ def write_report(
         _section("Notes", "", (f"<p>{html.escape(note)}</p>" for note in notes), "") if notes else "",
     ]
     body = "\n".join(filter(None, sections))
-    files.write_text(
+    write_text(
         Path(path),
         _PAGE.format(title=html.escape(title), style=_STYLE, body=f"<h1>{html.escape(title)}</h1>\n{body}"),
     )

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError, first_line
-from egodepth.inference.benchmark_result import BenchmarkResult, Engine, Missing, Row
-from egodepth.inference.configurations import BenchmarkConfig
+from egodepth.inference.benchmark_result import BenchmarkResult, Missing, Row
+from egodepth.inference.configurations import BenchmarkConfig, Engine
 from egodepth.inference.graph import onnx_graph
 from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda, runtime_of
 from egodepth.inference.runtimes import Runtime, TorchRuntime

@@ -1,9 +1,8 @@
 """What a benchmark found: rows of figures and ratios, as a table for people and as plain data."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
 
-Engine = Literal["eager", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
+from egodepth.inference.configurations import Engine
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from egodepth.inference.benchmark_result import Engine
-
 RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
+
+Engine = Literal["eager", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class BenchmarkConfig:
         height, width: of the images, multiples of 32.
         batch_size: the largest batch that is tried for throughput: 1, 2, 4, … up to it.
         rounds: turns that each network gets in each engine.
-        engines: which to measure; those that are not there are named with the reason.
+        engines: to measure; those that are not installed are named with the reason.
         device: where PyTorch's engines run; ONNX Runtime and OpenVINO are measured on the CPU alone.
     """
 

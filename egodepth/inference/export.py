@@ -9,11 +9,11 @@ from typing import get_args
 import torch
 from torch import nn
 
-from egodepth import __version__
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.inference.graph import INPUT, DepthGraph, Precision, onnx_graph, picture_channels
 from egodepth.inference.predictor import SIZE_MULTIPLE, Predictor
+from egodepth.version import __version__
 
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 5e-2}
 """Largest relative difference of a depth between the file and PyTorch at which the file counts as right. A wrong

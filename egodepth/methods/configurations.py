@@ -12,16 +12,16 @@ class OptimiserConfig:
     """Adam or AdamW, and how the learning rate goes.
 
     Attributes:
-        algorithm: adam, or adamw with its decoupled weight decay.
-        learning_rate: at the start, or at the top of the warm-up.
-        beta1, beta2: of the running averages.
-        weight_decay: of AdamW.
+        algorithm: Adam, or AdamW with its decoupled weight decay.
+        learning_rate: rate at the start, or at the top of the warm-up.
+        beta1, beta2: decay of the running averages of the gradient and of its square.
+        weight_decay: strength of AdamW's decay.
         epochs: length of the published schedule; --steps squeezes the same schedule into that many steps.
         schedule: `steps` multiplies the rate at each of the decay epochs, `cosine` lets it fall to the final rate.
-        decay_epochs: after how many of these epochs the rate drops.
-        decay_factor: what it is multiplied by then.
+        decay_epochs: epochs after which the rate drops, for `steps`.
+        decay_factor: factor of each such drop.
         warm_up: share of the run over which the rate rises from zero.
-        final_learning_rate: where the cosine ends.
+        final_learning_rate: rate at which the cosine ends.
     """
 
     algorithm: Literal["adam", "adamw"] = "adam"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from egodepth import __version__
 from egodepth.errors import UserError
 from egodepth.inference.predictor import Predictor
 from egodepth.networks.configurations import NetworkConfig
@@ -20,6 +19,7 @@ from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE, check_fit, read
 from egodepth.recipes import Recipe
 from egodepth.recipes.restoring import as_data, restored_network, restored_recipe
 from egodepth.recipes.scale import Origin, Scale
+from egodepth.version import __version__
 
 if TYPE_CHECKING:
     from egodepth.methods.prior_guided import RichTeacher

@@ -6,6 +6,7 @@ read without PyTorch.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -13,13 +14,6 @@ from egodepth.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from egodepth.networks.disparity import EncoderDecoder
-    from egodepth.networks.manydepth import ManyDepth
-    from egodepth.networks.pose import PoseNetwork
-    from egodepth.networks.rprdepth import RPrDepth
-    from egodepth.networks.sdfa_net import SDFANet
-    from egodepth.networks.small_depth import SmallDepth
 
 SIZE_MULTIPLE = 32
 """Encoders halve the picture five times, so a network's height and width are multiples of this."""
@@ -60,13 +54,18 @@ class Tap(NamedTuple):
 class NetworkConfig:
     """What a recipe, a released model and the command line know of a depth network.
 
+    The network's own file has the factory `build(config)`, and where they apply `published_place(network, path)` and
+    `prior_tap(config)`; it is imported when one of them is asked for.
+
     Attributes:
+        module: the network's own file.
         smallest_size: that its image can have, in pixels.
         published_metres_per_unit: scale of the authors' weights where they are always metric.
         published_metres_of_width: the same for pictures of some native widths, where their code goes by these.
         multi_frame: it matches frames, and needs the pose network and the camera of its training in use.
     """
 
+    module: ClassVar[str]
     smallest_size: ClassVar[int] = SIZE_MULTIPLE
     published_metres_per_unit: ClassVar[float | None] = None
     published_metres_of_width: ClassVar[Mapping[int, float]] = {}
@@ -74,7 +73,7 @@ class NetworkConfig:
 
     def build(self) -> "nn.Module":
         """The network with random weights."""
-        raise NotImplementedError
+        return import_module(self.module).build(self)
 
     def released(self) -> "NetworkConfig":
         """The config of what a released model holds."""
@@ -86,7 +85,8 @@ class NetworkConfig:
 
     def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]] | None":
         """Where its authors keep each tensor of `network` in their files at `path`; None where none are published."""
-        return None
+        place = getattr(import_module(self.module), "published_place", None)
+        return place and place(network, path)
 
     def prior_tap(self) -> Tap:
         """Where RPrDepth's prior joins: the decoder's feature at stride 4, which all finer ones and its head read.
@@ -94,10 +94,13 @@ class NetworkConfig:
         Raises:
             UserError: this network has no such place.
         """
-        raise UserError(
-            f"student {type(self).__name__}: its decoder has no place for the prior. "
-            "Choose DIFFNet, DNA-Depth, SmallDepth or Monodepth2."
-        )
+        tap = getattr(import_module(self.module), "prior_tap", None)
+        if tap is None:
+            raise UserError(
+                f"student {type(self).__name__}: its decoder has no place for the prior. "
+                "Choose DIFFNet, DNA-Depth, SmallDepth or Monodepth2."
+            )
+        return tap(self)
 
 
 @dataclass(frozen=True)
@@ -108,24 +111,10 @@ class Monodepth2Config(NetworkConfig):
         encoder: a timm model with features at strides 2 to 32.
     """
 
+    module: ClassVar[str] = "egodepth.networks.monodepth2"
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
 
     encoder: str = "resnet18.tv_in1k"
-
-    def build(self) -> "EncoderDecoder":
-        from egodepth.networks.monodepth2 import build
-
-        return build(self)
-
-    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
-        from egodepth.networks.pretrained import monodepth2_place
-
-        return monodepth2_place
-
-    def prior_tap(self) -> Tap:
-        from egodepth.networks.monodepth2 import DECODER_WIDTHS
-
-        return Tap("decoder.after.2", DECODER_WIDTHS[2], rectified=False)
 
 
 @dataclass(frozen=True)
@@ -136,22 +125,8 @@ class DNADepthConfig(NetworkConfig):
         encoder: one of `DNA_DEPTH_ENCODERS`, or another of timm's EfficientNets.
     """
 
+    module: ClassVar[str] = "egodepth.networks.dna_depth"
     encoder: str = DNA_DEPTH_ENCODERS[0]
-
-    def build(self) -> "EncoderDecoder":
-        from egodepth.networks.dna_depth import build
-
-        return build(self)
-
-    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
-        from egodepth.networks.pretrained import dna_depth_place
-
-        return dna_depth_place(network)
-
-    def prior_tap(self) -> Tap:
-        from egodepth.networks.dna_depth import WIDTH
-
-        return Tap("decoder.nodes.F2_3", WIDTH, rectified=False)
 
 
 @dataclass(frozen=True)
@@ -162,22 +137,8 @@ class DIFFNetConfig(NetworkConfig):
         encoder: one of timm's HRNets.
     """
 
+    module: ClassVar[str] = "egodepth.networks.diffnet"
     encoder: str = "hrnet_w18.ms_in1k"
-
-    def build(self) -> "EncoderDecoder":
-        from egodepth.networks.diffnet import build
-
-        return build(self)
-
-    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
-        from egodepth.networks.pretrained import diffnet_place
-
-        return diffnet_place
-
-    def prior_tap(self) -> Tap:
-        from egodepth.networks.diffnet import FUSION_WIDTHS
-
-        return Tap("decoder.fusions.1", FUSION_WIDTHS[1], rectified=True)
 
 
 @dataclass(frozen=True)
@@ -192,20 +153,12 @@ class SmallDepthConfig(NetworkConfig):
         pb_sd: the same for the channel branch of a downsampling.
     """
 
+    module: ClassVar[str] = "egodepth.networks.small_depth"
     widths: tuple[int, ...] = (64, 64, 128, 256, 512)
     middles: tuple[int, ...] = (64, 128, 256, 736)
     repeats: tuple[int, ...] = (1, 1, 2, 2)
     pb_dsr: float = 0.9
     pb_sd: float = 0.5
-
-    def build(self) -> "SmallDepth":
-        from egodepth.networks.small_depth import build
-
-        return build(self)
-
-    def prior_tap(self) -> Tap:
-        # The part that comes from below; the skip is added to it afterwards.
-        return Tap("decoder.ups.1", self.widths[1], rectified=False)
 
 
 @dataclass(frozen=True)
@@ -218,14 +171,10 @@ class HQDecv2Config(NetworkConfig):
             the size of their position embeddings. The network takes images of any other size too.
     """
 
+    module: ClassVar[str] = "egodepth.networks.hqdecv2"
     encoder: str = "tf_efficientnetv2_s.in1k"
     height: int = 128
     width: int = 416
-
-    def build(self) -> "EncoderDecoder":
-        from egodepth.networks.hqdecv2 import build
-
-        return build(self)
 
 
 @dataclass(frozen=True)
@@ -240,6 +189,7 @@ class SDFANetConfig(NetworkConfig):
         drop_path: stochastic depth of the Swin encoder's last block.
     """
 
+    module: ClassVar[str] = "egodepth.networks.sdfa_net"
     # KITTI's 0.54 m at 721.54 / 1242 of the width.
     published_metres_per_unit: ClassVar[float | None] = 401.55 / 1280
     # The published code knows the date of a KITTI image, and by it the focal length and the baseline, by its width.
@@ -256,16 +206,6 @@ class SDFANetConfig(NetworkConfig):
     max_disparity_px: float = 300.0
     drop_path: float = 0.3
 
-    def build(self) -> "SDFANet":
-        from egodepth.networks.sdfa_net import build
-
-        return build(self)
-
-    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
-        from egodepth.networks.pretrained import only_checkpoint, sdfa_net_place
-
-        return sdfa_net_place(only_checkpoint(path))
-
 
 @dataclass(frozen=True)
 class ManyDepthConfig(NetworkConfig):
@@ -277,23 +217,13 @@ class ManyDepthConfig(NetworkConfig):
         bin_spacing: even in depth (`linear`) or in inverse depth (`inverse`).
     """
 
+    module: ClassVar[str] = "egodepth.networks.manydepth"
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
     multi_frame: ClassVar[bool] = True
 
     encoder: str = "resnet18.tv_in1k"
     bins: int = 96
     bin_spacing: Spacing = "linear"
-
-    def build(self) -> "ManyDepth":
-        """Raises UserError: the encoder is no ResNet, or there are too few bins."""
-        from egodepth.networks.manydepth import build
-
-        return build(self)
-
-    def published_place(self, network: "nn.Module", path: Path) -> "Callable[[str], tuple[str, ...]]":
-        from egodepth.networks.pretrained import manydepth_place
-
-        return manydepth_place
 
 
 @dataclass(frozen=True)
@@ -312,6 +242,7 @@ class RPrDepthConfig(NetworkConfig):
         clustered: the references are centres that stand for different numbers of pixels (`prior.clustered`).
     """
 
+    module: ClassVar[str] = "egodepth.networks.rprdepth"
     student: NetworkConfig = field(default_factory=DIFFNetConfig)
     references: int = 25_000
     reference_channels: int = 64
@@ -321,12 +252,6 @@ class RPrDepthConfig(NetworkConfig):
     attention: Form = "fused"
     top: int = TOP
     clustered: bool = False
-
-    def build(self) -> "RPrDepth":
-        """Raises UserError: the student has no feature at stride 4 that could be fused, or a number makes no sense."""
-        from egodepth.networks.rprdepth import build
-
-        return build(self)
 
     @property
     def smallest_size(self) -> int:
@@ -340,11 +265,18 @@ class RPrDepthConfig(NetworkConfig):
 
 
 class PoseNetworkConfig:
-    """What a recipe and a released model know of a pose network."""
+    """What a recipe and a released model know of a pose network.
 
-    def build(self) -> "PoseNetwork":
+    Attributes:
+        module, factory: the file and the function that build it.
+    """
+
+    module: ClassVar[str] = "egodepth.networks.pose"
+    factory: ClassVar[str] = "build"
+
+    def build(self) -> "nn.Module":
         """The network with random weights."""
-        raise NotImplementedError
+        return getattr(import_module(self.module), self.factory)(self)
 
 
 @dataclass(frozen=True)
@@ -357,11 +289,6 @@ class PoseConfig(PoseNetworkConfig):
 
     encoder: str = "resnet18.tv_in1k"
 
-    def build(self) -> "PoseNetwork":
-        from egodepth.networks.pose import build
-
-        return build(self)
-
 
 @dataclass(frozen=True)
 class FBNetPoseConfig(PoseNetworkConfig):
@@ -371,12 +298,8 @@ class FBNetPoseConfig(PoseNetworkConfig):
         encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images.
     """
 
+    factory: ClassVar[str] = "build_fbnet"
     encoder: str = "fbnetv3_b.ra2_in1k"
-
-    def build(self) -> "PoseNetwork":
-        from egodepth.networks.pose import build_fbnet
-
-        return build_fbnet(self)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ Source: Zhou, Greenwood, Taylor, "Self-Supervised Monocular Depth Estimation wit
 (BMVC 2021, arXiv 2110.09482), section 3 and figures 2 and 3; widths and padding as in the published code.
 """
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
-from egodepth.networks.configurations import DIFFNetConfig
+from egodepth.networks.configurations import DIFFNetConfig, Tap
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import HighResolutionEncoder
+from egodepth.networks.pretrained import NamePlace, diffnet_place
 
 FUSION_WIDTHS = (32, 64, 128, 256)
 """Channels after the fusion at strides 2, 4, 8 and 16."""
@@ -71,5 +74,16 @@ class AttentionFusion(nn.Module):
 
 
 def build(config: DIFFNetConfig) -> EncoderDecoder:
+    """The network of a config, with random weights."""
     encoder = HighResolutionEncoder(config.encoder)
     return EncoderDecoder(encoder, Decoder(encoder.channels))
+
+
+def published_place(network: nn.Module, path: Path) -> NamePlace:
+    """Where the authors keep each tensor."""
+    return diffnet_place
+
+
+def prior_tap(config: DIFFNetConfig) -> Tap:
+    """Where RPrDepth's prior joins."""
+    return Tap("decoder.fusions.1", FUSION_WIDTHS[1], rectified=True)

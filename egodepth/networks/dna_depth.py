@@ -4,15 +4,18 @@ Source: "Deep Neighbor Layer Aggregation for Lightweight Self-Supervised Monocul
 arXiv 2309.09272), equations 8 to 12 and figure 2. Where the text leaves a layer open, it is as in the published code.
 """
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from timm.layers import create_conv2d
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
-from egodepth.networks.configurations import DNADepthConfig
+from egodepth.networks.configurations import DNADepthConfig, Tap
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
+from egodepth.networks.pretrained import NamePlace, dna_depth_place
 
 STOCHASTIC_DEPTH = 0.2
 BATCH_NORM_MOMENTUM = 0.01
@@ -115,6 +118,7 @@ class SeparableConv(nn.Sequential):
 
 
 def build(config: DNADepthConfig) -> EncoderDecoder:
+    """The network of a config, with random weights."""
     # The authors feed images as they are, although the ImageNet weights were made with normalised ones.
     encoder = Encoder(
         config.encoder,
@@ -124,3 +128,13 @@ def build(config: DNADepthConfig) -> EncoderDecoder:
         bn_momentum=BATCH_NORM_MOMENTUM,
     )
     return EncoderDecoder(encoder, Decoder(encoder.channels))
+
+
+def published_place(network: nn.Module, path: Path) -> NamePlace:
+    """Where the authors keep each tensor."""
+    return dna_depth_place(network)
+
+
+def prior_tap(config: DNADepthConfig) -> Tap:
+    """Where RPrDepth's prior joins."""
+    return Tap("decoder.nodes.F2_3", WIDTH, rectified=False)

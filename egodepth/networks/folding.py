@@ -3,11 +3,11 @@
 In evaluation a batch norm multiplies each channel by a number and adds another. A convolution can do both itself.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -60,9 +60,15 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     conv.weight = nn.Parameter(folded.to(conv.weight.dtype), requires_grad=trained)
 
 
+def _norms() -> tuple[type, ...]:
+    """The kinds of batch norm; timm's, which hold their activation, only where something has imported them."""
+    timm = sys.modules.get("timm.layers")
+    return (nn.BatchNorm2d,) if timm is None else (nn.BatchNorm2d, timm.BatchNormAct2d)
+
+
 def _remainder(norm: nn.Module) -> nn.Module:
     """What is left to do in place of a folded norm."""
-    return norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
+    return norm.act if hasattr(norm, "act") else nn.Identity()
 
 
 def _pairs(network: nn.Module) -> Pairs:
@@ -93,11 +99,7 @@ def _watch(network: nn.Module, run: Callable[[Tensor], object], image: Tensor) -
     """The pairs of one pass, and the candidates (convolutions and norms) that it called."""
     unhooked = [module for module in network.modules() if not (module._forward_hooks or module._forward_pre_hooks)]
     convs = [module for module in unhooked if isinstance(module, nn.Conv2d)]
-    norms = [
-        module
-        for module in unhooked
-        if type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_mean is not None
-    ]
+    norms = [module for module in unhooked if type(module) in _norms() and module.running_mean is not None]
     # A kernel that is computed, for example by a parametrisation, is no parameter of its layer.
     kernels = [(dict(conv.named_parameters(recurse=False)).get("weight"), conv) for conv in convs]
     flow = _Flow({id(kernel): conv for kernel, conv in kernels if kernel is not None})

@@ -242,6 +242,7 @@ def shrunk(size: Size, halvings: int) -> Size:
 
 
 def build(config: HQDecv2Config) -> EncoderDecoder:
+    """The network of a config, with random weights."""
     if min(config.height, config.width) <= 0 or config.height % 32 or config.width % 32:
         raise UserError(f"nominal size {config.height}x{config.width}: not multiples of 32. Choose one like 128x416.")
     encoder = Encoder(config.encoder, mean=0.5, deviation=0.5)

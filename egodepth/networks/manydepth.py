@@ -7,6 +7,7 @@ authors' network never calls, is not built.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.monodepth2 import Decoder
 from egodepth.networks.pose import PoseNetwork, motion_to
+from egodepth.networks.pretrained import NamePlace, manydepth_place
 from egodepth.networks.weights import check_fit
 
 FIRST_RANGE = (0.1, 10.0)
@@ -292,3 +294,8 @@ def build(config: ManyDepthConfig) -> ManyDepth:
     """Raises UserError: the encoder is no ResNet, or there are too few bins."""
     encoder = MatchingEncoder(config.encoder, config.bins, config.bin_spacing)
     return ManyDepth(encoder, Decoder(encoder.channels))
+
+
+def published_place(network: nn.Module, path: Path) -> NamePlace:
+    """Where the authors keep each tensor."""
+    return manydepth_place

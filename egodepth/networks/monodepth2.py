@@ -4,14 +4,17 @@ Source: Godard et al., "Digging Into Self-Supervised Monocular Depth Estimation"
 supplementary table 7; layer table in the specification's section 3.
 """
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
-from egodepth.networks.configurations import Monodepth2Config
+from egodepth.networks.configurations import Monodepth2Config, Tap
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.encoders import Encoder
+from egodepth.networks.pretrained import NamePlace, monodepth2_place
 
 DECODER_WIDTHS = (16, 32, 64, 128, 256)
 SCALES = 4
@@ -50,5 +53,16 @@ class Decoder(DisparityDecoder):
 
 
 def build(config: Monodepth2Config) -> EncoderDecoder:
+    """The network of a config, with random weights."""
     encoder = Encoder(config.encoder)
     return EncoderDecoder(encoder, Decoder(encoder.channels))
+
+
+def published_place(network: nn.Module, path: Path) -> NamePlace:
+    """Where the authors keep each tensor."""
+    return monodepth2_place
+
+
+def prior_tap(config: Monodepth2Config) -> Tap:
+    """Where RPrDepth's prior joins."""
+    return Tap("decoder.after.2", DECODER_WIDTHS[2], rectified=False)

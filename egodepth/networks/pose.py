@@ -94,8 +94,10 @@ def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor]
 
 
 def build(config: PoseConfig) -> PoseNetwork:
+    """The network of a config, with random weights."""
     return PoseNetwork(Encoder(config.encoder, in_channels=6))
 
 
 def build_fbnet(config: FBNetPoseConfig) -> PoseNetwork:
+    """The network of a config, with random weights."""
     return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)

@@ -9,6 +9,7 @@ one's depth, is what inference takes.
 """
 
 import math
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from egodepth.geometry.stereo_volume import disparity_levels, expected_disparity
 from egodepth.networks.blocks import ConvELU, ReflectConv
 from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.encoders import Encoder
+from egodepth.networks.pretrained import NamePlace, only_checkpoint, sdfa_net_place
 from egodepth.networks.swin import SwinEncoder
 
 DecoderPath = Literal["raw", "distilled"]
@@ -209,6 +211,7 @@ def sample_at_offsets(features: Tensor, offsets: Tensor) -> Tensor:
 
 
 def build(config: SDFANetConfig) -> SDFANet:
+    """The network of a config, with random weights."""
     if config.encoder == "resnet18":
         encoder, halvings = Encoder("resnet18.tv_in1k", mean=0, deviation=1), 5
     else:
@@ -217,3 +220,8 @@ def build(config: SDFANetConfig) -> SDFANet:
     paths: tuple[DecoderPath, ...] = ("raw", "distilled") if config.decoder == "sdfa" else ("raw",)
     decoder = Decoder(encoder.channels, halvings, config.levels, paths, aligned=config.decoder != "raw")
     return SDFANet(encoder, decoder, disparity_levels(config.levels, config.min_disparity_px, config.max_disparity_px))
+
+
+def published_place(network: nn.Module, path: Path) -> NamePlace:
+    """Where the authors keep each tensor."""
+    return sdfa_net_place(only_checkpoint(path))

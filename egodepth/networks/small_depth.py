@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.networks.configurations import SmallDepthConfig
+from egodepth.networks.configurations import SmallDepthConfig, Tap
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
 from egodepth.networks.drop import SampleDrop
 from egodepth.networks.weights import check_fit, read_weights
@@ -240,5 +240,11 @@ def _corners() -> Tensor:
 
 
 def build(config: SmallDepthConfig) -> SmallDepth:
+    """The network of a config, with random weights."""
     encoder = SmallEncoder(config.widths, config.middles, config.repeats, config.pb_dsr, config.pb_sd)
     return SmallDepth(encoder, SmallDecoder(config.widths))
+
+
+def prior_tap(config: SmallDepthConfig) -> Tap:
+    """Where RPrDepth's prior joins: the part that comes from below; the skip is added to it afterwards."""
+    return Tap("decoder.ups.1", config.widths[1], rectified=False)

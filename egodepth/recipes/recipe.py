@@ -34,13 +34,13 @@ class TrainingConfig:
     """How long, on what, and how often to look.
 
     Attributes:
-        steps: optimiser steps; none means the epochs of the recipe.
+        steps: length of the training in optimiser steps; by default the recipe's epochs.
         batch_size: samples per step and device.
-        seed: of everything random; the same seed, data and machine give the same weights.
+        seed: decides everything random; the same seed, data and machine give the same weights.
         devices: processes on this machine, one for each accelerator (or CPU share).
         nodes: machines that train together.
-        precision: of the networks; geometry and losses stay in float32.
-        workers: loader processes; none means one less than the processor's cores, at most 8.
+        precision: arithmetic of the networks; geometry and losses stay in float32.
+        workers: loader processes; by default one less than the processor's cores, at most 8.
         log_every: steps between two lines of the log.
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
@@ -71,7 +71,8 @@ class Recipe:
         augmentation: flips, crops and colours.
         data: which frames.
         training: how long, and on what.
-        height, width: size at which the networks see a picture, multiples of 32.
+        height: rows of the picture that the networks see, a multiple of 32.
+        width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.

@@ -29,13 +29,13 @@ from typing import Any
 
 import torch
 
-from egodepth import __version__
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text
 from egodepth.models.released import MODEL_FOLDER
 from egodepth.networks.weights import CONFIG_FILE
 from egodepth.recipes.scale import Origin
 from egodepth.training.runs import run_options
+from egodepth.version import __version__
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 import tyro
-from tyro.conf import AvoidSubcommands, FlagCreatePairsOff
+from tyro.conf import AvoidSubcommands
 
 from egodepth.errors import UserError
 from egodepth.evaluation.metrics import HIGHER_IS_BETTER
@@ -120,15 +120,18 @@ def row_recipe(row: PublishedRow, more: Sequence[str] = ()) -> Recipe:
 
     Raises:
         SystemExit: an option is not one of the recipe's; tyro says which.
+        UserError: an option is one that this training does not read.
     """
     recipe = recipe_named(row.recipe)
-    return tyro.cli(
+    chosen = tyro.cli(
         type(recipe),
         default=recipe,
         args=[*row.options, *more],
         prog=f"egodepth reproduce {row.id}",
-        config=(FlagCreatePairsOff, AvoidSubcommands),
+        config=(AvoidSubcommands,),
     )
+    chosen.check_options(recipe)
+    return chosen
 
 
 def compare(row: PublishedRow, metrics: Mapping[str, float]) -> tuple[Compared, ...]:

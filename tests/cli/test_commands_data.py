@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from egodepth.data.simulator import MARKER
+from egodepth.data.simulator.writer import MARKER
 from egodepth.reproduction import published
 from egodepth.reproduction.published import PublishedRow, published_rows
 from tests.command_line import SMALL, TINY, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
@@ -79,7 +79,7 @@ def cut_scan(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what", "mend"),
+    ("spoil", "what", "remedy"),
     [
         (lose_calibration, "calib_cam_to_cam.txt: no such", "Copy"),
         (unpack_in_part, "drive_0001_sync: image_02 has 12 frames, image_03 4", "unpack it again"),
@@ -89,13 +89,13 @@ def cut_scan(root: Path) -> None:
         (cut_scan, ".bin: ", "Copy the file again"),
     ],
 )
-def test_a_bad_kitti_tree_is_told_in_one_line_with_the_mend(kitti, capsys, spoil, what, mend):
+def test_a_bad_kitti_tree_is_told_in_one_line_with_the_remedy(kitti, capsys, spoil, what, remedy):
     spoil(kitti)
     assert run("data", "check", kitti) == 2
     said = capsys.readouterr()
     line = only_line(said.err)
     assert what in line
-    assert mend in line
+    assert remedy in line
     assert str(kitti) in line
     assert "1 faults" in said.out
 
@@ -109,13 +109,13 @@ def lose_cameras(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what", "mend"),
+    ("spoil", "what", "remedy"),
     [
         (lose_right_images, "1 of 2 train frames are in only one of leftImg8bit and rightImg8bit", "Unpack both"),
         (lose_cameras, "no camera file of ulm_00000", "Unpack camera_trainvaltest.zip"),
     ],
 )
-def test_a_bad_cityscapes_tree_is_told_in_one_line_with_the_mend(tmp_path, capsys, spoil, what, mend):
+def test_a_bad_cityscapes_tree_is_told_in_one_line_with_the_remedy(tmp_path, capsys, spoil, what, remedy):
     for split, name in (("train", "ulm_000002_000019"), ("train", "ulm_000003_000019"), ("test", "bonn_000000_000019")):
         write_cityscapes_pair(tmp_path, split, name)
     write_cityscapes_disparity(tmp_path, "test", "bonn_000000_000019")
@@ -123,11 +123,11 @@ def test_a_bad_cityscapes_tree_is_told_in_one_line_with_the_mend(tmp_path, capsy
     assert run("data", "check", tmp_path) == 2
     line = only_line(capsys.readouterr().err)
     assert what in line
-    assert mend in line
+    assert remedy in line
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what", "mend"),
+    ("spoil", "what", "remedy"),
     [
         (lambda root: cut(root / "000150/point_cloud/LIDAR/1.npz"), "000150/point_cloud/LIDAR/1.npz: ", "Unpack the"),
         (lambda root: (root / "000151/rgb/CAMERA_01/11.png").unlink(), "unpacked in part", "unpack all of it"),
@@ -139,13 +139,13 @@ def test_a_bad_cityscapes_tree_is_told_in_one_line_with_the_mend(tmp_path, capsy
     ],
     ids=["corrupt point cloud", "half unpacked", "missing calibration"],
 )
-def test_a_bad_ddad_tree_is_told_in_one_line_with_the_mend(tmp_path, capsys, spoil, what, mend):
+def test_a_bad_ddad_tree_is_told_in_one_line_with_the_remedy(tmp_path, capsys, spoil, what, remedy):
     write_ddad(tmp_path)
     spoil(tmp_path)
     assert run("data", "check", tmp_path) == 2
     line = only_line(capsys.readouterr().err)
     assert what in line
-    assert mend in line
+    assert remedy in line
 
 
 def test_several_faults_are_several_lines(kitti, capsys):
@@ -237,7 +237,7 @@ def spoil_pixel(root: Path) -> None:
     ],
     ids=["lost pixels", "cut pixels", "another pixel", "lost samples", "cut samples", "cut manifest"],
 )
-def test_a_broken_pack_is_told_in_one_line_with_the_mend(kitti, tmp_path, capsys, spoil, what):
+def test_a_broken_pack_is_told_in_one_line_with_the_remedy(kitti, tmp_path, capsys, spoil, what):
     assert run(*pack(kitti, tmp_path / "pack", "--mode", "mono+stereo")) == 0
     spoil(tmp_path / "pack")
     capsys.readouterr()
@@ -297,7 +297,7 @@ main(sys.argv[2:])
 """The command, killed by the system at the first frame that it reads after a part is whole."""
 
 
-def test_a_pack_that_was_killed_half_way_is_gone_on_with(kitti, tmp_path, capsys):
+def test_a_pack_that_was_killed_half_way_is_continued(kitti, tmp_path, capsys):
     before, whole, out = state(kitti), tmp_path / "whole", tmp_path / "pack"
     assert run(*pack(kitti, whole)) == 0
     words = [sys.executable, "-c", KILL_ITSELF, str(out / "samples-00000.json"), *pack(kitti, out)]

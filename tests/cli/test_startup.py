@@ -85,7 +85,7 @@ def small_depth(tmp_path_factory) -> Path:
     "libraries",
     [
         ("lightning", "torchmetrics", "tensorboard"),
-        pytest.param(("timm",), marks=pytest.mark.xfail(reason="networks/folding.py imports timm at its top")),
+        ("timm",),
     ],
     ids=["training", "encoders"],
 )

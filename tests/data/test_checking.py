@@ -9,7 +9,8 @@ from PIL import Image
 
 from egodepth.data.checking import check_data
 from egodepth.data.probing import cameras_look_swapped, evenly
-from egodepth.data.simulator import SimulatorConfig, simulate
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import simulate
 from tests.data.trees import (
     CAM_TO_CAM,
     HEIGHT,

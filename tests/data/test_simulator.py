@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from egodepth.data.simulator import MARKER, SimulatorConfig, simulate
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import MARKER, simulate
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.poses import stereo_transform

@@ -7,7 +7,7 @@ from torch import nn
 
 from egodepth.data.samples import Batch
 from egodepth.networks.manydepth import ManyDepth
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.recipes import RECIPES
 from tests.golden.steps import fill_by_name, golden_batch, in_float64
 
 SIZE, STEPS = (64, 96), 20
@@ -47,7 +47,7 @@ def batch_of(case: Case) -> Batch:
 
 def networks_of(case: Case) -> dict[str, nn.Module]:
     """Depth, teacher and pose network of the recipe, in float64."""
-    networks = {name: fill_by_name(network) for name, network in build_networks(RECIPES["manydepth"]).items()}
+    networks = {name: fill_by_name(network) for name, network in RECIPES["manydepth"].build_networks().items()}
     in_float64(networks["depth"], "with_features")
     in_float64(networks["teacher"], "forward")
     in_float64(networks["pose"], "forward")
@@ -64,4 +64,4 @@ def start_bins(network: ManyDepth) -> None:
 def method_of(case: Case) -> nn.Module:
     """The training method of the recipe."""
     recipe = replace(RECIPES["manydepth"], height=SIZE[0], width=SIZE[1], pretrained="none", future=case.future)
-    return build_method(recipe, networks_of(case))
+    return recipe.build_method(networks_of(case))

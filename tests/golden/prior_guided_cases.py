@@ -8,11 +8,9 @@ from torch import nn
 
 from egodepth.data.samples import Batch
 from egodepth.methods.prior_guided import MatchingTeacher, RichTeacher, SingleImageTeacher
-from egodepth.networks.manydepth import ManyDepthConfig
-from egodepth.networks.monodepth2 import Monodepth2Config
-from egodepth.networks.pose import PoseConfig
+from egodepth.networks.configurations import ManyDepthConfig, Monodepth2Config, PoseConfig
 from egodepth.networks.prior import ReferenceSet
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.recipes import RECIPES
 from tests.golden.steps import fill_by_name, golden_batch, in_float64
 from tests.hashed_inputs import hashed_uniform
 
@@ -69,7 +67,7 @@ def networks_of(case: Case) -> dict[str, nn.Module]:
     """Depth and pose network of the recipe, in float64, the depth network with its reference set."""
     recipe = RECIPES["rprdepth"]
     recipe = replace(recipe, network=replace(recipe.network, references=REFERENCES))
-    networks = {name: fill_by_name(network) for name, network in build_networks(recipe).items()}
+    networks = {name: fill_by_name(network) for name, network in recipe.build_networks().items()}
     depth = networks["depth"]
     with torch.no_grad():
         depth.fusion.temperature.fill_(TEMPERATURE)
@@ -112,4 +110,4 @@ def method_of(case: Case) -> nn.Module:
     recipe = RECIPES["rprdepth"]
     losses = replace(recipe.losses, reliable_only=case.reliable_only, references_per_step=case.references_per_step)
     recipe = replace(recipe, height=SIZE[0], width=SIZE[1], pretrained="none", losses=losses)
-    return build_method(recipe, networks_of(case), teacher_of(case))
+    return recipe.build_method(networks_of(case), teacher_of(case))

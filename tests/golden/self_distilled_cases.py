@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import AugmentationConfig
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.recipes import RECIPES
 from tests.golden.steps import fill_by_name, golden_batch, in_float64
 from tests.seeded_weights import seeded_tensor
 
@@ -52,7 +52,7 @@ def batch_of(case: Case) -> Batch:
 
 
 def network_of(case: Case) -> nn.Module:
-    return in_float64(fill_by_name(build_networks(RECIPES[case.recipe])["depth"]), "encode", "decode")
+    return in_float64(fill_by_name(RECIPES[case.recipe].build_networks()["depth"]), "encode", "decode")
 
 
 def parts_of(network: nn.Module) -> dict[str, nn.Module]:
@@ -100,7 +100,7 @@ def method_of(case: Case, network: nn.Module | None = None) -> nn.Module:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*random features")
-        method = build_method(recipe, {"depth": network or network_of(case)})
+        method = recipe.build_method({"depth": network or network_of(case)})
     (perceptual,) = method._perceptual
     if perceptual is not None:
         perceptual.features.load_state_dict(classifier_weights())

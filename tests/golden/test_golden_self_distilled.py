@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.pretrained import import_weights, only_checkpoint, sdfa_net_place
-from egodepth.networks.sdfa_net import SDFANet, SDFANetConfig
+from egodepth.networks.sdfa_net import SDFANet
 from tests.golden.numbers import FOLDER, assert_matches, read_cases
 from tests.golden.self_distilled_cases import CASES, STEPS, Case, batch_of, method_of, parts_of
 from tests.golden.steps import attach_trainer, golden_batch, gradient_norms, take_step

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from egodepth.data.transforms import AugmentationConfig, augment
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import augment
 from tests.golden.independent_multi_frame import MultiFrameStep, VideoViews, training_step
 from tests.golden.multi_frame_cases import CASES, STEPS, Case, batch_of, networks_of
 from tests.golden.numbers import write_numbers

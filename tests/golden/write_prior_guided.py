@@ -2,7 +2,8 @@
 
 import torch
 
-from egodepth.data.transforms import AugmentationConfig, augment
+from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.transforms import augment
 from tests.golden.independent_prior_guided import RichViews, training_step
 from tests.golden.numbers import write_numbers
 from tests.golden.plain_losses import seed_of_step
@@ -31,6 +32,8 @@ DEPARTS = {
     "gradient of L_aux": "It reaches the student below the tap, in the package and here. The corrections at the head "
     "of the specification stop it at the tap, so that it trains the affinity alone. Only the gradient norm of the "
     "depth network depends on it.",
+    "depth that is found": "Averaged as depth (section 4.2), in the package and here; the corrections at the head of "
+    "the specification find an average of inverse depths better.",
     "joining": "A bias in place of a batch norm, and the kernel as a difference to the identity: on purpose, see "
     "egodepth/networks/rprdepth.py.",
 }

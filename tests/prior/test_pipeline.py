@@ -124,7 +124,7 @@ def test_what_is_given_is_checked_before_anything_is_made(ladder, drive, tmp_pat
 def test_another_student_is_trained_as_its_own_system_trains_it(ladder, drive, tmp_path):
     student = SmallDepthConfig(widths=(8, 8, 16, 32, 64), middles=(8, 16, 32, 64), repeats=(1, 1, 1, 1))
     recipe = replace(
-        row_recipe(replace(TINY_ROW, recipe="rprdepth", options=tuple(map(str, [*OPTIONS, *LADDER])))),
+        row_recipe(replace(TINY_ROW, recipe="rprdepth", options=tuple(map(str, ALL)))),
         network=RPrDepthConfig(student=student),
         teacher=str(ladder / "teacher"),
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from egodepth import __version__
 from egodepth.data.loading import one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
@@ -31,6 +30,7 @@ from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
+from egodepth.version import __version__
 
 log = logging.getLogger("egodepth")
 

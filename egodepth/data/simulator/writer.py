@@ -23,6 +23,7 @@ from egodepth.data.simulator.casting import (
     cast_scan,
     cast_shadows,
 )
+from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.shading import paint_pair
 from egodepth.data.simulator.street import Street, build_street
 from egodepth.data.simulator.textures import Atlas, paint_atlas
@@ -34,7 +35,6 @@ MARKER = "simulation.json"
 VERSION = 1
 DATE = "2011_09_26"
 SPLIT = "simulated"
-FEWEST_FRAMES = 8
 FARTHEST_DEPTH_M = 255.0
 DEPTH_STEPS_PER_M = 256
 
@@ -44,51 +44,16 @@ CAMERA_0_M = 0.06
 SCANNER_TO_CAMERA = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]])
 
 
-@dataclass(frozen=True)
-class SimulatorConfig:
-    """What to simulate.
-
-    Attributes:
-        frames: stereo frames of both drives together; about a quarter of them is the test drive.
-        height, width: of the pictures in pixels.
-        seed: of the whole world; the same seed gives the same bytes.
-        baseline_m: distance of the two cameras.
-        moving_cars: let a car drive ahead and others come towards the camera.
-        frames_per_second: of the cameras; the car drives 5 to 12 m/s.
-    """
-
-    frames: int = 60
-    height: int = 128
-    width: int = 416
-    seed: int = 0
-    baseline_m: float = 0.54
-    moving_cars: bool = False
-    frames_per_second: float = 10.0
-
-    def __post_init__(self) -> None:
-        bounds = {
-            "frames": (FEWEST_FRAMES, 100_000, "so that training, validation and test frames have neighbours"),
-            "height": (32, 2048, "pixels"),
-            "width": (32, 4096, "pixels"),
-            "seed": (0, 2**63 - 1, "a whole number"),
-            "baseline_m": (0.01, 2.0, "metres"),
-            "frames_per_second": (1.0, 120.0, "of the cameras"),
-        }
-        for name, (low, high, meaning) in bounds.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UserError(f"simulate: {name} is {value}; choose {low} to {high} ({meaning}).")
-
-    def view(self) -> StereoView:
-        """The cameras, with the proportions of KITTI's: a wide lens, its centre a little left and high."""
-        return StereoView(
-            height=self.height,
-            width=self.width,
-            focal_px=0.58 * self.width,
-            centre_x_px=0.491 * self.width,
-            centre_y_px=0.46 * self.height,
-            baseline_m=self.baseline_m,
-        )
+def stereo_view(config: SimulatorConfig) -> StereoView:
+    """The cameras, with the proportions of KITTI's: a wide lens, its centre a little left and high."""
+    return StereoView(
+        height=config.height,
+        width=config.width,
+        focal_px=0.58 * config.width,
+        centre_x_px=0.491 * config.width,
+        centre_y_px=0.46 * config.height,
+        baseline_m=config.baseline_m,
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +89,7 @@ def simulate(out: Path, config: SimulatorConfig, progress: bool = True, workers:
         raise UserError(f"{out}: exists and is not an empty folder. Name a new folder or empty this one first.")
     with replacing(out) as folder:
         drives = _build(config)
-        _write_calibration(folder / DATE, config.view())
+        _write_calibration(folder / DATE, stereo_view(config))
         for drive in drives:
             _write_drive_head(folder / DATE / drive.name, drive)
         _write_splits(folder / "splits" / SPLIT, drives)
@@ -143,7 +108,7 @@ def _build(config: SimulatorConfig) -> list[_Drive]:
         random = np.random.default_rng([config.seed, number])
         street = build_street(random, frames, config.frames_per_second, config.moving_cars)
         name = f"{DATE}_drive_{number:04d}_sync"
-        drives.append(_Drive(name, config.view(), street, atlas, cast_shadows(street)))
+        drives.append(_Drive(name, stereo_view(config), street, atlas, cast_shadows(street)))
     return drives
 
 
