@@ -2,10 +2,12 @@
 
     python benchmarks/borders.py MODEL ... --data DRIVE [--protocol simulated] [--scaling none] [--picture FILE.png]
 
-Stereo training has no evidence in these occlusion shadows, which for the left camera lie on the left of objects. DRIVE
-has dense ground truth (a simulated drive), from which the shadows are computed. The table gives abs_rel within them,
-within as wide a band on the lit side of the same objects, and everywhere else; the picture shows the frame's part with
-the widest shadows for each model: depth, and its relative error.
+Stereo training has no evidence in these occlusion shadows, which for the left camera lie on the left of objects. A
+model of left targets alone errs there; one of both sides has seen the shadows of right targets on the other side, too,
+so the table says which targets a model was trained on. DRIVE has dense ground truth (a simulated drive), from which the
+shadows are computed. The table gives abs_rel within them, within as wide a band on the lit side of the same objects,
+and everywhere else; the picture shows the frame's part with the widest shadows for each model: depth, and its relative
+error.
 """
 
 import sys
@@ -25,7 +27,7 @@ from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import Scaling, protocol_named
-from egodepth.models.released import load
+from egodepth.models.released import ReleasedModel, load
 
 REGIONS = ("shadow", "lit side", "elsewhere")
 PART = (160, 320)
@@ -54,16 +56,21 @@ class Borders:
 def main(options: Borders) -> None:
     kept: dict[str, dict[int, FrameResult]] = {}
     table = Table(title=f"abs_rel, {options.protocol}, scaling {options.scaling}")
-    for heading in ("model", *REGIONS):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for heading in ("model", "targets", *REGIONS):
+        table.add_column(heading, justify="right" if heading in REGIONS else "left")
     for model in options.models:
         kept[model] = evaluated(model, options)
         errors = [region_errors(result, options.baseline_m) for result in kept[model].values()]
         means = (np.concatenate([error[region] for error in errors]).mean() for region in REGIONS)
-        table.add_row(Path(model).name, *(f"{mean:.3f}" for mean in means))
+        table.add_row(Path(model).name, targets_of(model), *(f"{mean:.3f}" for mean in means))
     Console().print(table)
     if options.picture is not None:
         sheet(kept, widest_shadows(kept, options), options).save(options.picture)
+
+
+def targets_of(model: str) -> str:
+    """Which images of the pairs were targets; models from before there was a choice are of both."""
+    return ReleasedModel.open(model).config["provenance"].get("sides", "both")
 
 
 def evaluated(model: str, options: Borders) -> dict[int, FrameResult]:

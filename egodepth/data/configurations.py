@@ -15,6 +15,8 @@ Source = int | Literal["stereo"]
 
 Crop = Literal["manydepth", "monodepth", "sdfa"]
 
+Sides = Literal["left", "both"]
+
 
 DataKind = Literal[
     "kitti-raw",
@@ -42,14 +44,18 @@ class DataConfig:
             multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.
+        sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
+            a flip swaps the pair. Cityscapes' targets are left images always.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
-            stride are DATA's alone, crop is for all). DATA alone validates, and metres are those of its camera.
+            stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
+            camera.
     """
 
     kind: DataKind | None = None
     split: str | None = None
     stride: int = 1
     crop: Crop = "manydepth"
+    sides: Sides = "both"
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 

@@ -66,7 +66,7 @@ def _joined_with(first: Wanted, root: Path) -> Wanted:
     return replace(
         first,
         root=root,
-        config=DataConfig(crop=first.config.crop),
+        config=DataConfig(crop=first.config.crop, sides=first.config.sides),
         intrinsics="fixed" if first.intrinsics == "fixed" else "calibrated",
     )
 

@@ -35,6 +35,8 @@ class Predictor:
         height, width: the size at which the network sees a picture, in pixels.
         metres_per_unit: length of the network's unit of depth in metres. None when the scale cannot be known
             (training from one moving camera): depths are then right up to one unknown factor.
+        metres_of_width: the same for pictures of some native widths in pixels, by which their cameras are known;
+            pictures of other widths go by `metres_per_unit`.
         device: where the network runs.
         recipe: name of the recipe that the network was built from, where it is known.
         runtime: the engine that runs the network: PyTorch, unless `with_runtime` chose another.
@@ -48,6 +50,7 @@ class Predictor:
         metres_per_unit: float | None = None,
         device: torch.device | str = "cpu",
         recipe: str | None = None,
+        metres_of_width: Mapping[int, float] | None = None,
     ) -> None:
         """Take over `network`: it is put into evaluation mode and moved to `device` as float32.
 
@@ -59,6 +62,7 @@ class Predictor:
         self.height = height
         self.width = width
         self.metres_per_unit = _checked_scale(metres_per_unit)
+        self.metres_of_width = {width: _checked_scale(value) for width, value in (metres_of_width or {}).items()}
         self.recipe = recipe
         self.network = network.eval()
         self.to(device)
@@ -90,13 +94,14 @@ class Predictor:
         return other
 
     def with_scale(self, metres_per_unit: float) -> Self:
-        """The same model with another length of its unit of depth; the network is shared, not copied.
+        """The same model with another length of its unit of depth, at every width; the network is shared, not copied.
 
         Raises:
             ValueError: the scale is not a positive number.
         """
         scaled = copy.copy(self)
         scaled.metres_per_unit = _checked_scale(metres_per_unit)
+        scaled.metres_of_width = {}
         return scaled
 
     @property
@@ -133,7 +138,7 @@ class Predictor:
             self._as_input(known[offset]) if offset in known else torch.zeros_like(inputs)
             for offset in self.time_offsets
         ]
-        inverse_depth = self._inverse_depth(_stacked(inputs, others))
+        inverse_depth = self._inverse_depth(_stacked(inputs, others), [width] * len(image))
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
     def predict_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -169,7 +174,7 @@ class Predictor:
         self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None = None
     ) -> np.ndarray:
         """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
-        return self._inverse_depths(images, neighbours)[:, 0].cpu().numpy()
+        return self._inverse_depths(images, neighbours, [image.shape[1] for image in images])[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def predict_depths(
@@ -182,24 +187,28 @@ class Predictor:
 
         Args:
             images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
-            sizes: height and width of each depth.
+            sizes: height and width of each depth, those of the native pictures.
 
         Yields:
             (H, W) float32, in metres where the scale is known.
         """
-        for inverse_depth, size in zip(self._inverse_depths(images, neighbours), sizes, strict=True):
+        inverse_depths = self._inverse_depths(images, neighbours, [width for _, width in sizes])
+        for inverse_depth, size in zip(inverse_depths, sizes, strict=True):
             yield _enlarge(inverse_depth[None], *size)[0, 0].reciprocal().cpu().numpy()
 
     def _inverse_depths(
-        self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None
+        self,
+        images: Sequence[np.ndarray],
+        neighbours: Sequence[Mapping[int, np.ndarray]] | None,
+        widths: Sequence[int],
     ) -> Tensor:
-        """(B, 1, height, width) on the device."""
+        """(B, 1, height, width) on the device, of pictures that natively have these widths."""
         if not images:
             return torch.zeros(0, 1, self.height, self.width)
         missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         known = neighbours or [{}] * len(images)
         others = [self._network_input([each.get(offset, missing) for each in known]) for offset in self.time_offsets]
-        return self._inverse_depth(_stacked(self._network_input(images), others))
+        return self._inverse_depth(_stacked(self._network_input(images), others), widths)
 
     def _as_input(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) at the network's size, on its device."""
@@ -225,15 +234,21 @@ class Predictor:
             return image
         return resize_image(image, self.height, self.width)
 
-    def _inverse_depth(self, inputs: Tensor) -> Tensor:
-        """Stacked pictures (B, 3 F, height, width) to inverse depth (B, 1, height, width), in 1/metres where known."""
+    def _inverse_depth(self, inputs: Tensor, widths: Sequence[int]) -> Tensor:
+        """Stacked pictures (B, 3 F, height, width) to inverse depth (B, 1, height, width), in 1/metres where known.
+
+        Args:
+            widths: of the native pictures, in pixels.
+        """
         depth = self.runtime(inputs)
         if not bool((depth > 0).all()):  # NaN fails this too
             raise UserError(
                 "the model predicts depths that are not positive numbers: its weights are damaged or its "
                 "training diverged. Use an earlier checkpoint or train it again."
             )
-        return (depth * (self.metres_per_unit or 1.0)).reciprocal()
+        usual = self.metres_per_unit or 1.0
+        scales = [self.metres_of_width.get(width, usual) for width in widths]
+        return (depth * depth.new_tensor(scales)[:, None, None, None]).reciprocal()
 
 
 def _stacked(inputs: Tensor, others: Sequence[Tensor]) -> Tensor:

@@ -70,6 +70,7 @@ COMPANIONS = {
 
 
 def _published_scale(recipe: Recipe, imported: Imported) -> Scale | None:
-    if recipe.network.published_metres_per_unit is not None:
-        return Scale(recipe.network.published_metres_per_unit, "stereo baseline")
+    network = recipe.network
+    if network.published_metres_per_unit is not None:
+        return Scale(network.published_metres_per_unit, "stereo baseline", network.published_metres_of_width)
     return Scale(recipe.metres_per_unit, "stereo baseline") if imported.entries.get("use_stereo") else None

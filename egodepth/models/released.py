@@ -93,7 +93,10 @@ class ReleasedModel:
             network = MultiFrameDepth(
                 network, self.pose_network(), torch.tensor(config["intrinsics"]), config["lookups"]
             )
-        return Predictor(network, *self.size, config["metres_per_unit"], device, recipe=config["recipe"])
+        of_width = {int(width): metres for width, metres in config.get("metres_of_width", {}).items()}
+        return Predictor(
+            network, *self.size, config["metres_per_unit"], device, recipe=config["recipe"], metres_of_width=of_width
+        )
 
     def depth_network(self) -> nn.Module:
         """The depth network in the form in which it is used, in evaluation mode."""
@@ -207,6 +210,7 @@ def save_model(
         "height": recipe.height,
         "width": recipe.width,
         "metres_per_unit": None if scale is None else scale.metres_per_unit,
+        "metres_of_width": {} if scale is None else {str(width): value for width, value in scale.of_width.items()},
         "metres_from": None if scale is None else scale.origin,
         "depth": "up to scale" if scale is None else "metres",
         "provenance": dict(provenance),

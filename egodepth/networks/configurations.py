@@ -61,6 +61,7 @@ class NetworkConfig:
         module: the network's own file.
         smallest_size: that its image can have, in pixels.
         published_metres_per_unit: scale of the authors' weights where they are always metric.
+        published_metres_of_width: the same for pictures of some native widths, where their code goes by these.
         multi_frame: it matches frames, and needs the pose network and the camera of its training in use.
         before: what files mean that were written before a setting was there, where that is not its default.
     """
@@ -68,6 +69,7 @@ class NetworkConfig:
     module: ClassVar[str]
     smallest_size: ClassVar[int] = SIZE_MULTIPLE
     published_metres_per_unit: ClassVar[float | None] = None
+    published_metres_of_width: ClassVar[Mapping[int, float]] = {}
     multi_frame: ClassVar[bool] = False
     before: ClassVar[Mapping[str, object]] = {}
 
@@ -192,6 +194,11 @@ class SDFANetConfig(NetworkConfig):
     module: ClassVar[str] = "egodepth.networks.sdfa_net"
     # KITTI's 0.54 m at 721.54 / 1242 of the width.
     published_metres_per_unit: ClassVar[float | None] = 401.55 / 1280
+    # The published code knows the date of a KITTI image, and by it the focal length and the baseline, by its width.
+    published_metres_of_width: ClassVar[Mapping[int, float]] = {
+        width: 0.54 * share * 721.54 / width
+        for width, share in ((1242, 0.9982), (1241, 0.9848), (1224, 1.0144), (1238, 0.9847), (1226, 0.9765))
+    }
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
 
     encoder: Literal["swin", "swin-stride-4", "resnet18"] = "swin"

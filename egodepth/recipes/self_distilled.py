@@ -67,7 +67,7 @@ def _sdfa_net(network: SDFANetConfig) -> SelfDistilledRecipe:
         augmentation=AugmentationConfig(
             colours="tone", swap_pairs=True, min_scale=0.75, max_scale=1.5, crop=(192, 640)
         ),
-        data=DataConfig(crop="sdfa"),
+        data=DataConfig(crop="sdfa", sides="left"),
         height=384,
         width=1280,
     )

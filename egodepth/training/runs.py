@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         provenance = {
             "data": " + ".join(path.name for path in (data, *recipe.data.also)),
             "sources": views,
+            "sides": recipe.data.sides,
             "steps": trained.global_step,
             "seed": recipe.training.seed,
         }
@@ -125,7 +126,8 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     check_size(recipe)
     recipe, needs = recipe.needs(ReleasedModel.open)
     config = recipe.data
-    options = PackOptions(needs.views, *needs.size, recipe.intrinsics, config.split, config.stride, config.crop)
+    chosen = config.split, config.stride, config.crop, config.sides
+    options = PackOptions(needs.views, *needs.size, recipe.intrinsics, *chosen)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
         return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
@@ -213,13 +215,26 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
     file = run / RUN_FILE
     if not (resume and file.is_file()):
         return
-    before = read_json(file)
+    before = _filled(read_json(file), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
-        if option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
+        unread = option.split(".")[0] in recipe.unused_options()
+        if not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
             raise UserError(
                 f"{run}: the run has {option} {then}, this call {now}. Resume with the options of the first call, "
                 "or choose another --out."
             )
+
+
+def _filled(before: Mapping[str, Any], configuration: Any) -> dict[str, Any]:
+    """The options of a run, with those that it was made before as its training was: as their classes have them."""
+    filled = dict(before)
+    for entry in fields(configuration):
+        value = getattr(configuration, entry.name)
+        if is_dataclass(value) and isinstance(before.get(entry.name), Mapping):
+            filled[entry.name] = _filled(before[entry.name], value)
+        elif entry.name not in before and entry.default is not MISSING:
+            filled[entry.name] = as_data(entry.default)
+    return filled
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from egodepth.data.configurations import AugmentationConfig, DataConfig
 from egodepth.data.joint import JointDataset
 from egodepth.data.opening import open_training_sets
 from egodepth.data.samples import Batch, Sample
-from egodepth.data.transforms import without_augmentation
+from egodepth.data.transforms import augment, without_augmentation
 from egodepth.errors import UserError
 from egodepth.methods.configurations import OptimiserConfig, PhotometricConfig, SelfDistilledConfig
 from egodepth.methods.photometric import PhotometricMethod
@@ -89,6 +89,27 @@ def test_split_and_stride_are_of_the_first_data_alone(drive, cities, tmp_path):
         (split / name).write_text(f"{line}\n")
     sets = opened(drive, cities, split=str(split))
     assert [len(part) for part in sets.training.datasets] == [1, 3]
+
+
+def test_the_sides_are_for_all_data(drive, cities):
+    sets = opened(drive, cities, sides="left")
+    assert len(sets.training) == len(opened(drive).training) // 2 + 3
+    assert {sets.training[index].stereo_offset for index in range(len(sets.training))} == {-1.0}
+    assert {sets.validation[index].stereo_offset for index in range(len(sets.validation))} == {-1.0}
+    swapped = opened(cities, drive, sides="left").training
+    assert {swapped[index].stereo_offset for index in range(len(swapped))} == {-1.0}
+    assert {name: recipe.data.sides for name, recipe in RECIPES.items() if recipe.data.sides == "left"}.keys() == {
+        name for name in RECIPES if name.startswith("sdfa-net")
+    }
+
+
+def test_right_images_are_targets_only_where_a_flip_swaps_the_pair(drive):
+    sample = opened(drive, sides="left").training[0]
+    always = replace(RECIPES["sdfa-net"].augmentation, flip_probability=1.0, min_scale=1.0, max_scale=1.0, crop=None)
+    views = augment(batch_of(sample), always, 0, 0)
+    assert torch.equal(views.target[0], sample.sources[0].flip(-1) / 255)
+    assert torch.equal(views.sources[0, 0], sample.target.flip(-1) / 255)
+    assert views.stereo_offset.tolist() == [-1.0]
 
 
 def test_the_crop_is_for_all_cityscapes_data(drive, cities):
@@ -224,6 +245,19 @@ def test_metres_are_those_of_the_first_datas_camera(drive, cities):
 
 
 # --- through the commands ---
+
+
+def test_a_run_from_before_there_were_sides_goes_on_with_both(drive, tmp_path, capsys):
+    out = tmp_path / "run"
+    train = ["train", "sdfa-net-r18", drive, "--out", out, *SMALL, *TINY_SDFA]
+    assert run(*train, "--data.sides", "both") == 0
+    options = json.loads((out / "run.json").read_text())
+    del options["data"]["sides"]
+    (out / "run.json").write_text(json.dumps(options))
+    capsys.readouterr()
+    assert run(*train, "--resume") == 2
+    assert "the run has data.sides both, this call left" in only_line(capsys.readouterr().err)
+    assert run(*train, "--data.sides", "both", "--resume") == 0
 
 
 def test_a_joint_run_says_what_it_was_made_of_and_goes_on_with_the_same_data_only(drive, cities, tmp_path, capsys):

@@ -14,7 +14,7 @@ from egodepth.data.kitti.depth import (
 )
 from egodepth.data.kitti.odometry import read_poses
 from egodepth.data.kitti.raw import KittiRaw, evaluation_lines, fixed_intrinsics, read_calibration, training_lines
-from egodepth.data.samples import PosedSequence
+from egodepth.data.samples import NoUsableFrames, PosedSequence
 from egodepth.data.splits import SplitLine, read_split, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
@@ -406,3 +406,33 @@ def test_the_real_stereo_2015_frames_are_read(real):
     depth = frames[0].depth
     assert depth.shape == frames[0].image.shape[:2]
     assert 3 < np.median(depth[depth > 0]) < 40
+
+
+# --- left targets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["all drives", "a split with both sides"])
+@pytest.mark.parametrize("stage", ["train", "val"])
+def test_left_targets_are_the_left_half_of_all_targets(drive, tmp_path, stage, listed):
+    split = str(drive_split(drive, tmp_path)) if listed else None
+    both = training_lines(drive, split, stage, ("stereo",))
+    left = training_lines(drive, split, stage, ("stereo",), "left")
+    assert {line.side for line in both} == {"l", "r"}
+    assert left == [line for line in both if line.side == "l"]
+    dataset = KittiRaw(drive, left, ("stereo",), 32, 96)
+    assert {dataset[index].stereo_offset for index in range(len(dataset))} == {-1.0}
+
+
+def test_a_list_of_right_images_alone_has_no_left_targets(drive, tmp_path):
+    file = tmp_path / "right.txt"
+    file.write_text("".join(f"{line}\n" for line in training_lines(drive, None, "train", ()) if line.side == "r"))
+    with pytest.raises(NoUsableFrames, match=r"right\.txt: names no left image.*--data\.sides both"):
+        training_lines(drive, str(file), "train", ("stereo",), "left")
+
+
+def drive_split(root: Path, folder: Path) -> Path:
+    """A split of a tree of drives in its two lists, both sides in each."""
+    for stage in ("train", "val"):
+        lines = training_lines(root, None, stage, ())
+        (folder / f"{stage}_files.txt").write_text("".join(f"{line}\n" for line in lines))
+    return folder

@@ -33,7 +33,7 @@ def source(drive, tmp_path) -> Path:
 
 
 def opened(source: Path, options: PackOptions = OPTIONS) -> TrainingSets:
-    config = DataConfig(split=options.split, stride=options.stride)
+    config = DataConfig(split=options.split, stride=options.stride, sides=options.sides)
     size = options.height, options.width
     return open_training_sets(source, config, options.intrinsics, options.source_ids, *size, source.parent / "cache")
 
@@ -81,6 +81,24 @@ def test_a_pack_gives_the_samples_of_the_original_bit_for_bit(source, tmp_path, 
     sets = opened(source, options)
     assert report.samples == report.packed_now == len(sets.training) + len(sets.validation)
     assert_same_sets(open_pack(tmp_path / "pack", options), sets)
+
+
+def test_a_pack_of_left_targets_serves_left_targets_alone(source, tmp_path):
+    left = replace(OPTIONS, sides="left")
+    packed(source, tmp_path / "pack", left)
+    assert_same_sets(open_pack(tmp_path / "pack", left), opened(source, left))
+    with pytest.raises(UserError, match="was packed with sides left, this training wants both"):
+        open_pack(tmp_path / "pack", OPTIONS)
+
+
+def test_a_pack_from_before_there_were_sides_is_of_both(source, tmp_path):
+    packed(source, tmp_path / "pack")
+    manifest = json.loads((tmp_path / "pack" / "pack.json").read_text())
+    del manifest["options"]["sides"]
+    (tmp_path / "pack" / "pack.json").write_text(json.dumps(manifest))
+    assert open_pack(tmp_path / "pack", OPTIONS).options.sides == "both"
+    with pytest.raises(UserError, match="was packed with sides both, this training wants left"):
+        open_pack(tmp_path / "pack", replace(OPTIONS, sides="left"))
 
 
 def test_footage_without_a_baseline_packs_too(drive, tmp_path):

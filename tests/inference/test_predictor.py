@@ -110,6 +110,24 @@ def test_a_known_scale_gives_metres() -> None:
     np.testing.assert_allclose(inverse * 5.4, relative.predict_inverse_depth(image), rtol=1e-5)
 
 
+def test_pictures_of_known_widths_have_metres_of_their_own() -> None:
+    relative = Predictor(BrightIsNear(), HEIGHT, WIDTH)
+    metric = Predictor(BrightIsNear(), HEIGHT, WIDTH, 5.0, metres_of_width={70: 2.0, 71: 3.0})
+    images = [random_image(50, width) for width in (70, 71, 72)]
+    wanted = [scale * depth for scale, depth in zip((2, 3, 5), relative.predict_images(images), strict=True)]
+    for found, depth in zip(metric.predict_images(images), wanted, strict=True):
+        np.testing.assert_allclose(found, depth, rtol=1e-5)
+    inverse = metric.predict_inverse_depths(images) * np.array([2, 3, 5])[:, None, None]
+    np.testing.assert_allclose(inverse, relative.predict_inverse_depths(images), rtol=1e-5)
+    tensor = torch.from_numpy(images[0]).permute(2, 0, 1)[None] / 255
+    np.testing.assert_allclose(metric.predict_depth(tensor)[0, 0], wanted[0], rtol=1e-5)
+    reduced = [metric.reduce_image(image) for image in images]  # as it comes from a reader of large pictures
+    depths = metric.predict_depths(reduced, [image.shape[:2] for image in images])
+    for found, depth in zip(depths, wanted, strict=True):
+        np.testing.assert_allclose(found, depth, rtol=1e-5)
+    assert metric.with_scale(4.0).metres_of_width == {}
+
+
 def test_another_scale_leaves_the_first_predictor_as_it_was(predictor: Predictor) -> None:
     assert predictor.with_scale(2.0).metres_per_unit == 2.0
     assert predictor.metres_per_unit is None

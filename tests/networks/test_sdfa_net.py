@@ -3,6 +3,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from egodepth.losses.self_distilled import (
     synthesis_loss,
     visible_mask,
 )
+from egodepth.models.importing import import_published
+from egodepth.models.released import load
 from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.perceptual import PerceptualFeatures
 from egodepth.networks.pretrained import import_weights, only_checkpoint, sdfa_net_place
@@ -211,6 +214,37 @@ def test_inference_gives_the_published_depth(imported: SDFANet) -> None:
     depth = 400 / left.shape[-1] * imported.predict_depth(left + MEAN)
     expected = REFERENCE["inference"]
     assert {"mean": depth.mean().item(), "corner": depth[0, 0, 0, 0].item()} == close(expected)
+
+
+PUBLISHED_DISP_K = {1242: 400.8299, 1241: 395.7677, 1224: 413.3253, 1238: 396.6865, 1226: 397.2335, 1280: 401.55}
+"""The published code's metres times pixels at a width of 1280, by the width of the native image; 1280 for any other."""
+
+
+def test_an_imported_model_has_the_published_metres_at_each_width_of_kitti(published: Path, tmp_path: Path) -> None:
+    import_published("sdfa-net", published, tmp_path)
+    model, (height, width) = load(tmp_path), (64, 192)
+    model.height, model.width = height, width  # a small picture, for speed
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        disparity = model.network.disparity(pixels)[0, 0].numpy() / width * 1280
+    names = list(PUBLISHED_DISP_K)
+    for native, depth in zip(names, model.predict_depths([picture] * 6, [(64, name) for name in names]), strict=True):
+        columns = (np.arange(native) + 0.5) * width / native - 0.5
+        enlarged = np.stack([np.interp(columns, np.arange(width), row) for row in disparity])
+        np.testing.assert_allclose(depth, PUBLISHED_DISP_K[native] / enlarged, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_evaluation_reads_the_width_of_the_native_image(published: Path, tmp_path: Path) -> None:
+    import_published("sdfa-net", published, tmp_path)
+    model = load(tmp_path)
+    model.height, model.width = 64, 192
+    for native, constant in PUBLISHED_DISP_K.items():
+        image = np.full((60, native, 3), 90, dtype=np.uint8)
+        pixels = torch.from_numpy(model.reduce_image(image).copy()).permute(2, 0, 1)[None] / 255
+        disparity = model.network.disparity(pixels)[0, 0].numpy() / 192 * 1280
+        np.testing.assert_allclose(model.predict_inverse_depth(image), disparity / constant, rtol=1e-5)
 
 
 def test_untrained_aggregation_adds_the_features() -> None:

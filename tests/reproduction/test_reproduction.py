@@ -86,6 +86,13 @@ def test_rows_of_joint_training_take_the_published_ratio_of_baselines():
         assert (recipe.intrinsics, recipe.data.crop, recipe.data.also) == ("fixed", "sdfa", (Path("CITYSCAPES"),))
 
 
+def test_rows_of_sdfa_net_train_on_left_images_for_the_published_epochs():
+    for row in (row for row in ROWS if row.paper == "sdfa-net"):
+        recipe = row_recipe(row, ["--also", "CITYSCAPES"] if row.also else [])
+        assert (recipe.data.sides, recipe.data.split) == ("left", "eigen_full")
+        assert (recipe.optimiser.epochs, recipe.optimiser.decay_epochs) == (50, (30, 40))
+
+
 def test_rows_of_rprdepth_make_all_that_they_need():
     rows = [row for row in ROWS if row.recipe == "rprdepth"]
     assert len(rows) == 7

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from egodepth.data.configurations import Source
+from egodepth.data.configurations import Sides, Source
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, is_one_list, read_split, validates
@@ -191,23 +191,33 @@ def fixed_intrinsics(height: int, width: int) -> torch.Tensor:
 # --- which frames ----------------------------------------------------------------------------------------------
 
 
-def training_lines(root: Path | str, split: str | None, stage: Stage, source_ids: Sequence[Source]) -> list[SplitLine]:
+def training_lines(
+    root: Path | str, split: str | None, stage: Stage, source_ids: Sequence[Source], sides: Sides = "both"
+) -> list[SplitLine]:
     """The frames that train or validate.
 
     Args:
         split: see `find_split_file`. Where the root has no split at all, every drive is used, and the last 10 frames
             of each 100 validate. A path to a single file trains on it; nothing validates then.
         source_ids: with `stereo` among them the list `train_stereo_files.txt` goes before `train_files.txt`.
+        sides: `left` leaves out the lines of right images.
 
     Raises:
         UserError: the split is missing, or the root has no drives.
+        NoUsableFrames: all lines are of right images, and left ones are asked for.
     """
     root = Path(root)
     if stage == "val" and is_one_list(split):
         return []
     stereo = [f"{stage}_stereo_files.txt"] if "stereo" in source_ids else []
     file = find_split_file(root, split, [*stereo, f"{stage}_files.txt"])
-    return read_split(file) if file else _lines_of_all_drives(root, stage, source_ids)
+    lines = read_split(file) if file else _lines_of_all_drives(root, stage)
+    if sides == "both":
+        return lines
+    left = [line for line in lines if line.side == "l"]
+    if not left:
+        raise NoUsableFrames(f"{file or root}: names no left image. Add some, or train with --data.sides both.")
+    return left
 
 
 def evaluation_lines(root: Path | str, split: str | None, ground_truth: str) -> list[SplitLine]:
@@ -223,7 +233,7 @@ def evaluation_lines(root: Path | str, split: str | None, ground_truth: str) -> 
     return read_split(file)
 
 
-def _lines_of_all_drives(root: Path, stage: Stage, source_ids: Sequence[Source]) -> list[SplitLine]:
+def _lines_of_all_drives(root: Path, stage: Stage) -> list[SplitLine]:
     tree = KittiTree(root)
     sides: tuple[Side, ...] = ("l", "r")
     lines = []

@@ -42,7 +42,7 @@ def _open_drives(wanted: Wanted) -> TrainingSets:
     wanted.require_no_stride("drives go frame by frame")
 
     def frames(stage: Stage) -> KittiRaw:
-        lines = training_lines(wanted.root, wanted.config.split, stage, wanted.source_ids)
+        lines = training_lines(wanted.root, wanted.config.split, stage, wanted.source_ids, wanted.config.sides)
         return KittiRaw(wanted.root, lines, wanted.source_ids, wanted.height, wanted.width, wanted.intrinsics)
 
     return TrainingSets.of_stages(frames)

@@ -65,7 +65,7 @@ class PackOptions:
         source_ids: the views beside the target.
         height, width: of the frames that training reads, in pixels.
         intrinsics: as the recipe has it.
-        split, stride, crop: as `DataConfig` has them.
+        split, stride, crop, sides: as `DataConfig` has them.
     """
 
     source_ids: tuple[Source, ...]
@@ -75,10 +75,11 @@ class PackOptions:
     split: str | None = None
     stride: int = 1
     crop: str = "manydepth"
+    sides: str = "both"
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "PackOptions":
-        """From the values of a JSON file."""
+        """From the values of a JSON file. What one from before an option does not say is as the option's default."""
         known = {key: values[key] for key in (entry.name for entry in fields(cls)) if key in values}
         return cls(**known | {"source_ids": tuple(known["source_ids"])})
 

@@ -17,6 +17,7 @@ def _open(wanted: Wanted) -> TrainingSets:
         config.split,
         config.stride,
         config.crop,
+        config.sides,
     )
     pack = open_pack(wanted.root, options)
     return TrainingSets(pack.training, pack.validation, pack.left_out)
