@@ -15,6 +15,7 @@ from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, augment, without_augmentation
 from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
+from egodepth.geometry.poses import stereo_transform
 from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
 from egodepth.losses.multi_frame import consistency, multi_frame_reprojection, teacher_reprojection, trust_mask
 from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error, tie_break
@@ -31,7 +32,7 @@ class Scene:
     """What both networks are judged against.
 
     Attributes:
-        sources: (S, B, 3, H, W), the frames before and after.
+        sources: (S, B, 3, H, W), the frames before and after, and the other camera's where there are pairs.
         rays: from the target to them.
         moments: of the target.
         target: (B, 3, H, W), for the smoothness.
@@ -50,6 +51,7 @@ class MultiFrameMethod(Method):
         network: matches frames.
         teacher: sees one frame.
         pose_network: gives the motion between two frames.
+        metres_per_unit: what one unit of depth means where the views have pairs, whose baseline is in metres.
     """
 
     uses_every_parameter = False
@@ -64,6 +66,7 @@ class MultiFrameMethod(Method):
         augmentation: AugmentationConfig,
         optimiser: OptimiserConfig,
         seed: int,
+        metres_per_unit: float = 5.4,
     ) -> None:
         super().__init__(optimiser, seed)
         self.depth_network = network
@@ -71,6 +74,7 @@ class MultiFrameMethod(Method):
         self.pose_network = pose_network
         self.config = config
         self.augmentation = augmentation
+        self.metres_per_unit = metres_per_unit
 
     def networks(self) -> dict[str, nn.Module]:
         return {"depth": self.depth_network, "teacher": self.teacher_network, "pose": self.pose_network}
@@ -114,13 +118,14 @@ class MultiFrameMethod(Method):
         self.log("validation_loss", loss, batch_size=len(batch), sync_dist=True)
 
     def scene(self, views: Views) -> Scene:
-        """The frames before and after with the motions to them, which carry gradient."""
-        places = [views.source_ids.index(offset) for offset in (-1, 1)]
-        frames = {offset: views.sources_jittered[:, place] for offset, place in zip((-1, 1), places, strict=True)}
-        motions = torch.stack(
-            [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
-        )
-        rays = epipolar_rays(views.intrinsics, motions, *views.size)
+        """The views to explain with the motions to them, which carry gradient where they are predicted."""
+        explained = [source for source in (-1, 1, "stereo") if source in views.source_ids]
+        places = [views.source_ids.index(source) for source in explained]
+        frames = {offset: views.sources_jittered[:, places[row]] for row, offset in enumerate((-1, 1))}
+        motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
+        if "stereo" in explained:
+            motions.append(stereo_transform(views.stereo_offset * views.baseline_m / self.metres_per_unit))
+        rays = epipolar_rays(views.intrinsics, torch.stack(motions), *views.size)
         return Scene(views.sources[:, places].transpose(0, 1), rays, patch_moments(views.target), views.target)
 
     @torch.no_grad()

@@ -185,7 +185,9 @@ class SDFANetConfig(NetworkConfig):
 
     Attributes:
         encoder: `swin` is Swin-T with a patch embedding of stride 2; `swin-stride-4` is Swin-T as it was published.
-        decoder: `sdfa`; or the ablations with one path, `oa` (learned offsets) and `raw` (concatenation).
+        decoder: `sdfa`; or the ablations: `oa` (learned offsets) and `raw` (concatenation) with one path, and
+            `oa-distilled`, whose two paths share their offsets.
+        sdfa_modules: which joins learn offsets, where 1 is the coarsest; the others concatenate. None given means all.
         levels: how many disparities the volume has.
         min_disparity_px, max_disparity_px: its range in pixels of the image that the network sees, of any width.
         drop_path: stochastic depth of the Swin encoder's last block.
@@ -202,7 +204,8 @@ class SDFANetConfig(NetworkConfig):
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
 
     encoder: Literal["swin", "swin-stride-4", "resnet18"] = "swin"
-    decoder: Literal["sdfa", "oa", "raw"] = "sdfa"
+    decoder: Literal["sdfa", "oa", "oa-distilled", "raw"] = "sdfa"
+    sdfa_modules: tuple[int, ...] | None = None
     levels: int = 49
     min_disparity_px: float = 2.0
     max_disparity_px: float = 300.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ConvELU, ReflectConv
 from egodepth.networks.configurations import DIFFNetConfig, Tap
-from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder
 from egodepth.networks.encoders import HighResolutionEncoder
 from egodepth.networks.pretrained import NamePlace, diffnet_place
 
@@ -43,8 +43,6 @@ class Decoder(DisparityDecoder):
             ConvELU(FULL_WIDTH, FULL_WIDTH),
         )
         self.heads = nn.ModuleList(ReflectConv(width, 1) for width in (FULL_WIDTH, *FUSION_WIDTHS[:3]))
-        for head in self.heads:
-            start_far(head)
 
     def states(self, features: list[list[Tensor]], scales: int) -> list[Tensor]:
         states = []

@@ -9,16 +9,24 @@ from torch import Tensor, nn
 from egodepth.geometry.depth import MAX_DEPTH, MIN_DEPTH, sigmoid_to_depth
 
 INITIAL_DEPTH = 2.0
-"""Where an untrained head puts every pixel, in units of training: 10.8 m with a stereo baseline of 0.54 m."""
+"""Where the far start puts every pixel, in units of training: 10.8 m with a stereo baseline of 0.54 m."""
 
 
-def start_far(head: nn.Conv2d) -> None:
-    """Set the bias of a head's last convolution so that training starts from `INITIAL_DEPTH`.
+def start_far(network: nn.Module) -> None:
+    """Set the biases of an untrained network's heads so that it starts from `INITIAL_DEPTH`, for stereo pairs.
 
-    An unbiased sigmoid starts at 0.2 units, where a stereo pair is shifted by 29 % of the image's width: further than
-    any gradient of the photometric error reaches, and some runs never come back.
+    As drawn, the sigmoid starts at 0.5 and the depth at 0.2 units, where a stereo pair is shifted by 29 % of the
+    image's width: further than any gradient of the photometric error reaches, and some runs never come back. Video
+    alone has no such scale: its poses follow the depth, and from the far start it walked away from the solution.
     """
-    sigmoid = (1 / INITIAL_DEPTH - 1 / MAX_DEPTH) / (1 / MIN_DEPTH - 1 / MAX_DEPTH)
+    for module in network.modules():
+        if isinstance(module, DisparityDecoder):
+            module.start_far()
+
+
+def start_at(head: nn.Conv2d, depth: float = INITIAL_DEPTH) -> None:
+    """Set the bias of a head's last convolution so that its sigmoid starts from a depth in units of training."""
+    sigmoid = (1 / depth - 1 / MAX_DEPTH) / (1 / MIN_DEPTH - 1 / MAX_DEPTH)
     nn.init.constant_(head.bias, math.log(sigmoid / (1 - sigmoid)))
 
 
@@ -77,6 +85,11 @@ class DisparityDecoder(nn.Module):
     """
 
     heads: nn.ModuleList
+
+    def start_far(self) -> None:
+        """See the function; to be overridden where a head is more than its last convolution."""
+        for head in self.heads:
+            start_at(head)
 
     def states(self, features: list, scales: int) -> list[Tensor]:
         """The maps that the finest `scales` heads read, fine to coarse.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from egodepth.networks.blocks import ChannelAttention, ReflectConv
 from egodepth.networks.configurations import DNADepthConfig, Tap
-from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_at
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.pretrained import NamePlace, dna_depth_place
 
@@ -64,6 +64,10 @@ class Decoder(DisparityDecoder):
         )
         self.heads = nn.ModuleList([Head(WIDTH // 2), *(Head(WIDTH) for _ in OUTPUTS)])
 
+    def start_far(self) -> None:
+        for head in self.heads:
+            start_at(head.conv.pointwise)
+
     def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
         # In the published code alone: in training the two deepest features lose half of their values.
         features = [*features[:3], *map(self.dropout, features[3:])]
@@ -101,7 +105,6 @@ class Head(nn.Module):
         super().__init__()
         self.attention = ChannelAttention(channels)
         self.conv = SeparableConv(channels, 1)
-        start_far(self.conv.pointwise)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, 1, H, W)."""

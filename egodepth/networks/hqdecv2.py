@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from egodepth.errors import UserError
 from egodepth.networks.blocks import ReflectConv
 from egodepth.networks.configurations import HQDecv2Config
-from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_at
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.hqdec_blocks import (
     ATTENTION_KERNEL,
@@ -72,6 +72,12 @@ class Decoder(DisparityDecoder):
                 zip(FUSED_WIDTHS[:3], HEAD_EMBEDDINGS, HEAD_ATTENTION_HEADS, strict=True)
             )
         )
+
+    @torch.no_grad()
+    def start_far(self) -> None:
+        for head in self.heads:
+            start_at(head.local)
+            head.local.bias.mul_(2)  # the factor starts at sigmoid(0)
 
     def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
         states = []
@@ -209,9 +215,6 @@ class AttDispV2(nn.Module):
         self.globally = nn.Sequential(
             GlobalFilter(channels, size, embedding, heads, HEAD_DEPTH), nn.Conv2d(channels, 1, kernel_size=1)
         )
-        start_far(self.local)
-        with torch.no_grad():
-            self.local.bias.mul_(2)  # the factor starts at sigmoid(0)
         # Weights of the usual size put whole maps anywhere from a quarter of the initial depth to 2.5 times it.
         nn.init.normal_(self.globally[-1].weight, std=0.01)
         nn.init.zeros_(self.globally[-1].bias)

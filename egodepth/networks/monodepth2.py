@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from egodepth.networks.blocks import ConvELU, ReflectConv
 from egodepth.networks.configurations import Monodepth2Config, Tap
-from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder
 from egodepth.networks.encoders import Encoder
 from egodepth.networks.pretrained import NamePlace, monodepth2_place
 
@@ -36,8 +36,6 @@ class Decoder(DisparityDecoder):
             ConvELU(width + skip, width) for width, skip in zip(DECODER_WIDTHS, skips, strict=True)
         )
         self.heads = nn.ModuleList(ReflectConv(DECODER_WIDTHS[scale], 1) for scale in range(SCALES))
-        for head in self.heads:
-            start_far(head)
 
     def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
         states = []

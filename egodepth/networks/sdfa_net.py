@@ -9,6 +9,7 @@ one's depth, is what inference takes.
 """
 
 import math
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from egodepth.errors import UserError
 from egodepth.geometry.precision import in_float32
 from egodepth.geometry.stereo_volume import disparity_levels, expected_disparity
 from egodepth.networks.blocks import ConvELU, ReflectConv
@@ -95,11 +97,18 @@ class Decoder(nn.Module):
             than features, the finest levels join none.
         outputs: number of logits per pixel.
         paths: each gets an output layer, and offsets for the encoder's features, of its own.
-        aligned: join by learned offsets; else by concatenation.
+        aligned: which joins learn offsets, counted from the coarsest, 1; the others concatenate.
+        shared: all paths have the offsets of the first.
     """
 
     def __init__(
-        self, channels: tuple[int, ...], halvings: int, outputs: int, paths: tuple[DecoderPath, ...], aligned: bool
+        self,
+        channels: tuple[int, ...],
+        halvings: int,
+        outputs: int,
+        paths: tuple[DecoderPath, ...],
+        aligned: Collection[int],
+        shared: bool = False,
     ) -> None:
         super().__init__()
         self.paths = paths
@@ -109,8 +118,9 @@ class Decoder(nn.Module):
         self.before = nn.ModuleList(map(ConvELU, coarser, widths))
         self.joins = nn.ModuleList()
         self.after = nn.ModuleList()
-        for width, skip in zip(widths, skips, strict=True):
-            join = AlignedJoin(width, skip, paths) if aligned and skip else PlainJoin(width, skip)
+        for level, (width, skip) in enumerate(zip(widths, skips, strict=True)):
+            is_aligned = skip > 0 and halvings - level in aligned
+            join = AlignedJoin(width, skip, paths[:1] if shared else paths) if is_aligned else PlainJoin(width, skip)
             self.joins.append(join)
             self.after.append(ConvELU(join.channels, width))
         self.outputs = nn.ModuleDict({path: ReflectConv(widths[0], outputs) for path in paths})
@@ -167,7 +177,7 @@ class FeatureAggregation(nn.Module):
 
     Args:
         channels: of both features.
-        paths: each has offsets of its own for the encoder's feature.
+        paths: each has offsets of its own for the encoder's feature; any other path has those of the first.
     """
 
     def __init__(self, channels: int, paths: tuple[DecoderPath, ...]) -> None:
@@ -180,7 +190,8 @@ class FeatureAggregation(nn.Module):
         enlarged = F.interpolate(decoded, size=encoded.shape[-2:], mode="bilinear", align_corners=True)
         both = torch.cat([encoded, enlarged], dim=1)
         aligned = sample_at_offsets(enlarged, self.decoded_offsets(both))
-        return aligned + sample_at_offsets(encoded, self.encoder_offsets[path](both))
+        own = path if path in self.encoder_offsets else next(iter(self.encoder_offsets))
+        return aligned + sample_at_offsets(encoded, self.encoder_offsets[own](both))
 
 
 def _offset_branch(channels: int) -> nn.Sequential:
@@ -210,6 +221,41 @@ def sample_at_offsets(features: Tensor, offsets: Tensor) -> Tensor:
     return F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
+@torch.no_grad()
+def offset_norms(network: SDFANet, image: Tensor) -> dict[str, float]:
+    """Mean norms of the learned offsets in pixels of their maps: table 2b.
+
+    Args:
+        image: (B, 3, H, W) in [0, 1]; the network sees it as in use, not mirrored.
+
+    Returns:
+        by name, such as `SDFA-1 decoded` (of the last path, as in use) and `SDFA-1 encoder, raw`; SDFA-1 is the
+        coarsest.
+    """
+    norms: dict[str, float] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda module, inputs, offsets: norms.update({name: offsets.norm(dim=1).mean().item()})
+
+    hooks = []
+    count = len(network.decoder.joins)
+    for level in reversed(range(count)):
+        join = network.decoder.joins[level]
+        if isinstance(join, AlignedJoin):
+            name, module = f"SDFA-{count - level}", join.aggregation
+            hooks.append(module.decoded_offsets.register_forward_hook(keep(f"{name} decoded")))
+            for path, branch in module.encoder_offsets.items():
+                hooks.append(branch.register_forward_hook(keep(f"{name} encoder, {path}")))
+    try:
+        features = network.encode(image)
+        for path in network.paths:
+            network.decode(features, image.shape[-2:], path)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return norms
+
+
 def build(config: SDFANetConfig) -> SDFANet:
     """The network of a config, with random weights."""
     if config.encoder == "resnet18":
@@ -217,8 +263,13 @@ def build(config: SDFANetConfig) -> SDFANet:
     else:
         stride = 2 if config.encoder == "swin" else 4
         encoder, halvings = SwinEncoder(stride=stride, drop_path=config.drop_path), 4 if stride == 2 else 5
-    paths: tuple[DecoderPath, ...] = ("raw", "distilled") if config.decoder == "sdfa" else ("raw",)
-    decoder = Decoder(encoder.channels, halvings, config.levels, paths, aligned=config.decoder != "raw")
+    paths: tuple[DecoderPath, ...] = ("raw", "distilled") if config.decoder in ("sdfa", "oa-distilled") else ("raw",)
+    joins = range(1, len(encoder.channels))
+    aligned = () if config.decoder == "raw" else joins if config.sdfa_modules is None else config.sdfa_modules
+    if not set(aligned) <= set(joins):
+        raise UserError(f"sdfa_modules: {config.sdfa_modules}. This encoder has the joins 1 to {joins[-1]}.")
+    shared = config.decoder == "oa-distilled"
+    decoder = Decoder(encoder.channels, halvings, config.levels, paths, aligned, shared)
     return SDFANet(encoder, decoder, disparity_levels(config.levels, config.min_disparity_px, config.max_disparity_px))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.networks.configurations import SmallDepthConfig, Tap
-from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_far
+from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_at
 from egodepth.networks.drop import SampleDrop
 from egodepth.networks.weights import check_fit, read_weights
 
@@ -145,6 +145,11 @@ class SmallDecoder(DisparityDecoder):
         self.ups = nn.ModuleList(map(SparseUp, encoder_channels[1:], widths))
         self.heads = nn.ModuleList(map(DoubleHead, widths))
 
+    def start_far(self) -> None:
+        for head in self.heads:
+            start_at(head.near)
+            start_at(head.sparse)
+
     def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
         *skips, state = features
         states = []
@@ -186,8 +191,6 @@ class DoubleHead(nn.Module):
         self.near, self.sparse = (
             nn.Conv2d(channels, 1, kernel_size=3, padding=dilation, dilation=dilation) for dilation in DILATIONS
         )
-        start_far(self.near)
-        start_far(self.sparse)
         self.register_buffer("shifts", _shifts(), persistent=False)
 
     def forward(self, state: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Recipes of ManyDepth's training from video."""
+"""Recipes of ManyDepth's training from video, and from pairs beside it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from egodepth.data.configurations import Source
 from egodepth.methods.configurations import MultiFrameConfig
@@ -15,12 +15,10 @@ from egodepth.networks.configurations import (
     offsets_to,
 )
 from egodepth.recipes.recipe import Mode, Recipe
-from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from egodepth.data.samples import TrainingDataset
     from egodepth.methods.multi_frame import MultiFrameMethod
 
 MANYDEPTH = "Watson et al., The Temporal Opportunist: Self-Supervised Multi-Frame Monocular Depth, CVPR 2021"
@@ -33,6 +31,9 @@ class MultiFrameRecipe(Recipe):
     Attributes:
         teacher_network: the single-frame network beside it.
         pose: the pose network.
+        mode: `mono` as published; with `mono+stereo` the other camera's image of each pair is explained too, which
+            gives metres. Matching looks at frames of other times alone.
+        metres_per_unit: what one unit of depth means where a stereo baseline fixes the scale.
         losses: weights, lookups, freezing.
         future: match with the frame after, too. A model that needs it is a frame late.
     """
@@ -40,10 +41,12 @@ class MultiFrameRecipe(Recipe):
     network: NetworkConfig = field(default_factory=ManyDepthConfig)
     teacher_network: NetworkConfig = field(default_factory=Monodepth2Config)
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
+    mode: Literal["mono", "mono+stereo"] = "mono"
+    metres_per_unit: float = 5.4
     losses: MultiFrameConfig = field(default_factory=MultiFrameConfig)
     future: bool = False
 
-    modes: ClassVar[tuple[Mode, ...]] = ("mono",)
+    modes: ClassVar[tuple[Mode, ...]] = ("mono", "mono+stereo")
 
     @property
     def lookups(self) -> tuple[int, ...]:
@@ -52,11 +55,12 @@ class MultiFrameRecipe(Recipe):
 
     @property
     def views(self) -> tuple[Source, ...]:
-        return offsets_to((-1, 1, *self.lookups))
+        pairs = ("stereo",) if self.mode == "mono+stereo" else ()
+        return (*offsets_to((-1, 1, *self.lookups)), *pairs)
 
     def build_networks(self) -> "dict[str, nn.Module]":
         """`teacher` is the single-frame network."""
-        return super().build_networks() | {"teacher": self.teacher_network.build()}
+        return super().build_networks() | {"teacher": self.started(self.teacher_network.build())}
 
     def build_method(
         self, networks: "Mapping[str, nn.Module]", teacher: Any = None, images: "Tensor | None" = None
@@ -65,14 +69,15 @@ class MultiFrameRecipe(Recipe):
 
         losses = replace(self.losses, lookups=self.lookups)
         parts = networks["depth"], networks["teacher"], networks["pose"]
-        return MultiFrameMethod(*parts, losses, self.augmentation, self.optimiser, self.training.seed)
+        settings = losses, self.augmentation, self.optimiser, self.training.seed
+        return MultiFrameMethod(*parts, *settings, metres_per_unit=self.metres_per_unit)
 
     def first_networks(self, trained: "dict[str, nn.Module]") -> "dict[str, nn.Module]":
         """A single-frame run gives the teacher its weights, too."""
         return {"teacher": trained["depth"]} | trained
 
-    def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
-        return None
+    def unused_options(self) -> Mapping[str, str]:
+        return {"metres_per_unit": "it belongs to --mode mono+stereo."} if self.mode == "mono" else {}
 
 
 RECIPES: dict[str, Recipe] = {

@@ -114,11 +114,22 @@ class Recipe:
         return self.height, self.width
 
     def build_networks(self) -> "dict[str, nn.Module]":
-        """The networks with random weights: `depth`, and `pose` where frames of other times are to be explained."""
-        networks = {"depth": self.network.build()}
+        """The networks with random weights: `depth`, and `pose` where frames of other times are to be explained.
+
+        With stereo pairs among the views the depth starts far, as `networks.disparity.start_far` says.
+        """
+        networks = {"depth": self.started(self.network.build())}
         if any(view != "stereo" for view in self.views):
             networks["pose"] = self.pose.build()
         return networks
+
+    def started(self, network: "nn.Module") -> "nn.Module":
+        """An untrained depth network, with the depth that it starts from set for the views."""
+        from egodepth.networks.disparity import start_far
+
+        if "stereo" in self.views:
+            start_far(network)
+        return network
 
     def build_method(
         self, networks: "Mapping[str, nn.Module]", teacher: Any = None, images: "Tensor | None" = None

@@ -25,7 +25,7 @@ from egodepth.models.released import load
 from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.perceptual import PerceptualFeatures
 from egodepth.networks.pretrained import import_weights, only_checkpoint, sdfa_net_place
-from egodepth.networks.sdfa_net import IMAGE_MEAN, FeatureAggregation, SDFANet, sample_at_offsets
+from egodepth.networks.sdfa_net import IMAGE_MEAN, FeatureAggregation, SDFANet, offset_norms, sample_at_offsets
 from egodepth.networks.swin import SwinEncoder
 from tests.seeded_weights import seeded_state, seeded_tensor
 
@@ -253,6 +253,59 @@ def test_untrained_aggregation_adds_the_features() -> None:
     enlarged = nn.functional.interpolate(decoded, size=(8, 12), mode="bilinear", align_corners=True)
     for path in ("raw", "distilled"):
         assert torch.allclose(module(decoded, encoded, path), encoded + enlarged, atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [1, 2, 3])
+def test_one_module_alone_learns_offsets_and_the_other_joins_concatenate(module: int) -> None:
+    network = SDFANetConfig(levels=5, sdfa_modules=(module,)).build()
+    aligned = {4 - level for level, join in enumerate(network.decoder.joins) if hasattr(join, "aggregation")}
+    assert aligned == {module}
+    assert offset_norms(network.eval(), blank_image()).keys() == {
+        f"SDFA-{module} {what}" for what in ("decoded", "encoder, raw", "encoder, distilled")
+    }
+
+
+def test_a_module_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UserError, match=r"sdfa_modules: \(4,\).*joins 1 to 3"):
+        SDFANetConfig(sdfa_modules=(4,)).build()
+
+
+def test_distilled_offset_aggregation_has_one_set_of_offsets_and_two_outputs() -> None:
+    network = SDFANetConfig(levels=5, decoder="oa-distilled").build().eval()
+    assert network.paths == ("raw", "distilled")
+    plain, sdfa = SDFANetConfig(levels=5, decoder="oa").build(), SDFANetConfig(levels=5).build()
+    output = parameters(sdfa.decoder.outputs["raw"])
+    assert parameters(network) == parameters(plain) + output
+    network.decoder.outputs["distilled"].load_state_dict(network.decoder.outputs["raw"].state_dict())
+    with torch.no_grad():
+        assert torch.equal(network(blank_image(), "raw"), network(blank_image(), "distilled"))
+
+
+def test_norms_of_offsets_are_those_of_the_vectors() -> None:
+    network = SDFANetConfig(levels=5).build().eval()
+    for level, join in enumerate(network.decoder.joins[1:], 1):
+        for branch in (join.aggregation.decoded_offsets, *join.aggregation.encoder_offsets.values()):
+            branch[-1] = Constant((3.0 * level, 4.0 * level))
+    norms = offset_norms(network, blank_image())
+    assert norms["SDFA-1 decoded"] == pytest.approx(15)
+    assert norms["SDFA-2 encoder, raw"] == pytest.approx(10)
+    assert norms["SDFA-3 encoder, distilled"] == pytest.approx(5)
+    assert len(norms) == 9
+
+
+class Constant(nn.Module):
+    """The same offset everywhere, in place of a convolution."""
+
+    def __init__(self, offset: tuple[float, float]) -> None:
+        super().__init__()
+        self.offset = torch.tensor(offset)[:, None, None]
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return self.offset.expand(len(feature), 2, *feature.shape[-2:])
+
+
+def blank_image() -> Tensor:
+    return torch.full((1, 3, 64, 64), 0.5)
 
 
 def test_offsets_are_pixels_to_the_right_and_down() -> None:

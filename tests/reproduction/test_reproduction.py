@@ -90,7 +90,16 @@ def test_rows_of_sdfa_net_train_on_left_images_for_the_published_epochs():
     for row in (row for row in ROWS if row.paper == "sdfa-net"):
         recipe = row_recipe(row, ["--also", "CITYSCAPES"] if row.also else [])
         assert (recipe.data.sides, recipe.data.split) == ("left", "eigen_full")
-        assert (recipe.optimiser.epochs, recipe.optimiser.decay_epochs) == (50, (30, 40))
+        whole = row.id != "sdfa-net-stage-1"
+        assert (recipe.optimiser.epochs, recipe.optimiser.decay_epochs) == ((50, (30, 40)) if whole else (25, ()))
+
+
+def test_every_ablation_of_sdfa_net_has_a_row_of_its_own_training():
+    rows = [row for row in ROWS if row.paper == "sdfa-net" and row.table.endswith("ablation")]
+    assert len(rows) == 14
+    assert all(row.unavailable is None for row in rows)
+    recipes = [replace(row_recipe(row), source="") for row in rows]
+    assert all(one != other for place, one in enumerate(recipes) for other in recipes[:place])
 
 
 def test_rows_of_rprdepth_make_all_that_they_need():
