@@ -15,6 +15,7 @@ from egodepth.errors import UserError
 from egodepth.geometry.depth import sigmoid_to_depth
 from egodepth.geometry.poses import pose_to_transform
 from egodepth.networks.configurations import ManyDepthConfig, Monodepth2Config, PoseConfig
+from egodepth.networks.disparity import start_far
 from egodepth.networks.manydepth import Lookups, ManyDepth, MultiFrameDepth, look_up
 from egodepth.networks.pretrained import (
     import_weights,
@@ -270,6 +271,7 @@ def deployed() -> tuple[ManyDepth, nn.Module]:
     """A network that matches, and a pose network, both with random weights; heads that say something."""
     torch.manual_seed(0)
     network = ManyDepthConfig(encoder="resnet10t", bins=8).build().eval()
+    start_far(network)
     for head in network.decoder.heads:
         nn.init.normal_(head.weight)
     return network, PoseConfig("resnet10t").build().eval()
