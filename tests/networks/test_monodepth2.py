@@ -13,6 +13,7 @@ from egodepth.models.importing import import_published
 from egodepth.models.released import ReleasedModel, load
 from egodepth.networks.complexity import complexity
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig
+from egodepth.networks.disparity import start_far
 from tests.seeded_weights import seeded_tensor, write_seeded_checkpoints
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -168,10 +169,12 @@ def test_a_broken_checkpoint_file_is_refused_by_name(published, tmp_path, conten
 
 
 @pytest.mark.parametrize("name", ["monodepth2", "dna-depth-b0", "diffnet"])
-def test_an_untrained_network_starts_near_two_units_of_depth(name):
+def test_an_untrained_network_that_starts_far_is_near_two_units_of_depth(name):
     torch.manual_seed(0)
+    network = egodepth.build(name).train()
+    start_far(network)
     with torch.no_grad():
-        depth = egodepth.build(name).train().predict_depth(torch.rand(4, 3, 64, 96))
+        depth = network.predict_depth(torch.rand(4, 3, 64, 96))
     assert 1.5 < float(depth.median()) < 2.7
 
 
