@@ -12,7 +12,7 @@ import pytest
 import egodepth
 from egodepth.data.simulator import MARKER
 from egodepth.evaluation.protocols import PROTOCOLS
-from tests.command_line import SMALL, TINY_MANYDEPTH, evaluated, logged, only_line, run, train
+from tests.command_line import SMALL, TINY, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, logged, only_line, run, train
 from tests.data.trees import (
     FRAME_SIZE,
     MAKE3D_NAME,
@@ -143,7 +143,10 @@ def test_a_tree_that_trains_is_checked_trained_on_and_evaluated(layout, drive, t
     root, out = tmp_path / "data", tmp_path / "run"
     layout.write(root, drive)
     checked(root, layout.title, capsys)
-    assert train(root, out, "--mode", layout.mode, "--log-every", 1) == 0
+    # Training from pairs alone has no pose network, and refuses its options.
+    networks = ["--network.encoder", TINY] if layout.mode == "stereo" else TINY_NETWORKS
+    options = [*SMALL, *networks, "--mode", layout.mode, "--log-every", 1]
+    assert run("train", "monodepth2", root, "--out", out, *options) == 0
     losses = logged(out, "loss")
     assert len(losses) == 2
     assert np.isfinite(losses).all()

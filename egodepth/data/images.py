@@ -137,7 +137,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"{path}: may not be read (permission denied). Change its rights.") from error
+        raise UserError(f"{path}: cannot be read (permission denied). Change its permissions.") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be decoded. Replace or remove it.") from error
     except Image.DecompressionBombError as error:

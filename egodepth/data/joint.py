@@ -35,9 +35,9 @@ class JointDataset(ConcatDataset[Sample]):
     def _check(self, first: Sample, part: TrainingDataset) -> None:
         other = part[0]
         if tuple(part.source_ids) != self.source_ids or other.target.shape != first.target.shape:
-            raise UserError(f"--also: {other.name} has other views or another size than {first.name}. Pack both alike.")
+            raise UserError(f"--also: {other.name} differs in views or size from {first.name}. Pack both alike.")
         if other.centred != first.centred:
             raise UserError(
-                f"--also: one of {first.name} and {other.name} has a principal point that a flip moves, the other has "
-                "not. Take the same --intrinsics for both."
+                f"--also: one of {first.name} and {other.name} has a principal point that a flip moves, and the "
+                "other does not. Take the same --intrinsics for both."
             )

@@ -74,7 +74,7 @@ def _joined_with(first: Wanted, root: Path) -> Wanted:
 def _check_different(*roots: Path) -> None:
     for one, other in pairwise(sorted(root.resolve() for root in roots)):
         if one == other:
-            raise UserError(f"--also {other}: is trained on already. Give each data set once.")
+            raise UserError(f"--also {other}: is already trained on. Give each data set once.")
 
 
 def open_evaluation_frames(

@@ -102,7 +102,10 @@ def swap_folders(root):
         (lambda root: empty(root / DRIVE / "image_03/data/0000000001.png"), r"0000000001\.png: is empty"),
         (lambda root: cut(root / DRIVE / "image_02/data/0000000001.png"), "is damaged or cut short"),
         (lambda root: (root / DRIVE / "image_03/data/0000000004.png").unlink(), "image_02 has 5 frames, image_03 4"),
-        (lambda root: cut(root / DRIVE / "velodyne_points/data/0000000002.bin"), "no whole number of 16-byte points"),
+        (
+            lambda root: cut(root / DRIVE / "velodyne_points/data/0000000002.bin"),
+            "not a whole number of 16-byte points",
+        ),
         (
             lambda root: (root / "splits/own/train_files.txt").write_text(f"{DRIVE} 1 l\n{DRIVE} 77 l\n"),
             r"train_files\.txt: 1 of its 2 frames are not in the tree \(the first: line 2",
@@ -198,7 +201,7 @@ def swap_cityscapes(root):
             f"1 of 2 train frames are in only one of .*{NAME}",
         ),
         (lambda root: cut(root / "leftImg8bit/train/ulm" / f"{NAME}_leftImg8bit.png"), "is damaged or cut short"),
-        (lambda root: write_snippets(root, missing={29, 0}), "1 of 2 snippets are not whole .*28 of 30"),
+        (lambda root: write_snippets(root, missing={29, 0}), "1 of 2 snippets are incomplete .*28 of 30"),
         (
             lambda root: shutil.copy(
                 root / "disparity/test/bonn/bonn_000000_000019_disparity.png",
@@ -272,9 +275,9 @@ def look_away(root):
         (lambda root: (root / "000151/rgb/CAMERA_01/11.png").unlink(), "unpacked in part"),
         (lambda root: (root / "000151/calibration/k.json").unlink(), r"k\.json: no such file"),
         (lambda root: cut(root / "000150/scene_0.json"), "is damaged or cut short"),
-        (lambda root: cut(root / "000150/point_cloud/LIDAR/1.npz"), "is no point cloud that can be read"),
+        (lambda root: cut(root / "000150/point_cloud/LIDAR/1.npz"), "cannot be read as a point cloud"),
         (lambda root: cut(root / "000000/rgb/CAMERA_01/11.png"), "is damaged or cut short"),
-        (look_away, r"no laser point of its sample falls into it.*\(2 more like this\.\)"),
+        (look_away, r"no laser point of its sample falls inside it.*\(2 more like this\.\)"),
     ],
 )
 def test_each_fault_of_ddad_is_one_line(ddad, spoil, words):
@@ -292,12 +295,12 @@ def test_a_folder_of_frames_is_counted_and_its_camera_missed(tmp_path):
     assert report.counts == {"frames": 5, "samples of mode mono, at most": 3}
     assert any("camera is not known" in note for note in report.notes)
     Image.fromarray(texture(9, 24)).save(tmp_path / "9.jpg")
-    assert any("1 frames have another size" in note for note in no_fault(tmp_path).notes)
+    assert any("1 frames differ in size" in note for note in no_fault(tmp_path).notes)
 
 
 def test_too_few_frames_are_a_fault(tmp_path):
     Image.fromarray(texture(0)).save(tmp_path / "0.jpg")
-    assert "1 usable frames, training needs 3" in only_fault(tmp_path)
+    assert "1 usable frames, training needs at least 3" in only_fault(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "video.mp4"])

@@ -125,7 +125,7 @@ def test_a_video_sample_holds_the_frames_two_before_and_two_after(snippet):
         assert np.array_equal(view.permute(1, 2, 0).numpy(), seeded(frame)[: HEIGHT * 3 // 4])
     assert sample.name == "train/ulm_000002_000019"
     assert sample.baseline_m == pytest.approx(0.209313)
-    assert dataset.left_out == [f"{snippet}: 4 frames have not all of the views -1, 1 (the first: ulm_000002_000017)"]
+    assert dataset.left_out == [f"{snippet}: 4 frames lack some of the views -1, 1 (the first: ulm_000002_000017)"]
 
 
 def test_intrinsics_follow_the_crop(snippet):

@@ -123,7 +123,7 @@ def test_images_of_another_size_are_left_out_by_name(tmp_path):
 
 
 def test_a_video_with_one_frame_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"one\.mp4: only 1 usable frames, training needs 3"):
+    with pytest.raises(UserError, match=r"one\.mp4: only 1 usable frames, training needs at least 3"):
         footage(write_video(tmp_path / "one.mp4", [0]), tmp_path)
 
 

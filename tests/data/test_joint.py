@@ -160,7 +160,7 @@ class Samples:
     ("changes", "source_ids", "said"),
     [
         ({"centred": True}, ("stereo",), "a principal point that a flip moves"),
-        ({"target": torch.zeros(3, 32, 64, dtype=torch.uint8)}, ("stereo",), "another size"),
+        ({"target": torch.zeros(3, 32, 64, dtype=torch.uint8)}, ("stereo",), "differs in views or size"),
         ({}, (-1,), "differs in views or size"),
     ],
 )

@@ -38,8 +38,8 @@ def test_a_block_without_its_checksum_is_still_read(tmp_path):
     ("spoil", "words"),
     [
         (lambda content: content[:3000], "is damaged or cut short"),
-        (lambda content: b"", "is no MATLAB 5 file"),
-        (lambda content: b"\x89HDF\r\n" + content, "is no MATLAB 5 file"),
+        (lambda content: b"", "is not a MATLAB 5 file"),
+        (lambda content: b"\x89HDF\r\n" + content, "is not a MATLAB 5 file"),
     ],
 )
 def test_a_grid_that_cannot_be_read_is_named(tmp_path, spoil, words):

@@ -38,8 +38,8 @@ def test_a_video_is_recognised_by_its_name(tmp_path):
     [
         ([], "missing", "no such file or folder"),
         ([], ".", "empty folder. Expected a simulated drive, KITTI raw"),
-        (["notes.txt"], ".", "layout that is not known. Expected .*KITTI raw .*, or a video file"),
-        (["notes.txt"], "notes.txt", "is no video by its name"),
+        (["notes.txt"], ".", "unknown layout. Expected .*KITTI raw .*, or a video file"),
+        (["notes.txt"], "notes.txt", "does not have the name of a video"),
         (["a.png"], "a.png", "is a single image"),
         (["inner/a.png"], ".", "holds no frames itself, but .*inner does"),
         ([DRIVE], "2011_09_26", "is one date of KITTI raw; give the folder above"),

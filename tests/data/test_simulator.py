@@ -14,7 +14,7 @@ from egodepth.data.simulator import MARKER, SimulatorConfig, simulate
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.poses import stereo_transform
-from egodepth.geometry.warping import synthesise_view
+from tests.view_synthesis import synthesise_view
 
 SMALL = SimulatorConfig(frames=12, height=64, width=208, seed=3)
 TRAINING, TEST = "2011_09_26/2011_09_26_drive_0001_sync", "2011_09_26/2011_09_26_drive_0002_sync"

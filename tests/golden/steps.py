@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
-from egodepth.data.samples import Batch, Source
+from egodepth.data.configurations import Source
+from egodepth.data.samples import Batch
 from tests.hashed_inputs import hashed_uniform
 from tests.seeded_weights import seeded_tensor
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from egodepth.data.samples import Batch
 from egodepth.methods.distillation import Teacher
-from egodepth.recipes import RECIPES, build_method, build_networks
+from egodepth.recipes import RECIPES
 from tests.golden.steps import fill_by_name, golden_batch, in_float64
 
 STEPS = 100
@@ -77,8 +77,8 @@ def build_case(case: Case) -> nn.Module:
         changes["network"] = replace(recipe.network, height=height, width=width)
     recipe = replace(recipe, height=height, width=width, pretrained="none", pose_pretrained="none", **changes)
     with torch.random.fork_rng():
-        networks = build_networks(recipe)
-        method = build_method(recipe, networks, _teacher(recipe, case.largest_share))
+        networks = recipe.build_networks()
+        method = recipe.build_method(networks, _teacher(recipe, case.largest_share))
     in_float64(fill_by_name(networks["depth"]), "with_features")
     if "pose" in networks:
         in_float64(fill_by_name(networks["pose"]), "forward")

@@ -36,7 +36,7 @@ DEPARTS = {
 def expected_step(case: Case) -> Step:
     """The figures of a case by the independent implementation."""
     method = build_case(case)
-    teacher = method.surroundings.teacher
+    teacher = method.training_setup.teacher
     return independent_step(case, batch_of(case), method.networks(), teacher and teacher.network)
 
 

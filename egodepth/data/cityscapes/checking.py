@@ -69,7 +69,7 @@ def _check_snippets(root: Path, tree: CityscapesTree, split: str, findings: Find
     partial = [name for name, count in found.items() if count < len(whole)]
     if partial:
         findings.faults.append(
-            f"{root / 'leftImg8bit_sequence' / split}: {len(partial)} of {len(labelled)} snippets are not whole (the "
+            f"{root / 'leftImg8bit_sequence' / split}: {len(partial)} of {len(labelled)} snippets are incomplete (the "
             f"first: {partial[0]}, {found[partial[0]]} of {len(whole)} frames). "
             "Unpack leftImg8bit_sequence_trainvaltest.zip again."
         )

@@ -64,7 +64,7 @@ def read_names(file: Path) -> list[FrameName]:
         name = FrameName.find(line)
         if name is None:
             raise UserError(
-                f"{file}, line {number}: `{line.strip()[:60]}` names no frame of Cityscapes. "
+                f"{file}, line {number}: `{line.strip()[:60]}` does not name a Cityscapes frame. "
                 "Expected lines like `bonn bonn_000000_000019`."
             )
         names.append(name)

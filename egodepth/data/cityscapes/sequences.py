@@ -104,7 +104,7 @@ class Cityscapes:
             raise NoUsableFrames(f"{root}: {_no_views(self._tree, stage, source_ids)}")
         if self.left_out:
             self.left_out = [
-                f"{root}: {len(self.left_out)} frames have not all of the views {_listed(source_ids)} "
+                f"{root}: {len(self.left_out)} frames lack some of the views {_listed(source_ids)} "
                 f"(the first: {self.left_out[0]})"
             ]
         self._frames = CroppedFrames(list(number_of), self._crop, height, width, cache_bytes)

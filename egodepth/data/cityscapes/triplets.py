@@ -136,7 +136,9 @@ def read_triplet(file: Path) -> list[np.ndarray]:
     """
     image = read_image(file)
     if image.shape[1] % 3:
-        raise UserError(f"{file}: is {image.shape[1]} pixels wide, which are no three images. Preprocess it again.")
+        raise UserError(
+            f"{file}: is {image.shape[1]} pixels wide, which does not divide into three views. Preprocess it again."
+        )
     return np.split(image, 3, axis=1)
 
 
@@ -147,7 +149,7 @@ def triplet_size(file: Path) -> tuple[int, int]:
 
 
 def read_camera(file: Path, height: int, width: int) -> Camera:
-    """The camera of a view of this size: nine numbers with commas between, the rows of the intrinsics in pixels.
+    """The camera of a view of this size: nine numbers separated by commas, the rows of the intrinsics in pixels.
 
     Raises:
         UserError: the file has another form, or its principal point lies outside a view of this size.
@@ -156,7 +158,7 @@ def read_camera(file: Path, height: int, width: int) -> Camera:
         numbers = [float(piece) for piece in file.read_text(encoding="utf-8").strip().rstrip(",").split(",")]
         intrinsics = np.array(numbers).reshape(3, 3)
     except (OSError, ValueError):
-        raise UserError(f"{file}: expected nine numbers with commas between. Preprocess the city again.") from None
+        raise UserError(f"{file}: expected nine numbers separated by commas. Preprocess the city again.") from None
     (fx, _, cx), (_, fy, cy), _ = intrinsics
     if not (fx > 0 and fy > 0 and 0 < cx < width and 0 < cy < height):
         raise UserError(

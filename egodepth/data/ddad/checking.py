@@ -53,6 +53,6 @@ def _look_at_sample(sample: tuple[DdadScene, int]) -> None:
     height, width = read_image(image).shape[:2]
     if not lidar_depth(scene, number, FRONT, height, width).any():
         raise UserError(
-            f"{image}: no laser point of its sample falls into it, so poses or calibration belong to something else. "
+            f"{image}: no laser point of its sample falls inside it, so poses or calibration are not its own. "
             "Unpack the scene again."
         )

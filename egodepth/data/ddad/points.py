@@ -93,7 +93,7 @@ def read_points(file: Path) -> np.ndarray:
         points = _coordinates(points)
     except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
-            f"{file}: is no point cloud that can be read ({first_line(error)}). Unpack the scene again."
+            f"{file}: cannot be read as a point cloud ({first_line(error)}). Unpack the scene again."
         ) from None
     if not len(points) or not np.isfinite(points).all():
         problem = "holds coordinates that are not finite" if len(points) else "holds no point"

@@ -66,7 +66,7 @@ class DdadScene:
                 for sample in entries["samples"]
             ]
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file}: has no {error} where a scene has it. Unpack the scene again.") from None
+            raise UserError(f"{file}: has no {error}, which every scene has. Unpack the scene again.") from None
         self._calibrations: dict[str, dict[str, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -224,7 +224,7 @@ def _read_calibration(file: Path) -> dict[str, Tensor]:
         }
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
-            f"{file}: expected names and intrinsics (fx, fy, cx, cy) of equal number. Unpack the scene again."
+            f"{file}: expected as many names as intrinsics (fx, fy, cx, cy). Unpack the scene again."
         ) from None
 
 

@@ -30,7 +30,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _hint_of_video(path: Path) -> str | None:
-    return f"is no video by its name ({', '.join(sorted(VIDEO_SUFFIXES))})." if path.is_file() else None
+    return f"does not have the name of a video ({', '.join(sorted(VIDEO_SUFFIXES))})." if path.is_file() else None
 
 
 def _open(wanted: Wanted) -> TrainingSets:
@@ -56,7 +56,7 @@ def _check_folder(root: Path, findings: Findings) -> None:
             continue  # a fault already where it was decoded; training leaves it out by name
     common = sizes.most_common(1)[0][1] if sizes else 0
     if common < sizes.total():
-        findings.notes.append(f"{sizes.total() - common} frames have another size than most and are left out")
+        findings.notes.append(f"{sizes.total() - common} frames differ in size from most and are left out")
     _check_footage(root, findings, common)
 
 
@@ -69,7 +69,9 @@ def _check_footage(path: Path, findings: Findings, frames: int) -> None:
     findings.count("frames", frames)
     findings.count("samples of mode mono, at most", max(0, frames - 2))
     if frames < MIN_FRAMES:
-        findings.faults.append(f"{path}: {frames} usable frames, training needs {MIN_FRAMES} at least. Give longer.")
+        findings.faults.append(
+            f"{path}: {frames} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
+        )
     try:
         footage_camera(path)
     except UserError as error:

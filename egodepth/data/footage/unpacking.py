@@ -129,7 +129,7 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
     if len(names) < MIN_FRAMES:
         reason = f" {reports[0]}" if reports else ""
         raise UserError(
-            f"{path}: only {len(names)} usable frames, training needs {MIN_FRAMES} at least.{reason} "
+            f"{path}: only {len(names)} usable frames, training needs at least {MIN_FRAMES}.{reason} "
             "Give longer footage."
         )
     return {"names": names, "runs": runs, "reports": reports}

@@ -81,7 +81,7 @@ def read_velodyne(file: Path | str) -> np.ndarray:
         raise UserError(f"{file}: no such velodyne scan. Download the drive's velodyne_points or leave the frame out.")
     size = file.stat().st_size
     if size == 0 or size % 16:
-        raise UserError(f"{file}: {size} bytes are no whole number of 16-byte points. Copy the file again.")
+        raise UserError(f"{file}: {size} bytes are not a whole number of 16-byte points. Copy the file again.")
     return np.fromfile(file, dtype=np.float32).reshape(-1, 4)
 
 
@@ -221,7 +221,7 @@ class KittiStereo2015Frames(EvaluationFrames):
         width = image_size(pair.image)[1]
         if width not in STEREO_2015_FOCAL_PX:
             raise UserError(
-                f"{pair.image}: the focal length of a {width} pixels wide image is not known. Add {calibration}, "
+                f"{pair.image}: the focal length of an image {width} pixels wide is not known. Add {calibration}, "
                 "or use the images at their native size."
             )
         return STEREO_2015_FOCAL_PX[width]

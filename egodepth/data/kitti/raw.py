@@ -309,7 +309,7 @@ class KittiRaw:
         )
 
     def _views(self, line: SplitLine) -> list[Path] | None:
-        """The files of the target and its sources, or None with a word in `left_out`."""
+        """The files of the target and its sources, or None with a message in `left_out`."""
         views = [self._tree.require(line)]
         for source in self.source_ids:
             side, frame = (

@@ -46,7 +46,7 @@ class KittiSelectionFrames(EvaluationFrames):
         path = self._images[index]
         image, depth = read_image(path), read_depth_png(truth_file(path))
         if depth.shape != image.shape[:2]:
-            raise UserError(f"{truth_file(path)}: has another size than its image. {REMEDY}.")
+            raise UserError(f"{truth_file(path)}: differs in size from its image. {REMEDY}.")
         return EvaluationFrame(path.stem, image, depth, _camera(intrinsics_file(path), *image.shape[:2]))
 
 

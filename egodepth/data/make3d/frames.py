@@ -127,7 +127,7 @@ def read_matlab_array(file: Path, variable: str) -> np.ndarray:
         raise UserError(f"{file}: no such file. Unpack the archive again.")
     content = file.read_bytes()
     if content[:6] != b"MATLAB" or content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
-        raise UserError(f"{file}: is no MATLAB 5 file (HDF5 and text are not read). Unpack the archive again.")
+        raise UserError(f"{file}: is not a MATLAB 5 file (HDF5 and text are not read). Unpack the archive again.")
     order = "<" if content[126:128] == b"IM" else ">"
     try:
         for kind, body in _elements(content[128:], order):

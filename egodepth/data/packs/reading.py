@@ -117,7 +117,10 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
     manifest = read_manifest(folder)
     options = PackOptions.of(manifest["options"])
     if not manifest["complete"]:
-        raise UserError(f"{folder}: was not packed to its end. Run the same egodepth data pack again; it goes on.")
+        raise UserError(
+            f"{folder}: was not packed to its end. Run the same egodepth data pack again; it continues where it "
+            "stopped."
+        )
     _check_options(folder, options, asked)
     _check_source(folder, manifest)
     store = PackedFrames(folder, options)

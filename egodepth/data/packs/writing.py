@@ -118,7 +118,7 @@ def _begin(out: Path, manifest: dict[str, Any], identity: Sequence[str]) -> None
                 raise UserError(f"{out}: holds a pack with {what}. Remove the folder, or choose another --out.")
         return
     if out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out}: holds something else already. Choose another --out.")
+        raise UserError(f"{out}: already holds something else. Choose another --out.")
     write_text(out / SOURCE_FILE, "\n".join(identity) + "\n")
     write_text(out / MARKER, json.dumps(manifest, indent=2) + "\n")
 
