@@ -43,7 +43,7 @@ class Decoder(DisparityDecoder):
         for head in self.heads:
             start_far(head)
 
-    def states(self, features: list[list[Tensor]], scales: int) -> list[Tensor]:
+    def states(self, features: list[list[Tensor]], scales: int | None = None) -> list[Tensor]:
         states = []
         state = features[4][0]
         for level in (3, 2, 1, 0):

@@ -61,7 +61,7 @@ class Decoder(DisparityDecoder):
         )
         self.heads = nn.ModuleList([Head(WIDTH // 2), *(Head(WIDTH) for _ in OUTPUTS)])
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
         # In the published code alone: in training the two deepest features lose half of their values.
         features = [*features[:3], *map(self.dropout, features[3:])]
         levels = zip(range(1, 6), self.entries, features, strict=True)

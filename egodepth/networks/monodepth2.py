@@ -36,17 +36,16 @@ class Decoder(DisparityDecoder):
         for head in self.heads:
             start_far(head)
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
-        states = []
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
         state = features[4]
+        states = [state]
         for level in reversed(range(len(DECODER_WIDTHS))):
             state = F.interpolate(self.before[level](state), scale_factor=2, mode="nearest")
             if level > 0:
                 state = torch.cat([state, features[level - 1]], dim=1)
             state = self.after[level](state)
-            if level < scales:
-                states.insert(0, state)
-        return states
+            states.insert(0, state)
+        return states[:scales]
 
 
 def build(config: Monodepth2Config) -> EncoderDecoder:

@@ -93,9 +93,8 @@ def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor]
     return transform
 
 
-def build(config: PoseConfig) -> PoseNetwork:
+def build(config: PoseConfig | FBNetPoseConfig) -> PoseNetwork:
+    """FA-Depth's over an FBNetV3, Monodepth2's over any other encoder."""
+    if config.encoder.startswith("fbnetv3_"):
+        return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)
     return PoseNetwork(Encoder(config.encoder, in_channels=6))
-
-
-def build_fbnet(config: FBNetPoseConfig) -> PoseNetwork:
-    return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)

@@ -32,7 +32,9 @@ def as_data(value: Any) -> Any:
 
 
 def restored(default: Configuration, data: Mapping[str, Any]) -> Configuration:
-    """The configuration that `as_data` made data of. What the data does not say is as in `default`.
+    """The configuration that `as_data` made data of.
+
+    What the data does not say is as in `default`, but for settings of networks that were once another way (`unsaid`).
 
     Raises:
         UserError: the data names a kind of network that there is not.
@@ -42,6 +44,8 @@ def restored(default: Configuration, data: Mapping[str, Any]) -> Configuration:
         if kind not in KINDS:
             raise UserError(f"{kind}: this egodepth knows no such network. Use the egodepth that wrote the model.")
         default = default if type(default) is KINDS[kind] else KINDS[kind]()
+        earlier = {name: value for name, value in getattr(default, "unsaid", {}).items() if name not in data}
+        default = dataclasses.replace(default, **earlier)
     known = {entry.name for entry in dataclasses.fields(default)} & data.keys()
     return dataclasses.replace(default, **{key: _in_place_of(getattr(default, key), data[key]) for key in known})
 
@@ -73,5 +77,5 @@ def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
         for part in ("network", "teacher_network", "pose", "equivalent")
         if hasattr(recipe, part) and options.get(part) is not None
     }
-    plain = {key: options[key] for key in ("mode", "etm") if hasattr(recipe, key) and key in options}
+    plain = {key: options[key] for key in ("mode", "etm", "height", "width") if hasattr(recipe, key) and key in options}
     return dataclasses.replace(recipe, **parts, **plain)

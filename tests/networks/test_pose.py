@@ -46,7 +46,15 @@ def test_the_decoder_reads_224_channels_and_gives_one_motion():
     assert sum(parameter.numel() for parameter in network.decoder.parameters()) == expected
 
 
-@pytest.mark.parametrize(("config", "motions"), [(PoseConfig("resnet18"), 2), (FBNetPoseConfig("fbnetv3_b"), 1)])
+@pytest.mark.parametrize(
+    ("config", "motions"),
+    [
+        (PoseConfig("resnet18"), 2),
+        (FBNetPoseConfig("fbnetv3_b"), 1),
+        (PoseConfig("fbnetv3_b"), 1),  # the encoder decides, so that --pose.encoder has the choice in every recipe
+        (FBNetPoseConfig("resnet18"), 2),
+    ],
+)
 def test_every_pose_network_gives_small_motions_that_depend_on_the_order(config, motions):
     torch.manual_seed(0)
     network = config.build()
