@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from egodepth.errors import UserError
 from egodepth.geometry.poses import pose_to_transform
 from egodepth.networks.configurations import FBNetPoseConfig, PoseConfig
 from egodepth.networks.encoders import Encoder
@@ -19,15 +18,9 @@ MOTION_SCALE = 0.01
 
 
 class FBNetEncoder(Encoder):
-    """FBNetV3 up to the 1x1 convolution that widens its coarsest feature sixfold for a classifier.
-
-    Raises:
-        UserError: the model is no FBNetV3.
-    """
+    """FBNetV3 up to the 1x1 convolution that widens its coarsest feature sixfold for a classifier."""
 
     def __init__(self, name: str, in_channels: int = 3) -> None:
-        if not name.startswith("fbnetv3_"):
-            raise UserError(f"encoder {name!r}: not an FBNetV3. Choose fbnetv3_b, fbnetv3_d or fbnetv3_g.")
         super().__init__(name, in_channels)
         stages = self.body.blocks
         self.coarsest_channels = stages[-1][0].conv.in_channels

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from egodepth.errors import UserError
 from egodepth.networks.configurations import FBNetPoseConfig, PoseConfig
 from egodepth.networks.pose import PoseNetwork
 
@@ -77,8 +76,3 @@ def test_a_classifiers_weights_start_the_trunk_and_are_halved_for_a_pair(tmp_pat
     torch.testing.assert_close(network.encoder.body.conv_stem.weight, torch.cat([stem, stem], dim=1))
     last = "blocks.5.5.conv_pwl.weight"
     assert network.encoder.body.state_dict()[last].equal(classifier.state_dict()[last])
-
-
-def test_an_encoder_of_another_family_is_refused():
-    with pytest.raises(UserError, match="not an FBNetV3"):
-        FBNetPoseConfig("mobilenetv3_large_100").build()
