@@ -82,6 +82,7 @@ class DataConfig:
             multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.
+        bits: how many bits footage of more than 8 bits uses (12 or 14 in 16); by default found from the sequence.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
             stride are DATA's alone, crop is for all). DATA alone validates, and metres are those of its camera.
     """
@@ -90,6 +91,7 @@ class DataConfig:
     split: str | None = None
     stride: int = 1
     crop: Crop = "manydepth"
+    bits: int | None = None
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 
