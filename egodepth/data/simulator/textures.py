@@ -163,7 +163,7 @@ def _road(random: np.random.Generator, clouds: list[np.ndarray]) -> np.ndarray:
     lateral, along = (_U - 0.5) * ROAD_TILE_M[0], _V * ROAD_TILE_M[1]
     tracks = 0.04 * np.cos(2 * np.pi * (np.abs(lateral) - 1.0) / 1.5) * (np.abs(lateral) < 3.4)
     brightness = 0.38 + tracks + 0.10 * clouds[0] + 0.10 * clouds[2] + 0.05 * clouds[1]
-    for _ in range(7):  # mended patches with tarred seams
+    for _ in range(7):  # repaired patches with tarred seams
         left, top = random.uniform(-5, 4), random.uniform(0, 14)
         wide, long = random.uniform(0.5, 1.6), random.uniform(0.6, 4)
         patch = _within(lateral, along, left, top, left + wide, top + long)
