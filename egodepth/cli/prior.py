@@ -6,9 +6,12 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, Model, console
+from egodepth.data.configurations import as_intrinsics
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
 INTRINSICS_HELP = "Camera, as in egodepth train: calibrated, fixed, or fx,fy,cx,cy in pixels of the native frames"
+
+FOV_HELP = "Horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle."
 
 Prior = Annotated[Path, arg(metavar="PRIOR", help="A .safetensors file to write; an interrupted one is continued.")]
 
@@ -25,12 +28,13 @@ def build(
     split: Annotated[str | None, arg(help="Folder in DATA/splits, or a path to split lists.")] = None,
     seed: Annotated[int, arg(help="Seed of the drawing and sampling.")] = 0,
     intrinsics: Annotated[str, arg(help=f"{INTRINSICS_HELP}.")] = "calibrated",
+    fov: Annotated[float | None, arg(help=FOV_HELP)] = None,
     debug: Debug = False,
 ) -> None:
     """Write a teacher's reference set: its features and depths at sampled pixels of the training images."""
     from egodepth.prior.pipeline import build_prior, prior_settings
 
-    settings = prior_settings(split, seed, intrinsics)
+    settings = prior_settings(split, seed, as_intrinsics(fov, intrinsics))
     references = build_prior(teacher, data, out, images, pixels_per_image, settings)
     console.print(f"Wrote {out}: {len(references)} reference pixels.")
 
@@ -46,11 +50,14 @@ def select(
     keep: Annotated[int, arg(help="References to keep.")] = KEEP,
     images: Annotated[int | None, arg(help="Validation frames to use; all by default.")] = None,
     intrinsics: Annotated[str | None, arg(help=f"{INTRINSICS_HELP}; the run's own by default.")] = None,
+    fov: Annotated[float | None, arg(help=FOV_HELP)] = None,
     debug: Debug = False,
 ) -> None:
     """Keep the references that a trained RPrDepth attends to most."""
     from egodepth.prior.pipeline import select_prior_of_run
 
+    if fov is not None:
+        intrinsics = as_intrinsics(fov, intrinsics or "calibrated")
     references = select_prior_of_run(run_folder, data, out, keep, images, intrinsics)
     console.print(f"Wrote {out}: {len(references)} reference pixels.")
 

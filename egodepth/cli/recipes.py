@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from egodepth.recipes import RECIPES, Recipe
 
-FRAMES = ("mode", "height", "width", "intrinsics", "data.split")
+FRAMES = ("mode", "height", "width", "intrinsics", "fov", "data.split")
 """The usual settings that say which frames are read, and how."""
 
 USUAL = {

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import UseAppendAction, arg
 
+from egodepth.errors import UserError
+
 Source = int | Literal["stereo"]
 """Where a source view comes from: a time offset in frames (-1, 1, …), or the other camera of the pair."""
 
@@ -31,6 +33,44 @@ DataKind = Literal[
     "frames",
     "video",
 ]
+
+
+FIELD_OF_VIEW = "fov="
+"""How intrinsics that were given as a field of view stand in a recipe: `fov=78`, in degrees from left to right."""
+
+
+def as_intrinsics(fov: float | None, intrinsics: str) -> str:
+    """The intrinsics that `--intrinsics` and `--fov` give together.
+
+    Raises:
+        UserError: both were given, or the field of view is no camera's.
+    """
+    if fov is None:
+        return intrinsics
+    if intrinsics != "calibrated":
+        raise UserError(f"--fov {fov:g}: --intrinsics {intrinsics} says the same. Give one of the two.")
+    return f"{FIELD_OF_VIEW}{_checked_field_of_view(fov):g}"
+
+
+def field_of_view_in(intrinsics: str) -> float:
+    """The degrees of `fov=DEGREES`.
+
+    Raises:
+        UserError: they are no camera's.
+    """
+    try:
+        return _checked_field_of_view(float(intrinsics.removeprefix(FIELD_OF_VIEW)))
+    except ValueError:
+        raise UserError(f"--intrinsics {intrinsics}: expected fov=DEGREES. Give --fov DEGREES.") from None
+
+
+def _checked_field_of_view(degrees: float) -> float:
+    if not 10 <= degrees <= 150:
+        raise UserError(
+            f"--fov {degrees:g}: a camera sees 10 to 150 degrees from left to right. Give its horizontal field of view "
+            "in degrees."
+        )
+    return degrees
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from egodepth.data.configurations import DataConfig, DataKind, Source
+from egodepth.data.configurations import FIELD_OF_VIEW, DataConfig, DataKind, Source
 from egodepth.data.findings import Findings
 from egodepth.data.joint import JointDataset
 from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
@@ -29,7 +29,7 @@ class Wanted:
 
     Attributes:
         root: the path that the user gave.
-        intrinsics: `calibrated`, `fixed` or `fx,fy,cx,cy` in pixels.
+        intrinsics: `calibrated`, `fixed`, `fx,fy,cx,cy` in pixels or `fov=DEGREES`.
         source_ids: time offsets and `stereo`.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.
@@ -51,10 +51,8 @@ class Wanted:
             known: values of `intrinsics` that the data serve.
         """
         if self.intrinsics not in known:
-            raise UserError(
-                f"--intrinsics {self.intrinsics}: the calibration of {what} comes with the data. "
-                f"Take {' or '.join(known)}."
-            )
+            given = f"--intrinsics {self.intrinsics}".replace(f"--intrinsics {FIELD_OF_VIEW}", "--fov ")
+            raise UserError(f"{given}: the calibration of {what} comes with the data. Take {' or '.join(known)}.")
 
     def require_no_stride(self, reason: str) -> None:
         """Refuse a stride for data that have none, for the reason given."""

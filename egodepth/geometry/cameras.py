@@ -58,6 +58,18 @@ class Camera:
         return replace(self, intrinsics=mirrored)
 
 
+def turned(camera: Camera, quarter_turns: int) -> Camera:
+    """The camera of the picture turned by so many times 90 degrees, counterclockwise as `numpy.rot90` turns it.
+
+    Only for a pinhole without skew; what was the vertical focal length is then the horizontal one.
+    """
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
+    height, width = camera.height, camera.width
+    for _ in range(quarter_turns % 4):
+        fx, fy, cx, cy, height, width = fy, fx, cy, width - 1 - cx, width, height
+    return Camera(pinhole(fx, fy, cx, cy), height, width)
+
+
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
     """The intrinsics matrix (3, 3) of a pinhole camera without skew."""
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Suppress, arg
 
-from egodepth.data.configurations import AugmentationConfig, DataConfig, Source
+from egodepth.data.configurations import AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
 from egodepth.methods.configurations import OptimiserConfig
 from egodepth.networks.configurations import SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
@@ -75,6 +75,7 @@ class Recipe:
         width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
+        fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, or an imported model, whose networks this training starts from.
     """
@@ -88,8 +89,14 @@ class Recipe:
     height: int = 192
     width: int = 640
     intrinsics: str = "calibrated"
+    fov: float | None = None
     pretrained: str = "imagenet"
     start_from: Annotated[str | None, arg(name="from")] = None
+
+    def __post_init__(self) -> None:
+        # Runs, packs and priors know one setting of the camera, so that a field of view becomes one of its values.
+        object.__setattr__(self, "intrinsics", as_intrinsics(self.fov, self.intrinsics))
+        object.__setattr__(self, "fov", None)
 
     modes: ClassVar[tuple[Mode, ...]] = tuple(VIEWS)
     """What views the scheme can learn from."""

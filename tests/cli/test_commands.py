@@ -332,3 +332,13 @@ def test_an_interrupted_prediction_leaves_whole_files_only(metric_run, frames, t
     written = [path for path in out.rglob("*") if path.is_file()]
     assert 8 <= len(written) < 2000
     assert all(np.load(path).shape == (64, 192) for path in written)
+
+
+def test_a_field_of_view_serves_in_place_of_intrinsics(frames, tmp_path, capsys):
+    assert train(frames, tmp_path / "run", "--fov", "80") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["intrinsics"] == "fov=80"
+    capsys.readouterr()
+    assert train(frames, tmp_path / "again", "--fov", "200") == 2
+    assert refused(capsys, "--fov 200", "10 to 150 degrees")
+    assert train(frames, tmp_path / "again", "--fov", "80", "--intrinsics", "111,111,95,29") == 2
+    assert refused(capsys, "--fov 80", "Give one of the two")

@@ -131,7 +131,7 @@ def test_footage_of_the_same_name_keeps_its_frames_and_its_camera(tmp_path):
     for folder, count in zip(folders, (12, 20), strict=True):
         folder.parent.mkdir()
         write_frames(folder, range(count))
-        (folder / "camera.json").write_text(json.dumps({"fx": 50 + count, "fy": 50, "cx": 48, "cy": 24}))
+        (folder / "camera.json").write_text(json.dumps({"fx": 50 + count, "fy": 50 + count, "cx": 48, "cy": 24}))
     ours, theirs = (opened(folder, views=(-1, 1)).training for folder in folders)
     joint = opened(*folders, views=(-1, 1), intrinsics="40,40,48,24").training
     assert [len(part) for part in joint.datasets] == [len(ours), len(theirs)]

@@ -219,11 +219,26 @@ def moving_scene(frame, height=FRAME_SIZE[0], width=FRAME_SIZE[1]):
     return (127 + 100 * np.stack(waves, axis=-1)).astype(np.uint8)
 
 
-def write_frames(folder, frames=range(12)):
+def write_frames(folder, frames=range(12), size=FRAME_SIZE):
     folder.mkdir(exist_ok=True)
     for number, frame in enumerate(frames):
-        Image.fromarray(moving_scene(frame)).save(folder / f"{number}.png")
+        Image.fromarray(moving_scene(frame, *size)).save(folder / f"{number}.png")
     return folder
+
+
+QUARTER_TURNS = {0: (1, 0, 0, 1), 1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}
+"""The first four numbers a, b, c, d of display matrices that turn the picture counterclockwise so many times."""
+
+
+def set_display_matrix(path, turn):
+    """Write a quarter turn, or the numbers a, b, c, d themselves, into the header of an MP4's first track."""
+    a, b, c, d = QUARTER_TURNS[turn] if isinstance(turn, int) else turn
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    one = 1 << 16
+    content[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
 
 
 def write_video(path, frames=range(12), size=FRAME_SIZE):

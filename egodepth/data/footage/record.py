@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from egodepth.data.findings import Findings
-from egodepth.data.footage.camera import footage_camera
+from egodepth.data.footage.camera import CameraUnknown, footage_camera
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.unpacking import MIN_FRAMES
 from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
@@ -74,8 +74,10 @@ def _check_footage(path: Path, findings: Findings, frames: int) -> None:
         )
     try:
         footage_camera(path)
-    except UserError as error:
+    except CameraUnknown as error:
         findings.notes.append(str(error))
+    except UserError as error:
+        findings.faults.append(str(error))
 
 
 FRAMES = DatasetKind(

@@ -22,12 +22,16 @@ class VideoInfo:
         height, width: of the upright frames, in pixels.
         frames_per_second: mean rate.
         frames: their number, estimated from the duration where the file does not say; 0 where unknown.
+        quarter_turns: by which the recorded picture is turned to be upright, counterclockwise.
+        pixel_aspect: width of a pixel over its height.
     """
 
     height: int
     width: int
     frames_per_second: Fraction
     frames: int
+    quarter_turns: int = 0
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def video_info(path: Path | str) -> VideoInfo:
@@ -41,9 +45,12 @@ def video_info(path: Path | str) -> VideoInfo:
         seconds = (container.duration or 0) / av.time_base
         frames = stream.frames or round(seconds * rate)
         first = next((frame for frame in _decode(container, stream) if frame is not None), None)
-    if first is None:
-        raise UserError(f"{path}: no frame can be decoded. Convert it, for example to H.264 in MP4.")
-    return VideoInfo(*first.shape[:2], Fraction(rate), frames)
+        if first is None:
+            raise UserError(f"{path}: no frame can be decoded. Convert it, for example to H.264 in MP4.")
+        turns = _quarter_turns(first)
+        height, width = (first.width, first.height) if turns % 2 else (first.height, first.width)
+        aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return VideoInfo(height, width, Fraction(rate), frames, turns, 1 / aspect if turns % 2 else aspect)
 
 
 def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
@@ -58,7 +65,7 @@ def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
 def decode_video(path: Path) -> Iterator[np.ndarray | None]:
     """As `read_video_frames`, with None where a piece of the file cannot be decoded."""
     with _open_video(path) as (container, stream):
-        yield from _decode(container, stream)
+        yield from (None if frame is None else _upright(frame) for frame in _decode(container, stream))
 
 
 @contextmanager
@@ -79,7 +86,7 @@ def _open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
         yield container, stream
 
 
-def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[np.ndarray | None]:
+def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
     """Decoded frames in order; None stands where a piece of the file is broken."""
     packets = container.demux(stream)
     while True:
@@ -91,11 +98,14 @@ def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> I
             continue
         if packet is None:
             return
-        for frame in frames:
-            yield _upright(frame)
+        yield from frames
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
     """RGB pixels, turned as the video's display matrix says (phones record portrait video lying down)."""
     pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+    return np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame)))
+
+
+def _quarter_turns(frame: av.VideoFrame) -> int:
+    return round(frame.rotation / 90) % 4

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from egodepth.data.findings import PAIRS_COMPARED, Findings
-from egodepth.data.images import list_images, read_depth_png
+from egodepth.data.images import image_size, list_images, read_depth_png
 from egodepth.data.kitti.depth import KittiStereo2015Frames, read_velodyne
 from egodepth.data.kitti.raw import Calibration, KittiTree
 from egodepth.data.kitti.selection import KittiSelectionFrames
@@ -17,9 +17,18 @@ from egodepth.errors import UserError
 def check_drives(root: Path, findings: Findings) -> None:
     tree = KittiTree(root)
     pairs: list[tuple[Path, Path]] = []
+    mismatches: list[str] = []
     for date in sorted({drive.split("/")[0] for drive in tree.drives()}):
         with findings.catching():
             _check_calibration(root / date / "calib_cam_to_cam.txt")
+    if unrectified := tree.unrectified_drives():
+        message = (
+            f"{root / unrectified[0]}: holds unrectified frames (_extract), which the calibration does not describe"
+        )
+        if tree.drives():
+            findings.notes.append(f"{message}; such drives are left out unless a split list names them")
+        else:
+            findings.faults.append(f"{message}. Unpack the _sync archives.")
     for drive in tree.drives():
         left, right = tree.frames(drive, "l"), tree.frames(drive, "r")
         both = left.keys() & right.keys()
@@ -33,16 +42,31 @@ def check_drives(root: Path, findings: Findings) -> None:
                 f"{root / drive}: image_02 has {len(left)} frames, image_03 {len(right)}, in common {len(both)}. "
                 "The drive is unpacked in part: unpack it again."
             )
+        for side, frames in (("l", left), ("r", right)):
+            first = frames[min(frames)] if frames else None
+            if first is not None and (root / drive).parent.joinpath("calib_cam_to_cam.txt").is_file():
+                _hold_against(tree, drive, side, first, mismatches)
         for side, frames in (("image_02", left), ("image_03", right)):
             if gaps := _gaps(frames):
                 findings.notes.append(f"{drive}: {side} lacks {gaps} frames between its first and its last")
         pairs += [(left[number], right[number]) for number in evenly(sorted(both), PAIRS_COMPARED)]
         findings.count("frames", len(left) + len(right))
         _check_scans(root / drive, findings)
+    findings.several(mismatches)
     findings.look_at_images(
         file for drive in tree.drives() for side in ("l", "r") for file in _files(tree, drive, side)
     )
     findings.look_at_pairs(pairs, f"{root}: image_02 and image_03")
+
+
+def _hold_against(tree: KittiTree, drive: str, side: Side, image: Path, mismatches: list[str]) -> None:
+    """Compare a calibration with a frame of its drive; what cannot be read is reported with the other files."""
+    try:
+        image_size(image)
+        tree.calibration(drive)
+    except UserError:
+        return
+    mismatches += unreadable([image], lambda each: tree.check_camera(drive, side, each))
 
 
 def _check_calibration(file: Path) -> None:

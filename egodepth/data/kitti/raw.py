@@ -13,8 +13,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from egodepth.data.camera_checking import check_camera
 from egodepth.data.configurations import Sides, Source
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
+from egodepth.data.images import image_size
 from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, is_one_list, read_split, validates
 from egodepth.errors import UserError
@@ -34,6 +36,8 @@ FIXED_BASELINE_M = 0.54
 
 DATE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}")
 DRIVE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d+_(sync|extract)")
+UNRECTIFIED = "_extract"
+"""How the names of drives end whose frames are as the cameras took them: distorted, and not of the calibrated size."""
 
 
 # --- layout ----------------------------------------------------------------------------------------------------
@@ -82,7 +86,32 @@ class KittiTree:
         return self._calibrations[file]
 
     def drives(self) -> list[str]:
-        """All drives, as split lines name them."""
+        """All rectified drives, as split lines name them."""
+        return [drive for drive in self._all_drives() if not drive.endswith(UNRECTIFIED)]
+
+    def unrectified_drives(self) -> list[str]:
+        """The drives of `_extract` archives, which only a split list that names them uses."""
+        return [drive for drive in self._all_drives() if drive.endswith(UNRECTIFIED)]
+
+    def check_camera(self, folder: str, side: Side, image: Path) -> None:
+        """Hold the calibration of a drive's camera against one of its frames.
+
+        Raises:
+            UserError: the frame has another size than the calibration, or the camera cannot be that of the frames.
+        """
+        calibration = self.calibration(folder)
+        file = (self.root / folder).parent / "calib_cam_to_cam.txt"
+        number = CAMERA_OF_SIDE[side][-2:]
+        size = image_size(image)
+        if size != calibration.size:
+            raise UserError(
+                f"{image}: is {size[1]}x{size[0]}, but by S_rect_02 in {file} frames are "
+                f"{calibration.size[1]}x{calibration.size[0]}. Give the rectified frames at their own size (_sync "
+                f"archives), or write the calibration of {size[1]}x{size[0]} frames."
+            )
+        check_camera(f"{file}: P_rect_{number}", calibration.camera(side), "Copy the date's calibration again.")
+
+    def _all_drives(self) -> list[str]:
         if not self.root.is_dir():
             raise UserError(f"{self.root}: no such folder. Check the path.")
         dates = sorted(path for path in self.root.iterdir() if path.is_dir() and DATE_PATTERN.fullmatch(path.name))
@@ -107,6 +136,14 @@ def _list_frames(folder: Path) -> dict[int, Path]:
             if known is None or _preference(suffix) < _preference(known.suffix):
                 found[int(stem)] = Path(entry.path)
     return found
+
+
+def _can_be_read(image: Path) -> bool:
+    try:
+        image_size(image)
+    except UserError:
+        return False
+    return True
 
 
 def _preference(suffix: str) -> int:
@@ -242,9 +279,18 @@ def _lines_of_all_drives(root: Path, stage: Stage) -> list[SplitLine]:
         for position, number in enumerate(numbers):
             if validates(position, len(numbers)) == (stage == "val"):
                 lines += [SplitLine(drive, number, side) for side in sides if tree.find(drive, side, number)]
+    if not lines and (unrectified := tree.unrectified_drives()):
+        raise UserError(_are_unrectified(root, unrectified))
     if not lines:
         raise UserError(f"{root}: found no frames. Expected <date>/<date>_drive_NNNN_sync/image_02/data/*.jpg or .png.")
     return lines
+
+
+def _are_unrectified(root: Path, drives: Sequence[str]) -> str:
+    return (
+        f"{root}: {drives[0]} holds unrectified frames (_extract), which the calibration does not describe. Unpack the "
+        "_sync archives; to use these as they are, name them in a split list and take --intrinsics fixed."
+    )
 
 
 # --- samples ---------------------------------------------------------------------------------------------------
@@ -299,7 +345,10 @@ class KittiRaw:
         number_of: dict[Path, int] = {}
         self._views_of_line = [[number_of.setdefault(path, len(number_of)) for path in paths] for paths in views]
         self._frames = FrameStore(list(number_of), height, width, cache_bytes)
-        self._cameras = {(line.folder, line.side): self._camera(line) for line in self._lines}
+        first_lines: dict[tuple[str, Side], SplitLine] = {}
+        for line in self._lines:
+            first_lines.setdefault((line.folder, line.side), line)
+        self._cameras = {place: self._camera(line) for place, line in first_lines.items()}
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -345,5 +394,8 @@ class KittiRaw:
     def _camera(self, line: SplitLine) -> tuple[torch.Tensor, float]:
         if self._fixed is not None:
             return self._fixed, FIXED_BASELINE_M
+        image = self._tree.require(line)
+        if _can_be_read(image):  # a broken frame is the loader's to report
+            self._tree.check_camera(line.folder, line.side, image)
         calibration = self._tree.calibration(line.folder)
         return calibration.camera(line.side).normalised(), calibration.baseline_m

@@ -23,7 +23,7 @@ from egodepth.data.splits import SplitLine, Stage, read_split
 
 def holds_drives(path: Path) -> bool:
     """Whether a path is a tree of drives, recorded or simulated."""
-    return path.is_dir() and bool(KittiTree(path).drives())
+    return path.is_dir() and bool(KittiTree(path).drives() or KittiTree(path).unrectified_drives())
 
 
 def _hint(path: Path) -> str | None:
