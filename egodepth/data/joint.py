@@ -4,7 +4,8 @@ Each sample keeps its own camera and its own baseline; an epoch shows every samp
 by their size. Source: Zhou & Dong, ECCV 2022, section 4.1 (KITTI's 22,600 pairs and Cityscapes' 22,972).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from torch.utils.data import ConcatDataset
 
@@ -31,6 +32,9 @@ class JointDataset(ConcatDataset[Sample]):
         first = parts[0][0]
         for part in parts[1:]:
             self._check(first, part)
+
+    def sample_names(self) -> Iterator[str]:
+        return chain.from_iterable(part.sample_names() for part in self.datasets)
 
     def _check(self, first: Sample, part: TrainingDataset) -> None:
         other = part[0]

@@ -4,7 +4,7 @@ Images travel as uint8: a quarter of the memory and of the copying. `data.transf
 images in [0, 1] on the device that trains.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -111,6 +111,9 @@ class TrainingDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def sample_names(self) -> Iterable[str]:
+        """What the samples are, in order, by names that stay when the data are moved."""
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """What a user names on the command line, turned into pictures and videos with distinct output names."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +41,8 @@ def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
     """Turn images, folders, globs and videos into single inputs, in the order given and naturally within each.
 
     A folder gives the images and videos directly in it. A glob (`*`, `?`, `**`, `[…]`) gives what it matches;
-    what is neither an image nor a video is passed over there. A file that is met twice counts once.
+    what is neither an image nor a video is passed over there. A file that is met twice counts once;
+    links count by themselves, so that frames that are links into a store keep their names, order and repetition.
 
     Output names are the files' own without suffix, below a folder or the fixed part of a glob with their
     relative folder (`left/000001`). Inputs that would share a name keep their suffix in it, and where this is
@@ -55,8 +57,13 @@ def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
     found: dict[Path, Input] = {}
     for argument in arguments:
         for each in _expand(argument):
-            found.setdefault(each.path.resolve(), each)
+            found.setdefault(named_path(each.path), each)
     return _with_distinct_names(list(found.values()))
+
+
+def named_path(path: Path) -> Path:
+    """The path as the user calls it, from the root: links stay what they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - `Path.resolve` would follow links
 
 
 def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
@@ -133,7 +140,7 @@ def _file_input(path: Path, name: Path) -> Input:
 
 
 def _with_distinct_names(inputs: list[Input]) -> list[Input]:
-    names = distinct_names([each.path.resolve() for each in inputs], [each.name for each in inputs])
+    names = distinct_names([named_path(each.path) for each in inputs], [each.name for each in inputs])
     return [replace(each, name=name) for each, name in zip(inputs, names, strict=True)]
 
 

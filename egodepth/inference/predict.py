@@ -19,7 +19,7 @@ import numpy as np
 from egodepth.data.footage.video import VideoInfo, read_video_frames, video_info
 from egodepth.data.images import read_image
 from egodepth.errors import UserError
-from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs
+from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
@@ -134,7 +134,7 @@ class _Run:
         self.on_picture = on_picture
         self.written: list[Path] = []
         self.skipped: list[Skipped] = []
-        self._input_paths = {each.path.resolve() for each in inputs}
+        self._input_paths = {each.path.resolve() for each in inputs} | {named_path(each.path) for each in inputs}
         self._videos: dict[Path, VideoInfo] = {}
         self._inputs = [each for each in inputs if isinstance(each, ImageInput) or self._inspect(each)]
 
@@ -253,7 +253,7 @@ class _Run:
 
     def _output_path(self, name: Path, suffix: str) -> Path:
         path = self.out / name.with_name(name.name + suffix)
-        if path.resolve() in self._input_paths:
+        if {path.resolve(), named_path(path)} & self._input_paths:
             raise UserError(f"{path}: is one of the inputs and would be replaced; choose another --out folder")
         return path
 
@@ -292,7 +292,7 @@ def _sequences(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:
     """What makes one video each, with its output name: a video, or the pictures of one folder."""
     sequences: dict[Path, list[Input]] = {}
     for each in inputs:
-        path = each.path.resolve()
+        path = named_path(each.path)
         sequences.setdefault(path.parent if isinstance(each, ImageInput) else path, []).append(each)
     names = distinct_names(list(sequences), [Path(path.stem if path.is_file() else path.name) for path in sequences])
     return list(zip(sequences.values(), names, strict=True))

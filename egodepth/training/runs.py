@@ -1,5 +1,6 @@
 """A training run from DATA to a released model, and its being resumed."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -42,7 +43,7 @@ from egodepth.training.scale import scale_from_poses
 log = logging.getLogger("egodepth")
 
 LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
-"""What may change from one part of a run to the next without another result."""
+"""What may change from one part of a run to the next without another result. So may the places where the data lie."""
 
 FRAMES_FOLDER = "frames"
 """Folder of a run for the frames unpacked from its footage."""
@@ -71,6 +72,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
+    options = _run_options(name, recipe, data) | _fingerprint(sets)
+    _check_same_samples(options, data, run, resume)
     _report(sets)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = recipe.build_networks()
@@ -80,7 +83,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         _load_first_weights(recipe, networks)
     images = _first_images(sets.training) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
-    write_text(run / RUN_FILE, json.dumps(_run_options(name, recipe, data), indent=2) + "\n")
+    write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     model = run / MODEL_FOLDER
     intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
 
@@ -111,7 +114,7 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
     """The recipe with the data of `--also` named as they are from any folder."""
-    also = tuple(Path(path).resolve() for path in recipe.data.also)
+    also = tuple(Path(path).absolute() for path in recipe.data.also)
     return replace(recipe, data=replace(recipe.data, also=also))
 
 
@@ -208,7 +211,42 @@ def _report(sets: TrainingSets) -> None:
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
-    return {"recipe": name, "root": str(data.resolve())} | as_data(recipe)
+    return {"recipe": name, "root": str(data.absolute())} | as_data(recipe)
+
+
+def _fingerprint(sets: TrainingSets) -> dict[str, Any]:
+    """What a run was trained on, wherever that lies: the number of its samples, and a hash of their names."""
+    digest = hashlib.sha256()
+    for dataset in filter(None, (sets.training, sets.validation)):
+        for name in dataset.sample_names():
+            digest.update(f"{name}\n".encode())
+        digest.update(b"\n")
+    return {"samples": len(sets.training), "fingerprint": digest.hexdigest()[:16]}
+
+
+def _check_same_samples(now: Mapping[str, Any], data: Path, run: Path, resume: bool) -> None:
+    """Compare the data of a resumed run with those it began with: by their samples, not by where they lie.
+
+    Raises:
+        UserError: they are others.
+    """
+    file = run / RUN_FILE
+    if not (resume and file.is_file()):
+        return
+    before = read_json(file)
+    if "fingerprint" in before and before["fingerprint"] != now["fingerprint"]:
+        raise UserError(
+            f"{run}: the run began with other samples ({before['samples']} of {before['root']}) than {data} now gives "
+            f"({now['samples']}). Resume with the data of the first call, or choose another --out."
+        )
+    if before["root"] not in (now["root"], str(data.resolve())):
+        same = "the samples are the same" if "fingerprint" in before else "this run does not say which samples it had"
+        _notice("%s: the data were at %s, now %s; %s.", run, before["root"], data, same)
+
+
+@rank_zero_only
+def _notice(message: str, *values: object) -> None:
+    log.warning(message, *values)
 
 
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:
@@ -217,8 +255,9 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
         return
     before = _filled(read_json(file), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
+        moved = option == "root" or (option == "data.also" and len(then or ()) == len(now))
         unread = option.split(".")[0] in recipe.unused_options()
-        if not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
+        if not moved and not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
             raise UserError(
                 f"{run}: the run has {option} {then}, this call {now}. Resume with the options of the first call, "
                 "or choose another --out."

@@ -42,6 +42,17 @@ def test_a_file_that_is_named_twice_counts_once(tmp_path: Path) -> None:
     assert names(expand_inputs([tmp_path / "b.png", tmp_path, f"{tmp_path}/../{tmp_path.name}/a.png"])) == ["b", "a"]
 
 
+def test_links_into_a_store_keep_their_names_their_order_and_their_repetitions(tmp_path: Path) -> None:
+    touch(tmp_path / "blobs" / "3f", tmp_path / "blobs" / "1a")
+    for folder, blobs in (("A", ("3f", "1a", "1a", "3f")), ("B", ("3f", "3f"))):
+        (tmp_path / folder).mkdir()
+        for number, blob in enumerate(blobs):
+            (tmp_path / folder / f"{number:04d}.png").symlink_to(f"../blobs/{blob}")
+    assert names(expand_inputs([tmp_path / "A"])) == ["0000", "0001", "0002", "0003"]
+    both = names(expand_inputs([tmp_path / "A", tmp_path / "B"]))
+    assert both == ["A/0000.png", "A/0001.png", "0002", "0003", "B/0000.png", "B/0001.png"]
+
+
 def test_images_that_differ_in_suffix_alone_keep_it(tmp_path: Path) -> None:
     touch(tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "b.png")
     assert sorted(names(expand_inputs([tmp_path]))) == ["a.jpg", "a.png", "b"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,42 @@ def test_a_run_is_not_resumed_with_other_options(drive, tmp_path):
     train("monodepth2", small_recipe(), drive, tmp_path / "run")
     with pytest.raises(UserError, match=r"mode mono, this call stereo"):
         train("monodepth2", small_recipe(mode="stereo"), drive, tmp_path / "run", resume=True)
+
+
+def test_a_run_whose_data_were_moved_is_resumed_with_a_notice(drive, tmp_path, caplog):
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    shutil.copytree(drive, first)
+    train("monodepth2", small_recipe(), first, tmp_path / "run")
+    first.rename(moved)
+    caplog.clear()
+    train("monodepth2", small_recipe(), moved, tmp_path / "run", resume=True)
+    [notice] = [record.getMessage() for record in caplog.records if "the samples are the same" in record.getMessage()]
+    assert str(first) in notice
+    assert str(moved) in notice
+    first.symlink_to(moved)
+    caplog.clear()
+    train("monodepth2", small_recipe(), first, tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["root"] == str(first)
+
+
+def test_a_run_without_a_fingerprint_is_resumed_with_data_anywhere(drive, tmp_path, caplog):
+    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+    file = tmp_path / "run" / "run.json"
+    options = json.loads(file.read_text())
+    del options["fingerprint"], options["samples"]
+    file.write_text(json.dumps(options | {"root": "/elsewhere/drive"}))
+    train("monodepth2", small_recipe(), drive, tmp_path / "run", resume=True)
+    assert "does not say which samples it had" in caplog.text
+
+
+def test_a_run_is_not_resumed_with_other_samples(drive, tmp_path):
+    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+    fewer = tmp_path / "fewer"
+    shutil.copytree(drive, fewer)
+    [listed] = fewer.rglob("train_files.txt")
+    listed.write_text("".join(listed.read_text().splitlines(True)[3:]))
+    with pytest.raises(UserError, match=r"began with other samples \(\d+ of .*Resume with the data of the first call"):
+        train("monodepth2", small_recipe(), fewer, tmp_path / "run", resume=True)
 
 
 def test_a_size_that_is_not_a_multiple_of_32_is_refused_with_the_nearest_one(drive, tmp_path):

@@ -5,7 +5,7 @@ ManyDepth's preprocessed triplets are in `triplets`.
 Source: datasets specification, sections 1.5 to 1.7.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,9 @@ class Cityscapes:
 
     def __len__(self) -> int:
         return len(self._targets)
+
+    def sample_names(self) -> Iterator[str]:
+        return (f"{target.split}/{target.name}" for target in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
         target = self._targets[index]

@@ -3,7 +3,7 @@
 Source: datasets specification, section 1.4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,9 @@ class CityscapesTriplets:
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def sample_names(self) -> Iterator[str]:
+        return map(str, self._names)
 
     def __getitem__(self, index: int) -> Sample:
         name = self._names[index]

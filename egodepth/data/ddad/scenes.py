@@ -7,7 +7,7 @@ Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -289,6 +289,9 @@ class Ddad:
 
     def __len__(self) -> int:
         return len(self._targets)
+
+    def sample_names(self) -> Iterator[str]:
+        return (f"{self._scenes[place].folder.name} {number}" for place, number in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
         place, number = self._targets[index]

@@ -5,7 +5,7 @@ folder, because reading single frames at random from H.264, or from 4K photograp
 step. Frames that cannot teach anything (a standing camera) or cannot be read stay behind, and are reported.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -69,6 +69,9 @@ class Footage:
 
     def __len__(self) -> int:
         return len(self._targets)
+
+    def sample_names(self) -> Iterator[str]:
+        return (self._frames.paths[position].stem for position in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
         position = self._targets[index]

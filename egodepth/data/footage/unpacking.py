@@ -67,7 +67,7 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int) 
 
 def _fingerprint(sources: Sequence[Path]) -> str:
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
-    place = str(sources[0].parent.resolve())
+    place = str(sources[0].parent.absolute())
     return hashlib.sha256(repr((place, states)).encode()).hexdigest()[:12]
 
 

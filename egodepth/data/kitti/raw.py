@@ -5,7 +5,7 @@ Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation 
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -352,6 +352,9 @@ class KittiRaw:
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    def sample_names(self) -> Iterator[str]:
+        return map(str, self._lines)
 
     def __getitem__(self, index: int) -> Sample:
         line = self._lines[index]

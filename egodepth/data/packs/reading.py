@@ -198,6 +198,9 @@ class PackedDataset:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def sample_names(self) -> Iterator[str]:
+        return (entry.get("name", "broken") for entry in self._entries)
+
     def __getitem__(self, index: int) -> Sample:
         entry = self._entries[index]
         if "broken" in entry:
