@@ -33,6 +33,9 @@ def predict(
         Format, arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; video of picture and depth.")
     ] = "color",
     batch_size: Annotated[int, arg(help="Pictures that go through the network at once.")] = 4,
+    bits: Annotated[
+        int | None, arg(help="Bits used in pictures of more than 8 (12 or 14 in 16); found for each folder by default.")
+    ] = None,
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
     device: Device = "cpu",
     runtime: Annotated[
@@ -54,7 +57,7 @@ def predict(
     predictor = load(model, device).with_runtime(runtime)
     console.print(f"Running on {device} with {predictor.runtime.name}.")
     total = len(expand_inputs(inputs))  # before the depth is written, perhaps among the inputs
-    report = predict(predictor, inputs, out, format, batch_size, scale)
+    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
     unit = "metres" if report.is_metric else "up to scale"

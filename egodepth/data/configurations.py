@@ -86,6 +86,7 @@ class DataConfig:
             the 1984x640 pixels of SDFA-Net.
         sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
             a flip swaps the pair. Cityscapes' targets are left images always.
+        bits: how many bits footage of more than 8 bits uses (12 or 14 in 16); by default found from the sequence.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
             stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
             camera.
@@ -96,6 +97,7 @@ class DataConfig:
     stride: int = 1
     crop: Crop = "manydepth"
     sides: Sides = "both"
+    bits: int | None = None
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 

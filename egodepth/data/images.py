@@ -6,8 +6,10 @@ this project is decoded by Pillow and resized by its antialiased Lanczos filter.
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +21,36 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 
 SIXTEEN_BIT_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
 EXIF_ORIENTATION = 0x0112
+EXIF_DETAILS, EXIF_TAKEN, EXIF_SUBSECONDS = 0x8769, 0x9003, 0x9291
+
+NUMBER = re.compile(r"([0-9]+)")
+DECIMAL = re.compile(r"([^0-9]*)([0-9]+\.[0-9]+)(\.[a-z]+)")
+
+BIT_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
+DEPTH_PROBES = 16
+"""How many images of a sequence are looked into for its bit depth."""
+
+WRITTEN_TOGETHER_S = 2.0
+"""Times of files closer than this say nothing about their order: several were written at once, or copied."""
+BACKWARDS_SHARE = 0.05
 DEPTH_PNG_UNITS_PER_METRE = 256
 
 # What Pillow raises for a file whose bytes end early or contradict each other, according to the format.
 BROKEN_FILE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def read_image(path: Path | str, bits: int | None = None) -> np.ndarray:
     """Read an image as (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
-    Grey images are repeated over the channels, 16-bit ones keep their upper eight bits, transparency is dropped.
+    Grey images are repeated over the channels, deeper ones keep the upper eight of their bits, transparency is dropped.
+
+    Args:
+        bits: that the values of an image of more than 8 bits use, see `bit_depth`; none takes 16.
 
     Raises:
         UserError: the file is missing, empty, cut short, no image, or larger than Pillow agrees to decode.
     """
-    return np.asarray(_open_rgb(Path(path)))
+    return np.asarray(_open_rgb(Path(path), bits))
 
 
 def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -103,13 +120,77 @@ def list_images(folder: Path | str) -> list[Path]:
     return images
 
 
-def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
-    """Sort key by which numbers within names count as numbers."""
-    pieces = re.split(r"(\d+)", path.name.lower())
-    return (*((int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces), (0, path.name))
+def natural_key(path: Path) -> tuple[tuple[Decimal, str], ...]:
+    """Sort key by which numbers within names count as numbers.
+
+    A name that is one decimal (`1700000000.15.png`, a time stamp), after a word or none, counts by its value.
+    """
+    name = path.name.lower()
+    decimal = DECIMAL.fullmatch(name)
+    pieces = decimal.groups() if decimal else NUMBER.split(name)
+    # Pieces at odd places are the numbers.
+    keys = ((Decimal(piece), "") if place % 2 else (Decimal(0), piece) for place, piece in enumerate(pieces))
+    return (*keys, (Decimal(0), path.name))
 
 
-def _open_rgb(path: Path) -> Image.Image:
+def bit_depth(images: Sequence[Path]) -> int | None:
+    """How many bits the values of a sequence of deep images use: the fewest usual ones that hold the largest value.
+
+    Cameras store 10, 12 or 14 bits in 16. Some images spread over the sequence are looked into, and all of it is then
+    read alike. None where the images have 8 bits, or cannot be read.
+    """
+    step = max(1, len(images) // DEPTH_PROBES)
+    largest = 0
+    for path in images[::step]:
+        try:
+            with _reading(path), Image.open(path) as image:
+                if image.mode not in SIXTEEN_BIT_MODES:
+                    return None
+                largest = max(largest, int(np.asarray(image).max()))
+        except UserError:
+            continue
+    return next((bits for bits in BIT_DEPTHS if largest < 1 << bits), BIT_DEPTHS[-1]) if largest else None
+
+
+def check_bits(option: str, bits: int) -> None:
+    """Raises UserError: no image has values of so many bits."""
+    if not BIT_DEPTHS[0] <= bits <= BIT_DEPTHS[-1]:
+        raise UserError(f"{option} {bits}: images have 8 to 32 bits. Give how many their values use, such as 12.")
+
+
+def disagreement_in_time(images: Sequence[Path]) -> str | None:
+    """What to say where the order of images by name is not that of the times in their EXIF data, or of their files."""
+    for times, tolerance, kind in (
+        (_times_taken(images), 0.0, "the times in their EXIF data"),
+        ([path.stat().st_mtime for path in images], WRITTEN_TOGETHER_S, "the times of the files"),
+    ):
+        if len(times) != len(images):
+            continue
+        backwards = [place for place in range(1, len(times)) if times[place] < times[place - 1] - tolerance]
+        if len(backwards) > (BACKWARDS_SHARE * len(times) if tolerance else 0):
+            before, after = images[backwards[0] - 1], images[backwards[0]]
+            return (
+                f"{after}: comes after {before.name} by name, but before it by {kind} ({len(backwards)} such places). "
+                "Frames are taken in the order of their names; rename them if that is wrong."
+            )
+    return None
+
+
+def _times_taken(images: Sequence[Path]) -> list[float]:
+    """Seconds at which images were taken, up to the first that does not say so."""
+    times: list[float] = []
+    for path in images:
+        try:
+            with _reading(path), Image.open(path) as image:
+                details = image.getexif().get_ifd(EXIF_DETAILS)
+                taken = datetime.strptime(str(details[EXIF_TAKEN]), "%Y:%m:%d %H:%M:%S")
+                times.append(taken.timestamp() + float(f"0.{details.get(EXIF_SUBSECONDS, 0)}"))
+        except (UserError, KeyError, ValueError):
+            break
+    return times
+
+
+def _open_rgb(path: Path, bits: int | None = None) -> Image.Image:
     with _reading(path), Image.open(path) as image:
         if image.mode == "F":
             raise UserError(f"{path}: holds floating-point values, not a picture. Convert it to 8-bit RGB.")
@@ -117,7 +198,8 @@ def _open_rgb(path: Path) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode in SIXTEEN_BIT_MODES:
-            return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+            values = np.maximum(np.asarray(image).astype(np.int64), 0) >> ((bits or 16) - 8)
+            return Image.fromarray(np.minimum(values, 255).astype(np.uint8)).convert("RGB")
         return image if image.mode == "RGB" else image.convert("RGB")
 
 

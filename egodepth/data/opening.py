@@ -7,6 +7,7 @@ from pathlib import Path
 
 from egodepth.data import kinds
 from egodepth.data.configurations import DataConfig, EvaluationDataConfig, Source
+from egodepth.data.images import check_bits
 from egodepth.data.joint import JointDataset
 from egodepth.data.recognise import kind_of
 from egodepth.data.record import TrainingSets, Wanted
@@ -58,6 +59,10 @@ def _open(wanted: Wanted) -> TrainingSets:
         raise UserError(
             f"{wanted.root}: is {kind.name} data, single frames for evaluation only. Train on {known} data."
         )
+    if wanted.config.bits is not None:
+        check_bits("--data.bits", wanted.config.bits)
+        if kind.name != "frames":
+            raise UserError(f"--data.bits {wanted.config.bits}: is for folders of frames. Leave it out.")
     return kind.open_training(wanted)
 
 

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from egodepth.data.footage.video import VIDEO_SUFFIXES
@@ -55,7 +56,7 @@ def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
     if not arguments:
         raise UserError("no input was named; name an image, a folder, a glob or a video")
     found: dict[Path, Input] = {}
-    for argument in arguments:
+    for argument in _as_unquoted_globs(arguments):
         for each in _expand(argument):
             found.setdefault(named_path(each.path), each)
     return _with_distinct_names(list(found.values()))
@@ -76,6 +77,21 @@ def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
         ]
         level += 1
     return names
+
+
+def _as_unquoted_globs(arguments: Sequence[str | Path]) -> list[str | Path]:
+    """The arguments, with what a shell made of `num/*.png` (1 10 11 2) in natural order.
+
+    Files of one folder and suffix that follow each other in the order of their letters come from a pattern; what was
+    typed in another order stays in it.
+    """
+    ordered: list[str | Path] = []
+    for (_, suffix), group in groupby(arguments, key=lambda each: (Path(each).parent, Path(each).suffix)):
+        run = list(group)
+        texts = [str(each) for each in run]
+        from_a_shell = suffix and len(set(texts)) > 1 and texts in (sorted(texts), sorted(texts, key=str.casefold))
+        ordered += sorted(run, key=lambda each: natural_key(Path(each))) if from_a_shell else run
+    return ordered
 
 
 def _expand(argument: str | Path) -> list[Input]:

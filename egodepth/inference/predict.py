@@ -3,6 +3,7 @@
 Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 """
 
+import logging
 import math
 import os
 from collections import deque
@@ -17,13 +18,15 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from egodepth.data.footage.video import VideoInfo, read_video_frames, video_info
-from egodepth.data.images import read_image
+from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
 from egodepth.progress import progress_bar
+
+log = logging.getLogger("egodepth")
 
 WRITER_THREADS = min(4, os.cpu_count() or 1)
 
@@ -66,6 +69,7 @@ def predict(
     batch_size: int = 4,
     scale: float | None = None,
     progress: bool = True,
+    bits: int | None = None,
 ) -> PredictionReport:
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
@@ -82,11 +86,14 @@ def predict(
         batch_size: pictures that go through the network at once.
         scale: metres per unit of the network's depth, where the user knows better than the model.
         progress: show a progress bar with the time left on stderr.
+        bits: that pictures of more than 8 bits use; none finds out for those of each folder.
 
     Raises:
         UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
             asked of a model without a scale, the disk is full, or `out` cannot be written to.
     """
+    if bits is not None:
+        check_bits("--bits", bits)
     predictor = _checked_predictor(predictor, format, batch_size, scale)
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -94,7 +101,7 @@ def predict(
     expanded = expand_inputs(inputs)
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
-        run = _Run(predictor, expanded, out, batch_size, on_picture=lambda: bar.advance(task))
+        run = _Run(predictor, expanded, out, batch_size, on_picture=lambda: bar.advance(task), bits=bits)
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
@@ -127,7 +134,10 @@ class _Run:
         out: Path,
         batch_size: int,
         on_picture: Callable[[], None],
+        bits: int | None = None,
     ) -> None:
+        self._given_bits = bits
+        self._bits: dict[Path, int | None] = {}
         self.predictor = predictor
         self.out = out
         self.batch_size = batch_size
@@ -219,12 +229,21 @@ class _Run:
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
         for each in images:
             try:
-                image = read_image(each.path)
+                image = read_image(each.path, self._bit_depth(each.path.parent))
             except UserError as error:
                 self.skipped.append(Skipped(each.path, str(error)))
                 self.on_picture()
             else:
                 yield each.name, image
+
+    def _bit_depth(self, folder: Path) -> int | None:
+        """Of the pictures of a folder, decided once, so that all of them are read alike."""
+        if folder not in self._bits:
+            paths = [each.path for each in self._inputs if each.path.parent == folder and isinstance(each, ImageInput)]
+            found = self._bits[folder] = self._given_bits or bit_depth(paths)
+            if found is not None and self._given_bits is None:
+                log.warning("%s: by their largest values the pictures have %d bits; --bits sets it.", folder, found)
+        return self._bits[folder]
 
     def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
         """The pictures that have the first one's size: a video has one size."""

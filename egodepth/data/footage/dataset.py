@@ -31,6 +31,7 @@ class Footage:
         stage: `train`, or `val` for the last 10 frames of each 100.
         stride: how many frames apart the views are that an offset of 1 means; for footage of a high frame rate.
         cache_bytes: see `FrameStore`.
+        bits: see `unpack`.
 
     Attributes:
         left_out: one message per frame that was left out and one for all static frames.
@@ -50,11 +51,12 @@ class Footage:
         stage: Stage = "train",
         stride: int = 1,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        bits: int | None = None,
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
         self.source_ids = tuple(source_ids)
-        unpacked = unpack(path, cache_folder, height, width)
+        unpacked = unpack(path, cache_folder, height, width, bits)
         self.left_out = list(unpacked.reports)
         self._name = Path(path).name
         self._offsets = [stride * source for source in source_ids]
@@ -91,4 +93,6 @@ class Footage:
                 0 <= position + offset < count and runs[position + offset] == runs[position] for offset in self._offsets
             )
         ]
+        if len(paired) == 1:  # too little to hold anything out
+            return paired if stage == "train" else []
         return [position for order, position in enumerate(paired) if validates(order, len(paired)) == (stage == "val")]

@@ -13,7 +13,7 @@ from rich.progress import track
 
 from egodepth.data.footage.camera import common_size, image_sizes
 from egodepth.data.footage.video import decode_video, video_info
-from egodepth.data.images import list_images, read_image, resize_image
+from egodepth.data.images import bit_depth, list_images, read_image, resize_image
 from egodepth.errors import UserError
 from egodepth.files import replacing
 
@@ -25,6 +25,10 @@ MIN_FRAMES = 3
 # with the last frame kept, so that slow motion or a high frame rate thins a sequence out instead of emptying it.
 STATIC_THUMBNAIL_SIZE = (96, 32)
 STATIC_GREY_LEVELS = 1.0
+
+# Below this spread of grey levels two thumbnails are alike whatever the camera does: fog, a covered lens, 12 bits read
+# as 16.
+LEAST_CONTRAST = 4.0
 
 
 @dataclass(frozen=True)
@@ -43,32 +47,37 @@ class Unpacked:
     reports: tuple[str, ...]
 
 
-def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int) -> Unpacked:
+def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, bits: int | None = None) -> Unpacked:
     """Resize every usable frame into `cache_folder`, or take what an earlier call left there.
 
     The work is used again as long as names, sizes and times of the source files and the target size are the same;
     an interrupted call leaves nothing behind.
+
+    Args:
+        bits: that images of more than 8 bits use; none finds out from the sequence.
 
     Raises:
         UserError: fewer than three frames can be used, or the source cannot be read.
     """
     path = Path(path)
     sources = list_images(path) if path.is_dir() else [path]
-    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources)}"
+    deep = bits or bit_depth(sources) if path.is_dir() else None
+    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep)}"
     if not (folder / INDEX_NAME).is_file():
         with replacing(folder) as temporary:
             temporary.mkdir()
-            frames = _folder_frames(path, sources) if path.is_dir() else _named_video_frames(path)
+            frames = _folder_frames(path, sources, deep) if path.is_dir() else _named_video_frames(path)
             index = _write_frames(frames, temporary, height, width, path)
             (temporary / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
     index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
     return Unpacked(tuple(folder / name for name in index["names"]), tuple(index["runs"]), tuple(index["reports"]))
 
 
-def _fingerprint(sources: Sequence[Path]) -> str:
+def _fingerprint(sources: Sequence[Path], bits: int | None) -> str:
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     place = str(sources[0].parent.absolute())
-    return hashlib.sha256(repr((place, states)).encode()).hexdigest()[:12]
+    how = (place, states) if bits is None else (place, states, bits)
+    return hashlib.sha256(repr(how).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class _Frame:
     report: str = ""
 
 
-def _folder_frames(folder: Path, images: Sequence[Path]) -> Iterator[_Frame]:
+def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:
     sizes = image_sizes(images)
     height, width = common_size(sizes, folder)
     for path in track(images, f"Reading {folder.name}", console=Console(stderr=True), transient=True):
@@ -90,7 +99,7 @@ def _folder_frames(folder: Path, images: Sequence[Path]) -> Iterator[_Frame]:
             yield _Frame(None, f"{path}: is {size[1]}x{size[0]} where most frames are {width}x{height}; left out.")
         else:
             try:
-                yield _Frame(read_image(path))
+                yield _Frame(read_image(path, bits))
             except UserError as error:
                 yield _Frame(None, str(error))
 
@@ -107,7 +116,7 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
     names: list[str] = []
     runs: list[int] = []
     reports: list[str] = []
-    standing = 0
+    standing = flat = 0
     run = 0
     kept_thumbnail = None
     for number, frame in enumerate(frames):
@@ -118,7 +127,10 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
         resized = resize_image(frame.pixels, height, width)
         thumbnail = _thumbnail(resized)
         if kept_thumbnail is not None and np.abs(thumbnail - kept_thumbnail).mean() < STATIC_GREY_LEVELS:
-            standing += 1
+            if min(thumbnail.std(), kept_thumbnail.std()) < LEAST_CONTRAST:
+                flat += 1
+            else:
+                standing += 1
             continue
         kept_thumbnail = thumbnail
         names.append(f"{number:06d}.png")
@@ -126,6 +138,11 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
         Image.fromarray(resized).save(folder / names[-1], compress_level=1)
     if standing:
         reports.append(f"{path}: {standing} frames in which the camera stands still are left out.")
+    if flat:
+        reports.append(
+            f"{path}: {flat} frames with so little contrast that no motion can be seen are left out. Check the "
+            "exposure, and for images of more than 8 bits --data.bits."
+        )
     if len(names) < MIN_FRAMES:
         reason = f" {reports[0]}" if reports else ""
         raise UserError(
