@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from egodepth.methods.training import Method, OptimiserConfig
+from egodepth.methods.configurations import OptimiserConfig
+from egodepth.methods.method import Method
 from egodepth.recipes import RECIPES
 from tests.hashed_inputs import hashed_uniform
 
