@@ -52,6 +52,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def read_text(file: Path) -> str:
+    """What a text file holds: UTF-8, with or without the mark that Windows' editors put before it.
+
+    Bytes that are no UTF-8 come back as replacement characters, so that who reads lines or numbers names the one at
+    fault.
+    """
+    return file.read_text(encoding="utf-8-sig", errors="replace")
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """What a JSON file holds.
 
@@ -59,7 +68,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UserError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(read_text(file))
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
     except ValueError as error:

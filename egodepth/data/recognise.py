@@ -43,7 +43,7 @@ def _what_it_is(path: Path) -> str:
     if path.is_dir() and not visible_entries(path):
         return f"is an empty folder. {_expected()}"
     hints = (kind.hint(path) for kind in kinds.KINDS)
-    return f"{next((hint for hint in hints if hint), 'has an unknown layout.')} {_expected()}"
+    return next((hint for hint in hints if hint), f"has an unknown layout. {_expected()}")
 
 
 def _expected() -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from egodepth.errors import UserError
+from egodepth.files import read_text
 
 Side = Literal["l", "r"]
 Stage = Literal["train", "val"]
@@ -43,7 +44,7 @@ def read_split(file: Path | str) -> list[SplitLine]:
     file = Path(file)
     if not file.is_file():
         raise UserError(f"{file}: no such split file. Check --data.split.")
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = read_text(file)
     lines = [_parse(line, f"{file}, line {number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise UserError(f"{file}: is empty. Expected lines like `<folder> <frame> l`.")
@@ -96,7 +97,7 @@ def validates(position: int, count: int) -> bool:
 
 def _parse(line: str, origin: str) -> SplitLine:
     match line.split():
-        case [folder, frame, side] if frame.isdigit() and side in ("l", "r"):
+        case [folder, frame, side] if frame.isdecimal() and side in ("l", "r"):
             return SplitLine(folder, int(frame), side, origin)
     raise UserError(f"{origin}: `{line.strip()}` is not `<folder> <frame> <l or r>`. Correct the line.")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from egodepth.errors import UserError
 from egodepth.networks.encoders import efficientnet_pytorch_names
-from egodepth.networks.weights import WeightsFile, check_fit, read_weights
+from egodepth.networks.weights import WeightsFile, check_fit, read_weights, unwrapped
 
 Place = tuple[str, ...]
 """A published tensor: the file that holds it, and its key there; further keys where it goes by several names."""
@@ -90,7 +90,7 @@ def _flat(content: WeightsFile) -> WeightsFile:
     nested = content.entries.get(NESTED)
     if not isinstance(nested, Mapping):
         return content
-    tensors = {key: value for key, value in nested.items() if isinstance(value, Tensor)}
+    tensors = unwrapped({key: value for key, value in nested.items() if isinstance(value, Tensor)})
     plain = {key: value for key, value in content.entries.items() if isinstance(value, (bool, int, float, str))}
     return WeightsFile(tensors, plain)
 

@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from egodepth.errors import UserError, first_line
-from egodepth.files import write_bytes, write_text
+from egodepth.files import read_text, write_bytes, write_text
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+
+PARALLEL, COMPILED = "module.", "_orig_mod."
+"""What wrappers of a network add to its keys."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def read_weights(path: Path) -> WeightsFile:
         raise UserError(f"{path}: no such file. Give the path of a .pth or .safetensors file.")
     if path.suffix == ".safetensors":
         try:
-            return WeightsFile(load_file(path), {})
+            return WeightsFile(unwrapped(load_file(path)), {})
         except SafetensorError as error:
             raise UserError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
     try:
@@ -57,7 +60,15 @@ def read_weights(path: Path) -> WeightsFile:
     if not isinstance(content, Mapping):
         raise UserError(f"{path}: holds a {type(content).__name__}, not a state dictionary. Give another file.")
     tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    return WeightsFile(tensors, {key: value for key, value in content.items() if key not in tensors})
+    return WeightsFile(unwrapped(tensors), {key: value for key, value in content.items() if key not in tensors})
+
+
+def unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the network's own keys: without what `DataParallel` and `torch.compile` put before or into them."""
+    own = {key.replace(COMPILED, ""): tensor for key, tensor in tensors.items()}
+    while own and all(key.startswith(PARALLEL) for key in own):
+        own = {key.removeprefix(PARALLEL): tensor for key, tensor in own.items()}
+    return own
 
 
 def save_released(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -77,7 +88,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not config_file.is_file():
         raise UserError(f"{folder}: no {CONFIG_FILE} in it. Give a released model folder or a run folder.")
     try:
-        return json.loads(config_file.read_text(encoding="utf-8"))
+        return json.loads(read_text(config_file))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{config_file}: not JSON ({error}). Release the model again.") from error
 

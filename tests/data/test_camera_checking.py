@@ -162,15 +162,25 @@ def test_a_field_of_view_that_no_camera_has_is_refused(frames, degrees):
 # --- KITTI ---
 
 
-def test_drives_of_another_size_than_their_calibration_are_refused_by_name(kitti):  # noqa: F811
+def test_drives_of_another_form_than_their_calibration_are_refused_by_name(kitti):  # noqa: F811
     for file in kitti.rglob("image_0*/data/*.png"):
-        Image.open(file).resize((80, 24)).save(file)
-    words = r"0000000000\.png: is 80x24, but by S_rect_02 in .*calib_cam_to_cam\.txt frames are 160x48"
+        Image.open(file).crop((0, 0, 120, 48)).save(file)
+    words = r"0000000000\.png: is 120x48, but by S_rect_02 in .*calib_cam_to_cam\.txt frames are 160x48, of another"
     assert re.search(words, " ".join(check_data(kitti).faults))
     lines = training_lines(kitti, "own", "train", (-1, 1))
-    with pytest.raises(UserError, match=r"is 80x24, but by S_rect_02"):
+    with pytest.raises(UserError, match=r"is 120x48, but by S_rect_02"):
         KittiRaw(kitti, lines, (-1, 1), 32, 64)
     assert len(KittiRaw(kitti, lines, (-1, 1), 32, 64, "fixed")) == 2
+
+
+def test_drives_that_were_made_smaller_keep_their_calibration(kitti):  # noqa: F811
+    lines = training_lines(kitti, "own", "train", (-1, 1))
+    whole = KittiRaw(kitti, lines, (-1, 1), 24, 80)[0].intrinsics
+    for file in kitti.rglob("image_0*/data/*.png"):
+        Image.open(file).resize((80, 24)).save(file)
+    assert check_data(kitti).faults == ()
+    smaller = KittiRaw(kitti, lines, (-1, 1), 24, 80)[0].intrinsics
+    assert smaller.tolist() == whole.tolist()
 
 
 def test_a_calibration_that_no_camera_has_is_refused_by_name(kitti):  # noqa: F811

@@ -220,7 +220,7 @@ def moving_scene(frame, height=FRAME_SIZE[0], width=FRAME_SIZE[1]):
 
 
 def write_frames(folder, frames=range(12), size=FRAME_SIZE):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(frames):
         Image.fromarray(moving_scene(frame, *size)).save(folder / f"{number}.png")
     return folder

@@ -18,6 +18,7 @@ from egodepth.data.configurations import Crop
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore, channels_first
 from egodepth.data.images import read_image, read_png16, resize_image
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole
 
 Side = Literal["left", "right"]
@@ -58,7 +59,7 @@ def read_names(file: Path) -> list[FrameName]:
         UserError: the list is empty, or a line names no frame.
     """
     names = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         name = FrameName.find(line)
@@ -180,7 +181,7 @@ class CityscapesCamera:
             UserError: the file is cut short, or lacks a number that depth needs.
         """
         try:
-            entries = json.loads(file.read_text(encoding="utf-8"))
+            entries = json.loads(read_text(file))
             intrinsic = entries["intrinsic"]
             fx, fy, cx, cy = (float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0"))
             baseline_m = float(entries["extrinsic"]["baseline"])

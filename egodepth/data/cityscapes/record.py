@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from egodepth.data.cityscapes.checking import check_cityscapes, check_triplets
-from egodepth.data.cityscapes.layout import SPLITS, CityscapesTree, read_names
+from egodepth.data.cityscapes.layout import SPLITS, CityscapesTree, FrameName, read_names
 from egodepth.data.cityscapes.sequences import Cityscapes, CityscapesFrames, training_names
 from egodepth.data.cityscapes.triplets import CAMERA_SUFFIX, CityscapesTriplets, list_triplets, triplet_names
 from egodepth.data.record import DatasetKind, SplitLists, TrainingSets, Wanted, visible_entries
@@ -71,7 +71,8 @@ CITYSCAPES = DatasetKind(
 
 def _holds_triplets(path: Path) -> bool:
     cities = (entry for entry in visible_entries(path) if entry.is_dir())
-    return any(next(city.glob(f"*{CAMERA_SUFFIX}"), None) is not None for city in cities)
+    cameras = (file for city in cities for file in city.glob(f"*{CAMERA_SUFFIX}"))
+    return any(FrameName.find(file.name) is not None for file in cameras)
 
 
 def _open_triplets(wanted: Wanted) -> TrainingSets:

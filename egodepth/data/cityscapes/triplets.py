@@ -16,6 +16,7 @@ from egodepth.data.images import image_size, read_image, resize_image
 from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage, find_split_file, is_one_list, validates
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera
 
 CAMERA_SUFFIX = "_cam.txt"
@@ -158,7 +159,7 @@ def read_camera(file: Path, height: int, width: int) -> Camera:
         UserError: the file has another form, or its principal point lies outside a view of this size.
     """
     try:
-        numbers = [float(piece) for piece in file.read_text(encoding="utf-8").strip().rstrip(",").split(",")]
+        numbers = [float(piece) for piece in read_text(file).strip().rstrip(",").split(",")]
         intrinsics = np.array(numbers).reshape(3, 3)
     except (OSError, ValueError):
         raise UserError(f"{file}: expected nine numbers separated by commas. Preprocess the city again.") from None

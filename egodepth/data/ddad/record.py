@@ -14,7 +14,7 @@ def _is_ddad(path: Path) -> bool:
 
 
 def _hint(path: Path) -> str | None:
-    if path.name.isdigit() and any(entry.name.startswith("scene_") for entry in visible_entries(path)):
+    if path.name.isdecimal() and any(entry.name.startswith("scene_") for entry in visible_entries(path)):
         return f"is one scene of DDAD; give the folder above, {path.parent}."
     return None
 

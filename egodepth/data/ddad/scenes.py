@@ -22,6 +22,7 @@ from egodepth.data.images import image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole
 
 FRONT = "CAMERA_01"
@@ -169,7 +170,7 @@ def read_json(file: Path, remedy: str) -> dict:
         UserError: the file is missing or cut short.
     """
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(read_text(file))
     except FileNotFoundError:
         raise UserError(f"{file}: no such file. {remedy}.") from None
     except (OSError, ValueError) as error:

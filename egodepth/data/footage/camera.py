@@ -13,6 +13,7 @@ from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
 from egodepth.data.footage.video import video_info
 from egodepth.data.images import image_size, list_images
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole, turned
 
 
@@ -96,7 +97,7 @@ def quarter_turns(path: Path) -> int | None:
 
 def _read_camera(file: Path, height: int, width: int, turns: int | None, square_pixels: bool) -> Camera:
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(read_text(file))
         numbers = fx, fy, cx, cy = tuple(float(entries[key]) for key in ("fx", "fy", "cx", "cy"))
         size = int(entries.get("height", height)), int(entries.get("width", width))
         if min(fx, fy, *size) <= 0 or not np.isfinite(numbers).all():

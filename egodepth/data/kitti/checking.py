@@ -6,6 +6,7 @@ from pathlib import Path
 from egodepth.data.findings import PAIRS_COMPARED, Findings
 from egodepth.data.images import image_size, list_images, read_depth_png
 from egodepth.data.kitti.depth import KittiStereo2015Frames, read_velodyne
+from egodepth.data.kitti.near_misses import near_misses
 from egodepth.data.kitti.raw import Calibration, KittiTree
 from egodepth.data.kitti.selection import KittiSelectionFrames
 from egodepth.data.probing import evenly, unreadable
@@ -16,11 +17,13 @@ from egodepth.errors import UserError
 
 def check_drives(root: Path, findings: Findings) -> None:
     tree = KittiTree(root)
+    findings.notes += [f"{root}: {remark}" for remark in near_misses(root)]
     pairs: list[tuple[Path, Path]] = []
     mismatches: list[str] = []
     for date in sorted({drive.split("/")[0] for drive in tree.drives()}):
+        paired = any(tree.frames(drive, "r") for drive in tree.drives() if drive.startswith(date))
         with findings.catching():
-            _check_calibration(root / date / "calib_cam_to_cam.txt")
+            _check_calibration(root / date / "calib_cam_to_cam.txt", paired)
     if unrectified := tree.unrectified_drives():
         message = (
             f"{root / unrectified[0]}: holds unrectified frames (_extract), which the calibration does not describe"
@@ -69,11 +72,14 @@ def _hold_against(tree: KittiTree, drive: str, side: Side, image: Path, mismatch
     mismatches += unreadable([image], lambda each: tree.check_camera(drive, side, each))
 
 
-def _check_calibration(file: Path) -> None:
+def _check_calibration(file: Path, paired: bool) -> None:
     calibration = Calibration.read(file)
-    left, right = calibration.projections["l"], calibration.projections["r"]
-    if not (left[0, 0] > 0 and right[0, 0] > 0):
+    used = [calibration.projection(side) for side in (("l", "r") if paired else ("l",))]
+    if not all(projection[0, 0] > 0 for projection in used):
         raise UserError(f"{file}: a focal length is not positive. Copy the date's calibration again.")
+    if not paired:
+        return
+    left, right = used
     if left[0, 3] / left[0, 0] <= right[0, 3] / right[0, 0]:
         raise UserError(
             f"{file}: by P_rect_02 and P_rect_03 camera 3 does not stand to the right of camera 2, so the two are "

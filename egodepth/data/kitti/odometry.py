@@ -9,6 +9,7 @@ import numpy as np
 from egodepth.data.images import list_images
 from egodepth.data.samples import PosedSequence
 from egodepth.errors import UserError
+from egodepth.files import read_text
 
 
 def benchmark_sequences(root: Path) -> dict[str, Callable[[], PosedSequence]]:
@@ -38,7 +39,7 @@ def read_poses(file: Path | str) -> np.ndarray:
     if not file.is_file():
         raise UserError(f"{file}: no such pose file. Check the path.")
     poses = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_text(file).splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -3,8 +3,8 @@
 Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation frames are in `depth`.
 """
 
+import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from egodepth.data.camera_checking import check_camera
+from egodepth.data.camera_checking import check_camera, same_aspect
 from egodepth.data.configurations import Sides, Source
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import image_size
+from egodepth.data.kitti.near_misses import DATE, DRIVE
 from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Side, SplitLine, Stage, find_split_file, is_one_list, read_split, validates
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole
 
 Intrinsics = Literal["calibrated", "fixed"]
@@ -34,8 +36,6 @@ FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 FIXED_FOCAL = (0.58, 1.92)
 FIXED_BASELINE_M = 0.54
 
-DATE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}")
-DRIVE_PATTERN = re.compile(r"\d{4}_\d{2}_\d{2}_drive_\d+_(sync|extract)")
 UNRECTIFIED = "_extract"
 """How the names of drives end whose frames are as the cameras took them: distorted, and not of the calibrated size."""
 
@@ -97,29 +97,30 @@ class KittiTree:
         """Hold the calibration of a drive's camera against one of its frames.
 
         Raises:
-            UserError: the frame has another size than the calibration, or the camera cannot be that of the frames.
+            UserError: the frame has another form than the calibration, or the camera cannot be that of the frames.
+                A tree that was made smaller keeps its form, and its calibration with it.
         """
         calibration = self.calibration(folder)
         file = (self.root / folder).parent / "calib_cam_to_cam.txt"
         number = CAMERA_OF_SIDE[side][-2:]
         size = image_size(image)
-        if size != calibration.size:
+        if not same_aspect(size, calibration.size):
             raise UserError(
                 f"{image}: is {size[1]}x{size[0]}, but by S_rect_02 in {file} frames are "
-                f"{calibration.size[1]}x{calibration.size[0]}. Give the rectified frames at their own size (_sync "
-                f"archives), or write the calibration of {size[1]}x{size[0]} frames."
+                f"{calibration.size[1]}x{calibration.size[0]}, of another form. Give the rectified "
+                f"frames (_sync archives), whole, or write the calibration of {size[1]}x{size[0]} frames."
             )
         check_camera(f"{file}: P_rect_{number}", calibration.camera(side), "Copy the date's calibration again.")
 
     def _all_drives(self) -> list[str]:
         if not self.root.is_dir():
             raise UserError(f"{self.root}: no such folder. Check the path.")
-        dates = sorted(path for path in self.root.iterdir() if path.is_dir() and DATE_PATTERN.fullmatch(path.name))
+        dates = sorted(path for path in self.root.iterdir() if path.is_dir() and DATE.fullmatch(path.name))
         return [
             f"{date.name}/{drive.name}"
             for date in dates
             for drive in sorted(date.iterdir())
-            if drive.is_dir() and DRIVE_PATTERN.fullmatch(drive.name)
+            if drive.is_dir() and DRIVE.fullmatch(drive.name)
         ]
 
 
@@ -130,7 +131,7 @@ def _list_frames(folder: Path) -> dict[int, Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)  # noqa: PTH122 - a Path for each of 90,000 names is slow
-            if not stem.isdigit() or suffix.lower() not in FRAME_SUFFIXES:
+            if not stem.isdecimal() or suffix.lower() not in FRAME_SUFFIXES:
                 continue
             known = found.get(int(stem))
             if known is None or _preference(suffix) < _preference(known.suffix):
@@ -163,7 +164,7 @@ def read_calibration(file: Path | str) -> dict[str, np.ndarray]:
     if not file.is_file():
         raise UserError(f"{file}: no such calibration file. Copy it from KITTI's calibration archive of that date.")
     values = {}
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(file).splitlines():
         key, _, numbers = line.partition(":")
         try:
             row = np.array(numbers.split(), dtype=np.float64)
@@ -181,11 +182,14 @@ class Calibration:
     """The rectified colour cameras of one date.
 
     Attributes:
-        projections: (3, 4) by side, in pixels and, in the last column, pixels times metres.
+        file: where they stand, for messages.
+        projections: (3, 4) by side, in pixels and, in the last column, pixels times metres. The right one may be
+            missing where there is one camera.
         rectification: (3, 3), of camera 0.
         size: height and width in pixels; camera 2's, also where camera 3's differs.
     """
 
+    file: Path
     projections: dict[Side, np.ndarray]
     rectification: np.ndarray
     size: tuple[int, int]
@@ -194,26 +198,47 @@ class Calibration:
     def read(cls, file: Path) -> "Calibration":
         values = read_calibration(file)
         wanted = {"P_rect_02": 12, "P_rect_03": 12, "S_rect_02": 2, "R_rect_00": 9}
+        if "P_rect_03" not in values:
+            del wanted["P_rect_03"]
         for key, count in wanted.items():
             if key not in values or values[key].size != count:
                 raise UserError(f"{file}: has no {key} of {count} numbers. Copy the date's calibration again.")
         width, height = values["S_rect_02"]
         return cls(
-            projections={side: values[f"P_rect_{number}"].reshape(3, 4) for side, number in (("l", "02"), ("r", "03"))},
+            file,
+            projections={
+                side: values[f"P_rect_{number}"].reshape(3, 4)
+                for side, number in (("l", "02"), ("r", "03"))
+                if f"P_rect_{number}" in wanted
+            },
             rectification=values["R_rect_00"].reshape(3, 3),
             size=(int(height), int(width)),
         )
 
     @property
     def baseline_m(self) -> float:
+        """The distance of the two cameras in metres; NaN where there is one, or both lie in one place."""
+        if "r" not in self.projections:
+            return math.nan
         left, right = self.projections["l"], self.projections["r"]
-        return float(abs(left[0, 3] - right[0, 3]) / left[0, 0])
+        return float(abs(left[0, 3] - right[0, 3]) / left[0, 0]) or math.nan
 
     def projection(self, side: Side) -> np.ndarray:
+        """Raises UserError: the file does not have this camera."""
+        if side not in self.projections:
+            raise UserError(f"{self.file}: has no P_rect_03, but there are frames of image_03. Add its line.")
         return self.projections[side]
 
     def camera(self, side: Side) -> Camera:
-        return Camera(torch.from_numpy(self.projections[side][:, :3]).float(), *self.size)
+        return Camera(torch.from_numpy(self.projection(side)[:, :3]).float(), *self.size)
+
+    def require_pair(self) -> None:
+        """Raises UserError: no distance of two cameras is known, without which pairs teach nothing."""
+        if math.isnan(self.baseline_m):
+            found = "has no P_rect_03" if "r" not in self.projections else "P_rect_02 and P_rect_03 are equal"
+            raise UserError(
+                f"{self.file}: {found}, so the pair has no baseline. Correct it, or train with --mode mono."
+            )
 
 
 def fixed_intrinsics(height: int, width: int) -> torch.Tensor:
@@ -401,4 +426,6 @@ class KittiRaw:
         if _can_be_read(image):  # a broken frame is the loader's to report
             self._tree.check_camera(line.folder, line.side, image)
         calibration = self._tree.calibration(line.folder)
+        if "stereo" in self.source_ids:
+            calibration.require_pair()
         return calibration.camera(line.side).normalised(), calibration.baseline_m

@@ -1,19 +1,14 @@
 """What egodepth knows about KITTI: raw drives, Stereo 2015, and the selection of the depth benchmark."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from egodepth.data.kitti.checking import check_drives, check_selection, check_stereo_2015
 from egodepth.data.kitti.depth import GroundTruth, KittiRawFrames, KittiStereo2015Frames
+from egodepth.data.kitti.near_misses import DRIVE, near_misses
 from egodepth.data.kitti.odometry import benchmark_sequences
-from egodepth.data.kitti.raw import (
-    DATE_PATTERN,
-    DRIVE_PATTERN,
-    KittiRaw,
-    KittiTree,
-    evaluation_lines,
-    training_lines,
-)
+from egodepth.data.kitti.raw import KittiRaw, KittiTree, evaluation_lines, training_lines
 from egodepth.data.kitti.selection import KittiSelectionFrames, find_selection
 from egodepth.data.record import DatasetKind, FramesReader, SplitLists, TrainingSets, Wanted, visible_entries
 from egodepth.data.splits import SplitLine, Stage, read_split
@@ -27,13 +22,12 @@ def holds_drives(path: Path) -> bool:
 
 
 def _hint(path: Path) -> str | None:
-    names = [entry.name for entry in visible_entries(path)]
-    if any(map(DRIVE_PATTERN.fullmatch, names)):
+    if remark := next(near_misses(path), None):
+        return remark
+    if any(DRIVE.fullmatch(entry.name) for entry in visible_entries(path)):
         return f"is one date of KITTI raw; give the folder above, {path.parent}."
-    if path.is_dir() and DRIVE_PATTERN.fullmatch(path.name):
+    if path.is_dir() and DRIVE.fullmatch(path.name):
         return f"is one drive of KITTI raw; give the folder above its date, {path.parent.parent}."
-    if any(map(DATE_PATTERN.fullmatch, names)):
-        return "has a KITTI date without drives in it."
     return None
 
 
@@ -45,7 +39,9 @@ def _open_drives(wanted: Wanted) -> TrainingSets:
         lines = training_lines(wanted.root, wanted.config.split, stage, wanted.source_ids, wanted.config.sides)
         return KittiRaw(wanted.root, lines, wanted.source_ids, wanted.height, wanted.width, wanted.intrinsics)
 
-    return TrainingSets.of_stages(frames)
+    sets = TrainingSets.of_stages(frames)
+    missed = tuple(f"{wanted.root}: {remark}" for remark in near_misses(wanted.root))
+    return replace(sets, left_out=(*missed, *sets.left_out))
 
 
 def drive_frames(ground_truth: GroundTruth) -> FramesReader:

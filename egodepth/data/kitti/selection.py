@@ -11,6 +11,7 @@ import torch
 from egodepth.data.images import is_image, natural_key, read_depth_png, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.errors import UserError
+from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera
 
 FOLDERS = ("", "val_selection_cropped", "depth_selection/val_selection_cropped")
@@ -72,7 +73,7 @@ def _camera(file: Path, height: int, width: int) -> Camera | None:
     if not file.is_file():
         return None
     try:
-        intrinsics = np.array(file.read_text(encoding="utf-8").split(), dtype=np.float32).reshape(3, 3)
+        intrinsics = np.array(read_text(file).split(), dtype=np.float32).reshape(3, 3)
     except ValueError:
         raise UserError(f"{file}: expected nine numbers. {REMEDY}.") from None
     return Camera(torch.from_numpy(intrinsics), height, width)

@@ -14,6 +14,7 @@ import numpy as np
 from egodepth.data.images import is_image, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.errors import UserError
+from egodepth.files import read_text
 
 TEST_IMAGES = 134
 IMAGE_FOLDERS = ("Test134", "Test134Img")
@@ -80,7 +81,7 @@ def list_images_and_grids(root: Path) -> tuple[dict[str, Path], dict[str, Path]]
 
 def read_names(file: Path) -> list[str]:
     """The frames of a list, whose lines are `img-NAME.jpg`, `img-NAME` or NAME."""
-    names = [bare_name(line.strip()) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = [bare_name(line.strip()) for line in read_text(file).splitlines() if line.strip()]
     if not names:
         raise UserError(f"{file}: is empty. Expected lines like `img-NAME.jpg`.")
     return names
