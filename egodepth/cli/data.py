@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from egodepth.cli.recipes import several
 from egodepth.cli.terminal import Debug, console
 from egodepth.recipes import Recipe
 
@@ -31,7 +32,8 @@ def check(
 def pack(
     name: str,
     data: Annotated[
-        Positional[Path], arg(metavar="DATA", help="Any data that the recipe trains on; it is left unchanged.")
+        Positional[tuple[Path, ...]],
+        arg(metavar="DATA", help="Any data that the recipe trains on, or several videos; left unchanged."),
     ],
     *,
     out: Annotated[Path, arg(metavar="PACK", help="Folder to write; an interrupted pack is continued.")],
@@ -41,6 +43,7 @@ def pack(
     """Resize the frames of DATA once for a recipe; training from the pack gives the same samples, faster."""
     from egodepth.training.runs import pack_data
 
-    report = pack_data(recipe, data, out)
+    first, recipe = several(data, recipe)
+    report = pack_data(recipe, first, out)
     size = f"{report.samples} samples, {report.frames} frames, {report.bytes / 2**20:.0f} MiB"
     console.print(f"Wrote {out}: {size}.")

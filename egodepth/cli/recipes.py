@@ -3,13 +3,15 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, make_dataclass
+from dataclasses import field, fields, make_dataclass, replace
 from functools import partial, update_wrapper
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import tyro
 from tyro.conf import arg
 
+from egodepth.errors import UserError
 from egodepth.recipes import RECIPES, Recipe
 
 FRAMES = ("mode", "height", "width", "intrinsics", "fov", "data.split")
@@ -36,6 +38,17 @@ def takes_recipe(command: Callable) -> bool:
     """Whether a command has a recipe's settings among its parameters."""
     recipe = inspect.signature(command).parameters.get("recipe")
     return recipe is not None and getattr(recipe.annotation, "__origin__", None) is Recipe
+
+
+def several(data: Sequence[Path], recipe: Recipe) -> tuple[Path, Recipe]:
+    """The first DATA, and the recipe with the others beside it.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not data:
+        raise UserError("DATA is missing: give a video, a folder of frames, or a data set.")
+    return data[0], replace(recipe, data=replace(recipe.data, beside=tuple(data[1:])))
 
 
 def with_recipe(command: Callable, name: str, recipe: Recipe) -> Callable:

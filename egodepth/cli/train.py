@@ -5,6 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from egodepth.cli.recipes import several
 from egodepth.cli.terminal import Debug, console
 from egodepth.recipes import Recipe
 
@@ -12,8 +13,12 @@ from egodepth.recipes import Recipe
 def train(
     name: str,
     data: Annotated[
-        Positional[Path],
-        arg(metavar="DATA", help="KITTI raw tree, simulated drive, folder of frames, video file, or pack."),
+        Positional[tuple[Path, ...]],
+        arg(
+            metavar="DATA",
+            help="KITTI raw tree, simulated drive, or pack; or any number of videos, folders of videos and folders of "
+            "frames.",
+        ),
     ],
     *,
     out: Annotated[Path, arg(metavar="RUN", help="Folder for checkpoints, logs, panels and the released model.")],
@@ -26,7 +31,8 @@ def train(
 
     from egodepth.prior.pipeline import train_whole
 
-    model = train_whole(name, recipe, data, out, resume)
+    first, recipe = several(data, recipe)
+    model = train_whole(name, recipe, first, out, resume)
     if recipe.makes_its_needs:
         rank_zero_only(console.print)(f"Wrote {model} (the model); the runs that it is built on are in {out}.")
         return

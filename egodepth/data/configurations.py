@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import UseAppendAction, arg
+from tyro.conf import Suppress, UseAppendAction, arg
 
 from egodepth.errors import UserError
 
@@ -32,6 +32,7 @@ DataKind = Literal[
     "packed",
     "frames",
     "video",
+    "videos",
 ]
 
 
@@ -87,6 +88,7 @@ class DataConfig:
         sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
             a flip swaps the pair. Cityscapes' targets are left images always.
         bits: how many bits footage of more than 8 bits uses (12 or 14 in 16); by default found from the sequence.
+        beside: the other videos and folders where DATA is several, each with its camera and its held-out part.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
             stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
             camera.
@@ -98,6 +100,7 @@ class DataConfig:
     crop: Crop = "manydepth"
     sides: Sides = "both"
     bits: int | None = None
+    beside: Suppress[tuple[Path, ...]] = ()
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 

@@ -1,4 +1,4 @@
-"""Several data sets as one, for joint training (SDFA-Net's CS+K).
+"""Several data sets as one: several videos, or joint training (SDFA-Net's CS+K).
 
 Each sample keeps its own camera and its own baseline; an epoch shows every sample of every set once, so that sets count
 by their size. Source: Zhou & Dong, ECCV 2022, section 4.1 (KITTI's 22,600 pairs and Cityscapes' 22,972).
@@ -39,9 +39,9 @@ class JointDataset(ConcatDataset[Sample]):
     def _check(self, first: Sample, part: TrainingDataset) -> None:
         other = part[0]
         if tuple(part.source_ids) != self.source_ids or other.target.shape != first.target.shape:
-            raise UserError(f"--also: {other.name} differs in views or size from {first.name}. Pack both alike.")
+            raise UserError(f"{other.name}: differs in views or size from {first.name}. Pack both alike.")
         if other.centred != first.centred:
             raise UserError(
-                f"--also: one of {first.name} and {other.name} has a principal point that a flip moves, and the "
+                f"one of {first.name} and {other.name} has a principal point that a flip moves, and the "
                 "other does not. Take the same --intrinsics for both."
             )

@@ -6,6 +6,7 @@ because the command line is read without PyTorch.
 
 from egodepth.data.cityscapes.record import CITYSCAPES, CITYSCAPES_TRIPLETS
 from egodepth.data.ddad.record import DDAD
+from egodepth.data.footage.clips import VIDEOS
 from egodepth.data.footage.record import FRAMES, VIDEO
 from egodepth.data.kitti.record import KITTI_BENCHMARK, KITTI_RAW, KITTI_STEREO_2015
 from egodepth.data.make3d.record import MAKE3D
@@ -27,4 +28,5 @@ KINDS: tuple[DatasetKind, ...] = (
     PACKED,
     FRAMES,
     VIDEO,
+    VIDEOS,
 )

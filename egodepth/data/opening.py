@@ -8,9 +8,8 @@ from pathlib import Path
 from egodepth.data import kinds
 from egodepth.data.configurations import DataConfig, EvaluationDataConfig, Source
 from egodepth.data.images import check_bits
-from egodepth.data.joint import JointDataset
 from egodepth.data.recognise import kind_of
-from egodepth.data.record import TrainingSets, Wanted
+from egodepth.data.record import TrainingSets, Wanted, open_together
 from egodepth.data.samples import EvaluationFrames, PosedSequence
 from egodepth.errors import UserError
 
@@ -27,6 +26,7 @@ def open_training_sets(
     """Open DATA for training, and what is to be trained on with it.
 
     Args:
+        root: DATA, or the first of several videos; `config.beside` has the others.
         intrinsics: `calibrated`, `fixed` (KITTI: one camera for all; Cityscapes: one baseline of 0.22 m, and a
             principal point that mirroring leaves in place) or `fx,fy,cx,cy` in pixels (footage alone; of DATA alone).
         source_ids: of the training mode.
@@ -36,20 +36,20 @@ def open_training_sets(
     Raises:
         UserError: the layout is not known, cannot train with these sources, or data do not go together.
     """
-    wanted = Wanted(root, config, intrinsics, source_ids, height, width, cache_folder)
-    sets = _open(wanted)
-    if not config.also:
-        return sets
     also = [Path(path) for path in config.also]
-    _check_different(root, *also)
+    _check_different(root, *config.beside, *also)
+    wanted = Wanted(root, config, intrinsics, source_ids, height, width, cache_folder)
+    sets = open_together(wanted, [root, *config.beside], _open)
+    if not also:
+        return sets
     others = []
     for path in also:
         try:
             others.append(_open(_joined_with(wanted, path)))
         except UserError as error:
             raise UserError(f"--also: {error}") from error
-    training = JointDataset([each.training for each in (sets, *others)])
-    return TrainingSets(training, sets.validation, sum((each.left_out for each in others), sets.left_out))
+    joint = TrainingSets.together([sets, *others])
+    return replace(joint, validation=sets.validation)
 
 
 def _open(wanted: Wanted) -> TrainingSets:
@@ -79,7 +79,7 @@ def _joined_with(first: Wanted, root: Path) -> Wanted:
 def _check_different(*roots: Path) -> None:
     for one, other in pairwise(sorted(root.resolve() for root in roots)):
         if one == other:
-            raise UserError(f"--also {other}: is already trained on. Give each data set once.")
+            raise UserError(f"{other}: is given twice. Give each data set once.")
 
 
 def open_evaluation_frames(

@@ -5,12 +5,13 @@ the records and knows no data set by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from egodepth.data.configurations import FIELD_OF_VIEW, DataConfig, DataKind, Source
 from egodepth.data.findings import Findings
+from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.joint import JointDataset
 from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
 from egodepth.data.splits import Stage
@@ -33,6 +34,7 @@ class Wanted:
         source_ids: time offsets and `stereo`.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.
+        cache_bytes: of memory in which decoded frames are kept.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class Wanted:
     height: int
     width: int
     cache_folder: Path
+    cache_bytes: int = DEFAULT_CACHE_BYTES
 
     def require_intrinsics(self, what: str, known: tuple[str, ...]) -> None:
         """Refuse intrinsics that are typed in for data that come with theirs.
@@ -79,6 +82,18 @@ class TrainingSets:
         return self.training.datasets[0] if isinstance(self.training, JointDataset) else self.training
 
     @classmethod
+    def together(cls, parts: Sequence["TrainingSets"]) -> "TrainingSets":
+        """Several data sets as one that trains on all of them and validates on what each holds out."""
+        if len(parts) == 1:
+            return parts[0]
+        validation = [part.validation for part in parts if part.validation is not None]
+        return cls(
+            JointDataset([part.training for part in parts]),
+            JointDataset(validation) if validation else None,
+            sum((part.left_out for part in parts), ()),
+        )
+
+    @classmethod
     def of_stages(cls, frames: Callable[[Stage], TrainingDataset]) -> "TrainingSets":
         """Both sets of a data set whose `left_out` says what it leaves out.
 
@@ -92,6 +107,26 @@ class TrainingSets:
             validation = None
         has_validation = validation is not None and len(validation) > 0
         return cls(training, validation if has_validation else None, tuple(training.left_out))
+
+
+def open_together(wanted: Wanted, roots: Sequence[Path], open_one: Callable[[Wanted], TrainingSets]) -> TrainingSets:
+    """Open several data sets as one; of these, what has too few frames is left out by name.
+
+    Raises:
+        UserError: one cannot be read, or none has enough frames.
+    """
+    share = wanted.cache_bytes // len(roots)
+    parts: list[TrainingSets] = []
+    too_few: list[NoUsableFrames] = []
+    for root in roots:
+        try:
+            parts.append(open_one(replace(wanted, root=root, cache_bytes=share)))
+        except NoUsableFrames as error:
+            too_few.append(error)
+    if not parts:
+        raise too_few[0]
+    sets = TrainingSets.together(parts)
+    return replace(sets, left_out=(*map(str, too_few), *sets.left_out))
 
 
 # --- split lists -----------------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
     options = _run_options(name, recipe, data) | _fingerprint(sets)
     _check_same_samples(options, data, run, resume)
-    _report(sets)
+    _report(sets, bool(recipe.data.also))
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = recipe.build_networks()
     if needs.references is not None:
@@ -89,7 +89,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
 
     def release(trained: Method) -> None:
         provenance = {
-            "data": " + ".join(path.name for path in (data, *recipe.data.also)),
+            "data": " + ".join(path.name for path in (data, *recipe.data.beside, *recipe.data.also)),
             "sources": views,
             "sides": recipe.data.sides,
             "steps": trained.global_step,
@@ -113,9 +113,9 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data of `--also` named as they are from any folder."""
-    also = tuple(Path(path).absolute() for path in recipe.data.also)
-    return replace(recipe, data=replace(recipe.data, also=also))
+    """The recipe with the data beside DATA named as they are from any folder."""
+    whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
+    return replace(recipe, data=replace(recipe.data, **whole))
 
 
 def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
@@ -133,7 +133,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, *chosen)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
-        return pack(out, data, sets.training, sets.validation, options, sets.left_out, workers)
+        return pack(out, (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers)
 
 
 @contextmanager
@@ -198,11 +198,11 @@ def _first_images(dataset: TrainingDataset) -> torch.Tensor:
 
 
 @rank_zero_only
-def _report(sets: TrainingSets) -> None:
+def _report(sets: TrainingSets, also: bool) -> None:
     """Say what there is to train on, and which frames are left out, by name."""
     validation = len(sets.validation) if sets.validation is not None else 0
     log.info("%d samples to train on, %d to validate on.", len(sets.training), validation)
-    if len(sets.first) < len(sets.training):
+    if also and len(sets.first) < len(sets.training):
         log.info("%d of them are of the data of --also.", len(sets.training) - len(sets.first))
     for message in sets.left_out[:MESSAGES_SHOWN]:
         log.warning("left out: %s", message)
@@ -255,7 +255,7 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
         return
     before = _filled(read_json(file), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
-        moved = option == "root" or (option == "data.also" and len(then or ()) == len(now))
+        moved = option == "root" or (option in ("data.also", "data.beside") and len(then or ()) == len(now))
         unread = option.split(".")[0] in recipe.unused_options()
         if not moved and not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
             raise UserError(

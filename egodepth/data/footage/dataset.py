@@ -13,7 +13,7 @@ import torch
 from egodepth.data.configurations import Source
 from egodepth.data.footage.unpacking import unpack
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
-from egodepth.data.samples import Sample
+from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
@@ -62,7 +62,7 @@ class Footage:
         self._offsets = [stride * source for source in source_ids]
         self._targets = self._find_targets(unpacked.runs, stage)
         if not self._targets and stage == "train":
-            raise UserError(
+            raise NoUsableFrames(
                 f"{path}: none of its {len(unpacked.frames)} usable frames has the neighbours that training "
                 "needs. Give longer footage or a smaller --data.stride."
             )

@@ -13,6 +13,7 @@ from egodepth.data.footage.unpacking import MIN_FRAMES
 from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
 from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is_image, list_images
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
+from egodepth.data.samples import NoUsableFrames
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 
@@ -52,7 +53,17 @@ def _open(wanted: Wanted) -> TrainingSets:
             log.warning(remark)
 
     def frames(stage: Stage) -> Footage:
-        return Footage(wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder, stage, stride, bits=bits)
+        return Footage(
+            wanted.root,
+            wanted.source_ids,
+            *size,
+            camera,
+            wanted.cache_folder,
+            stage,
+            stride,
+            wanted.cache_bytes,
+            bits,
+        )
 
     return TrainingSets.of_stages(frames)
 
@@ -92,26 +103,26 @@ def _check_video(path: Path, findings: Findings) -> None:
 
 
 def _check_footage(path: Path, findings: Findings, frames: int) -> None:
-    findings.count("frames", frames)
-    findings.count("samples of mode mono, at most", max(0, frames - 2))
-    if frames < MIN_FRAMES:
-        findings.faults.append(
-            f"{path}: {frames} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
-        )
-    elif frames <= SHORT:
-        _try_short(path, findings)
     try:
         footage_camera(path)
     except CameraUnknown as error:
         findings.notes.append(str(error))
     except UserError as error:
         findings.faults.append(str(error))
+    if frames < MIN_FRAMES:
+        raise NoUsableFrames(
+            f"{path}: {frames} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
+        )
+    if frames <= SHORT:
+        _try_short(path)
+    findings.count("frames", frames)
+    findings.count("samples of mode mono, at most", max(0, frames - 2))
 
 
-def _try_short(path: Path, findings: Findings) -> None:
+def _try_short(path: Path) -> None:
     """Unpack a few frames as training does: a single one that stands still is one too few."""
     camera = camera_of_field_of_view(60, *TRIAL_SIZE)
-    with findings.catching(), TemporaryDirectory() as cache:
+    with TemporaryDirectory() as cache:
         Footage(path, (-1, 1), *TRIAL_SIZE, camera, cache)
 
 

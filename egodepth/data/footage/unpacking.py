@@ -14,6 +14,7 @@ from rich.progress import track
 from egodepth.data.footage.camera import common_size, image_sizes
 from egodepth.data.footage.video import decode_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
+from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
 
@@ -145,7 +146,7 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
         )
     if len(names) < MIN_FRAMES:
         reason = f" {reports[0]}" if reports else ""
-        raise UserError(
+        raise NoUsableFrames(
             f"{path}: only {len(names)} usable frames, training needs at least {MIN_FRAMES}.{reason} "
             "Give longer footage."
         )

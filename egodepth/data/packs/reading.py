@@ -235,16 +235,16 @@ def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> Non
 
 
 def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
-    source = Path(manifest["source"])
-    if not source.exists():
+    sources = [Path(source) for source in (manifest["source"], *manifest.get("beside", ()))]
+    if not all(source.exists() for source in sources):
         return
-    now = source_identity(source)
+    now = source_identity(sources)
     if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
         return
     then = (folder / SOURCE_FILE).read_text(encoding="utf-8").splitlines()
     names = sorted({line.split(" ", 2)[2] for line in set(now) ^ set(then)})
     example = f" (the first: {names[0]})" if names else ""
-    raise UserError(f"{folder}: is stale: {len(names)} files of {source} have changed since{example}. {REPACK}")
+    raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {REPACK}")
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------
@@ -255,17 +255,18 @@ def is_pack(path: Path) -> bool:
     return (path / MARKER).is_file()
 
 
-def source_identity(source: Path) -> list[str]:
+def source_identity(sources: Sequence[Path]) -> list[str]:
     """One line for each file that training could read, `<bytes> <nanoseconds of its last change> <name>`, sorted.
 
     Hidden files, and folders that evaluation alone reads, do not count.
     """
-    is_video = source.is_file()
     lines = []
-    for file in [source] if is_video else _walk(source):
-        status = file.stat()
-        name = file.name if is_video else file.relative_to(source).as_posix()
-        lines.append(f"{status.st_size} {status.st_mtime_ns} {name}")
+    for source in sources:
+        for file in [source] if source.is_file() else _walk(source):
+            status = file.stat()
+            # The names of one source alone are as they are within it.
+            within = source.parent if source.is_file() or len(sources) > 1 else source
+            lines.append(f"{status.st_size} {status.st_mtime_ns} {file.relative_to(within).as_posix()}")
     return sorted(lines)
 
 

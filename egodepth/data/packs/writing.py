@@ -55,7 +55,7 @@ class PackReport:
 
 def pack(
     out: Path,
-    source: Path,
+    sources: Sequence[Path],
     training: TrainingDataset,
     validation: TrainingDataset | None,
     options: PackOptions,
@@ -70,7 +70,7 @@ def pack(
 
     Args:
         out: the pack folder; new, or one that was stopped.
-        source: DATA as it was opened.
+        sources: DATA as it was opened.
         training, validation: as opened from it with `options`.
         left_out: messages about frames that are in neither.
         workers: processes that decode beside this one.
@@ -79,14 +79,17 @@ def pack(
     Raises:
         UserError: the folder holds something else, or a pack of other data or options; the disk is full.
     """
-    if out.resolve().is_relative_to(source.resolve()):
-        raise UserError(f"{out}: lies inside the data that is to be packed. Choose a folder outside {source}.")
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"{out}: lies inside the data that is to be packed. Choose a folder outside {source}.")
     datasets: dict[Stage, TrainingDataset] = {"train": training} | ({} if validation is None else {"val": validation})
-    identity = source_identity(source)
+    identity = source_identity(sources)
+    whole = [str(source.resolve()) for source in sources]
     manifest = {
         "format": FORMAT,
         "egodepth": __version__,
-        "source": str(source.resolve()),
+        "source": whole[0],
+        "beside": whole[1:],
         "source_identity": digest_of("\n".join(identity).encode()),
         "options": json.loads(json.dumps(asdict(options))),
         "part_bytes": part_bytes,
@@ -112,8 +115,8 @@ def _begin(out: Path, manifest: dict[str, Any], identity: Sequence[str]) -> None
     """Make the folder, or check that it holds the same pack, begun."""
     if is_pack(out):
         known = read_manifest(out)
-        for key in ("source", "source_identity", "options", "part_bytes", "samples"):
-            if known.get(key) != manifest[key]:
+        for key in ("source", "beside", "source_identity", "options", "part_bytes", "samples"):
+            if known.get(key, []) != manifest[key]:
                 what = "files of the source that have changed since" if key == "source_identity" else f"another {key}"
                 raise UserError(f"{out}: holds a pack with {what}. Remove the folder, or choose another --out.")
         return
