@@ -264,12 +264,12 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
 
 def _filled(before: Mapping[str, Any], configuration: Any) -> dict[str, Any]:
     """The options of a run, with those that it was made before as its training was: as their classes have them."""
-    filled = dict(before)
+    filled = dict(configuration.before if isinstance(configuration, NetworkConfig) else {}) | dict(before)
     for entry in fields(configuration):
         value = getattr(configuration, entry.name)
         if is_dataclass(value) and isinstance(before.get(entry.name), Mapping):
             filled[entry.name] = _filled(before[entry.name], value)
-        elif entry.name not in before and entry.default is not MISSING:
+        elif entry.name not in filled and entry.default is not MISSING:
             filled[entry.name] = as_data(entry.default)
     return filled
 
