@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import egodepth
+from egodepth.data.packs.reading import read_manifest
 from egodepth.networks.equivalent import EquivalentConv2d
 from egodepth.training.fit import LAST_CHECKPOINT
 from egodepth.training.runs import load_trained_networks
@@ -60,8 +61,23 @@ def test_the_full_recipe_of_fa_depth_releases_a_plain_network(drive, teacher, tm
     assert EquivalentConv2d not in kinds
     assert torch.nn.BatchNorm2d not in kinds
     logged = (tmp_path / "run" / "logs" / "part_0" / "metrics.csv").read_text()
-    for column in ("distillation", "loss_low", "loss_high", "loss_flip", "loss_colour", "feature_flip"):
+    for column in (
+        "distilled_encoder",
+        "distilled_disparity",
+        "loss_low",
+        "loss_high",
+        "loss_flip",
+        "loss_colour",
+        "feature_flip",
+    ):
         assert column in logged
+
+
+def test_a_pack_for_a_teacher_has_frames_of_its_size(drive, teacher, tmp_path):
+    options = ["--mode", "stereo", "--height", 32, "--width", 128, "--teacher", teacher]
+    assert run("data", "pack", "small-depth", drive, "--out", tmp_path / "pack", *options) == 0
+    kept = read_manifest(tmp_path / "pack")["options"]
+    assert (kept["height"], kept["width"]) == (64, 128)  # the teacher's 64x96, and the student's 32x128
 
 
 def test_fa_depth_without_a_teacher_is_refused(drive, tmp_path, capsys):
@@ -71,7 +87,9 @@ def test_fa_depth_without_a_teacher_is_refused(drive, tmp_path, capsys):
 
 
 def test_a_training_starts_from_what_a_run_had_learnt(drive, tmp_path):
-    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo", "--etm")
+    # Where nothing is dropped, the running averages of training are those of use.
+    still = ["--network.pb-dsr", 0, "--network.pb-sd", 0, "--equivalent.branch-drop", 0]
+    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo", "--etm", *still)
     image = torch.rand(1, 3, 64, 96)
     start = load_trained_networks(str(first))["depth"].eval()
     with torch.no_grad():

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from egodepth.geometry.precision import in_float32
 
+FLATTEST = 1e-3
+"""Maps that vary less than this, in sigmoid disparity or in features, teach less and less: it may be noise."""
+
 # --- FA-Depth: APX ---------------------------------------------------------------------------------------------
 
 
@@ -43,6 +46,15 @@ def near_mask(teacher_disparity: Tensor, share: float = 0.3) -> Tensor:
     with torch.no_grad():
         median = teacher_disparity.flatten(1).median(dim=1).values
         return teacher_disparity > share * median[:, None, None, None]
+
+
+def spread(each: Tensor) -> Tensor:
+    """The standard deviation (B, 1, 1, 1) of a map (B, 1, H, W), at least `FLATTEST`.
+
+    Divided by it, a map's softmax is neither flat nor a single peak, whatever the map's unit.
+    """
+    variance = each.float().var((1, 2, 3), correction=0, keepdim=True)
+    return variance.clamp(min=FLATTEST**2).sqrt()  # the root of zero would have no gradient
 
 
 def _divergence(teacher: Tensor, student: Tensor, axis: int) -> Tensor:

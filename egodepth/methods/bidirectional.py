@@ -14,7 +14,7 @@ from egodepth.losses.bidirectional import BidirectionalTerms, bidirectional_loss
 from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.configurations import OptimiserConfig
-from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
+from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod, rescaled
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.pose import PoseNetwork
 
@@ -34,15 +34,16 @@ class BidirectionalMethod(ViewSynthesisMethod):
         super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
 
-    def step_result(self, views: Views) -> StepResult:
-        seen = torch.cat([views.target_jittered[None], views.sources_jittered.transpose(0, 1)])
-        disparities, features = self.depth_network.with_features(seen.flatten(0, 1))
+    def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
+        seen = seen or views
+        frames = torch.cat([seen.target_jittered[None], seen.sources_jittered.transpose(0, 1)])
+        disparities, features = self.depth_network.with_features(frames.flatten(0, 1))
         images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
-        pair = frame_pair(_paired(images), self.transforms(views), views.intrinsics)
+        pair = frame_pair(_paired(images), self.transforms(seen), views.intrinsics)
         pairs = _paired(features.decoder[0].float().unflatten(0, images.shape[:2]))
 
         losses, finest = [], None
-        for scale, disparity in enumerate(disparities):
+        for scale, disparity in enumerate(rescaled(disparities, seen, views)):
             picture = F.adaptive_avg_pool2d(images.flatten(0, 1), disparity.shape[-2:])
             depth = self._depth(disparity, views.size).unflatten(0, images.shape[:2])
             terms = bidirectional_terms(_paired(depth), pairs, pair, self.config)

@@ -86,6 +86,7 @@ class PyramidConfig:
         colour: with other colours.
         sequential: differentiate each form before the next is looked at, so that memory is one form's. False adds
             the losses up first; the agreement then pulls both sides.
+        rescaled: judge low and high at the size of the views as they are, instead of at their own.
     """
 
     low: Level = Level(0.5, 1.0, 0.5)
@@ -93,31 +94,34 @@ class PyramidConfig:
     flip: Level = Level(1.0, 0.1, 0.5)
     colour: Level = Level(1.0, 0.1, 0.1, "l1")
     sequential: bool = True
+    rescaled: bool = False
 
     def levels(self) -> dict[LevelName, Level]:
-        return {"low": self.low, "high": self.high, "flip": self.flip, "colour": self.colour}
+        """The forms that weigh anything."""
+        forms: dict[LevelName, Level] = {"low": self.low, "high": self.high, "flip": self.flip, "colour": self.colour}
+        return {name: level for name, level in forms.items() if level.alpha or level.beta or level.gamma}
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """What of the teacher weighs how much. The paper names no figures.
 
-    The divergences grow with the square of the range of features and disparities, which differ by orders of magnitude
-    from teacher to teacher, and between the units of a moving camera and of a stereo pair. So the three weights balance
-    the parts, and a share bounds them all.
+    Each map is divided by its own spread before the softmax, and each part is the mean over its maps. So a part's
+    gradient depends neither on units nor on how many maps there are, and no map rules the others. With these weights
+    each part gives the encoder about a tenth of the gradient that L_cr gives (docs/decisions.md).
 
     Attributes:
         encoder_weight, decoder_weight: of the features' channel means.
-        disparity_weight: of the disparities. Their softmax is nearly flat, so the divergence is tiny.
-        largest_share: of the loss beside it, that the whole counts for at most.
+        disparity_weight: of the disparities.
         near_share: pixels whose disparity is under this share of the image's median are left out: the far field.
+        synthesis_weight: of the loss of view synthesis beside all that; 0 leaves it out and warps nothing.
     """
 
-    encoder_weight: float = 0.1
-    decoder_weight: float = 0.1
-    disparity_weight: float = 100.0
-    largest_share: float = 0.1
+    encoder_weight: float = 0.02
+    decoder_weight: float = 0.02
+    disparity_weight: float = 0.02
     near_share: float = 0.3
+    synthesis_weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,20 @@
 Source: FA-Depth, equation 28. Teacher and student are any two disparity networks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import log2
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.geometry.depth import sigmoid_to_disparity
-from egodepth.losses.distillation import axis_divergence, near_mask
+from egodepth.data.transforms import resize
+from egodepth.losses.distillation import axis_divergence, near_mask, spread
 from egodepth.methods.configurations import DistillationConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
+
+Seen = tuple[Sequence[Tensor], Features]
+"""What a network makes of an image: sigmoid disparities and features."""
 
 
 class Teacher:
@@ -29,50 +33,85 @@ class Teacher:
     def to(self, device: torch.device) -> None:
         self.network.to(device)
 
-    def loss(self, image: Tensor, disparities: Sequence[Tensor], features: Features) -> Tensor:
-        """How far a student's disparities and features are from the teacher's, (B, 3, H, W) being the image."""
-        with torch.no_grad():
-            seen = F.interpolate(image, self.size, mode="bilinear", align_corners=False, antialias=True)
-            taught = self.network.with_features(seen)
-        return distillation_loss(taught, (disparities, features), self.config)
+    @torch.no_grad()
+    def taught(self, image: Tensor) -> Seen:
+        """Disparities and features of an image (B, 3, H, W), which is best no smaller than the teacher's size."""
+        return self.network.with_features(resize(image, *self.size))
+
+    def loss(self, image: Tensor, student: Seen, width: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far a student is from the teacher.
+
+        Args:
+            image: (B, 3, H, W), what both see, at the size at which it was read.
+            width: of the image as the student sees it.
+
+        Returns:
+            the weighed sum of the parts, and each part for the log.
+        """
+        parts = distillation_parts(self.taught(image), student, (self.size[1], width), self.config.near_share)
+        config = self.config
+        weights = (config.encoder_weight, config.decoder_weight, config.disparity_weight)
+        total = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
+        return total, {f"distilled_{name}": part for name, part in parts.items()}
 
 
-def bounded(distillation: Tensor, loss: Tensor, share: float) -> Tensor:
-    """A distillation of which at most a share of the loss beside it is left; the factor has no gradient.
+def distillation_parts(
+    teacher: Seen, student: Seen, widths: tuple[int, int], near_share: float = 0.3
+) -> dict[str, Tensor]:
+    """The parts of equation 28: features of `encoder` and `decoder`, and `disparity` where the teacher sees near.
 
-    As the student comes near its teacher the bound is no longer met, and what pulls it fades.
+    Each of the student's maps is compared with the teacher's at the same stride, or at the nearest stride that it has;
+    the teacher's is brought to the student's size. Features are compared by their channel means, so that the numbers of
+    channels may differ. A part is the mean over the student's maps.
+
+    Args:
+        teacher, student: what they made of the same image.
+        widths: of the image as the teacher and as the student sees it.
+        near_share: see `near_mask`.
     """
-    limit = share * loss.detach()
-    return distillation * (limit / distillation.detach().clamp(min=1e-12)).clamp(max=1)
+
+    def mean(divergence: Callable, theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> Tensor:
+        pairs = paired(theirs, ours, *widths)
+        return sum(divergence(_resized(taught, own), own.float()) for taught, own in pairs) / len(pairs)
+
+    def of_features(taught: Tensor, own: Tensor) -> Tensor:
+        return _divergence(taught, own)
+
+    def of_disparities(taught: Tensor, own: Tensor) -> Tensor:
+        near = near_mask(taught, near_share)
+        return _divergence(near * taught, near * own)
+
+    theirs, ours = teacher[1], student[1]
+    return {
+        "encoder": mean(of_features, _channel_means(theirs.encoder), _channel_means(ours.encoder)),
+        "decoder": mean(of_features, _channel_means(theirs.decoder), _channel_means(ours.decoder)),
+        "disparity": mean(of_disparities, teacher[0], student[0]),
+    }
 
 
-def distillation_loss(
-    teacher: tuple[Sequence[Tensor], Features],
-    student: tuple[Sequence[Tensor], Features],
-    config: DistillationConfig,
-) -> Tensor:
-    """Equation 28: features of encoder and decoder, and disparities where the teacher sees something near.
+def paired(
+    teacher: Sequence[Tensor], student: Sequence[Tensor], teacher_width: int, student_width: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Each of the student's maps with the teacher's of the nearest stride; the finer one of two that are as near."""
 
-    The teacher's maps are brought to the student's size. Features are compared by their channel means, so that the
-    widths may differ; each of the student's disparities is compared with the teacher's finest one.
-    """
-    encoder = _feature_divergence(teacher[1].encoder, student[1].encoder)
-    decoder = _feature_divergence(teacher[1].decoder, student[1].decoder)
-    finest = sigmoid_to_disparity(teacher[0][0])
-    disparity = sum(_disparity_divergence(finest, sigmoid_to_disparity(map_), config.near_share) for map_ in student[0])
-    return config.encoder_weight * encoder + config.decoder_weight * decoder + config.disparity_weight * disparity
+    def octave(image_width: int, each: Tensor) -> float:
+        return log2(image_width / each.shape[-1])
+
+    return [
+        (min(teacher, key=lambda taught: abs(octave(teacher_width, taught) - octave(student_width, own))), own)
+        for own in student
+    ]
 
 
-def _feature_divergence(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
-    means = [(theirs.mean(1, keepdim=True), ours.mean(1, keepdim=True)) for theirs, ours in zip(teacher, student)]  # noqa: B905, heads differ in number
-    return sum(axis_divergence(_resized(theirs, ours), ours) for theirs, ours in means)
+def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """Of maps that each vary by one: it then depends on no unit of either, and no map pulls much more than another."""
+    return axis_divergence(teacher / spread(teacher), student / spread(student))
 
 
-def _disparity_divergence(teacher: Tensor, student: Tensor, near_share: float) -> Tensor:
-    teacher = _resized(teacher, student)
-    mask = near_mask(teacher, near_share)
-    return axis_divergence(mask * teacher, mask * student)
+def _channel_means(maps: Sequence[Tensor]) -> list[Tensor]:
+    return [each.float().mean(1, keepdim=True) for each in maps]
 
 
 def _resized(teacher: Tensor, student: Tensor) -> Tensor:
-    return F.interpolate(teacher.float(), student.shape[-2:], mode="bilinear", align_corners=False)
+    size = student.shape[-2:]
+    return F.interpolate(teacher.float(), size, mode="bilinear", align_corners=False, antialias=True)

@@ -17,7 +17,7 @@ from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
 from egodepth.losses.photometric import minimum_error, patch_moments, photometric_error, tie_break
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.configurations import OptimiserConfig, PhotometricConfig
-from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod
+from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod, rescaled
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.pose import PoseNetwork
 
@@ -98,13 +98,14 @@ class PhotometricMethod(ViewSynthesisMethod):
         super().__init__(depth_network, pose_network, setup, optimiser, seed)
         self.config = config
 
-    def step_result(self, views: Views) -> StepResult:
-        disparities, features = self.depth_network.with_features(views.target_jittered)
+    def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
+        seen = seen or views
+        disparities, features = self.depth_network.with_features(seen.target_jittered)
         loss = photometric_loss(
             views.target,
             views.sources.transpose(0, 1),
-            disparities,
-            self.transforms(views),
+            rescaled(disparities, seen, views),
+            self.transforms(seen),
             views.intrinsics,
             self.config,
             (self.depth_network.min_depth, self.depth_network.max_depth),

@@ -74,9 +74,9 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         result = self.step_result(without_augmentation(batch))
         self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
 
-    def step_result(self, views: Views) -> StepResult:
+    def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
         """L = alpha L_vp + beta L_c + L_aux, for views at the teacher's size; L_aux where there is a prior."""
-        config, network, seen = self.config, self.depth_network, resized(views, *self._size())
+        config, network, seen = self.config, self.depth_network, seen or resized(views, *self._size())
         depth_range = network.min_depth, network.max_depth
         taught, reliable = self._taught(views)
         found: dict[str, Tensor] = {}

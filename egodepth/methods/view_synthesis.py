@@ -6,17 +6,19 @@ which takes the same views in five forms, and a teacher's distillation; either c
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, augment, resized, without_augmentation
+from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
 from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
-from egodepth.methods.distillation import Teacher, bounded
+from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
 from egodepth.networks.disparity import DisparityNetwork, Features
@@ -53,7 +55,7 @@ class TrainingSetup:
         metres_per_unit: what one unit of the network's depth means where a stereo baseline fixes the scale.
         height, width: of the pictures that the networks see at inference, and in training without a crop.
         pyramid: the pyramid loss, if the views are to be looked at in its five forms.
-        teacher: whom the network is to approximate, if anyone.
+        teacher: whom the network is to approximate, if anyone. Frames may be larger than the network sees them then.
     """
 
     augmentation: AugmentationConfig
@@ -84,15 +86,22 @@ class ViewSynthesisMethod(Method):
         self.depth_network = depth_network
         self.pose_network = pose_network
         self.training_setup = setup
+        # Without view synthesis nothing reaches the pose network.
+        self.uses_every_parameter = self._synthesis_weight() > 0
 
     @abstractmethod
-    def step_result(self, views: Views) -> StepResult:
-        """See the views with the networks, and judge what they say."""
+    def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
+        """See the views with the networks, and judge what they say.
+
+        Args:
+            views: that the loss compares.
+            seen: the same at another size, as the networks see them; none means as the loss does.
+        """
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         pyramid = self.training_setup.pyramid
-        views = augment(batch, self.training_setup.augmentation, self.seed, self.global_step)
-        if pyramid is None:
+        views = augment(batch, self._augmentation(batch), self.seed, self.global_step)
+        if pyramid is None or self._synthesis_weight() == 0:
             yield self._first_result(views).loss
         elif pyramid.sequential:
             yield from self._levels(views, pyramid)
@@ -127,14 +136,14 @@ class ViewSynthesisMethod(Method):
 
     def _levels(self, views: Views, pyramid: PyramidConfig) -> Iterator[Tensor]:
         """The pyramid loss (FA-Depth, equation 20), level by level, the views as they are first."""
-        first = self._first_result(resized(views, *self._size()))
+        first = self._first_result(views)
         yield first.loss
         # By now the graph of a sequential step is gone, so the other levels hold on to its values alone.
         reference = (first.disparities, first.features)
         for name, level in pyramid.levels().items():
             seen = level_views(views, name, self._size(), self.training_setup.augmentation, self.seed, self.global_step)
             with frozen_statistics(self):
-                result = self.step_result(seen)
+                result = self.step_result(resized(seen, *self._size()) if pyramid.rescaled else seen, seen)
             yield self._level_loss(name, level, result, reference, pyramid.sequential)
 
     def _level_loss(self, name: str, level: Level, result: StepResult, reference: tuple, detach: bool) -> Tensor:
@@ -143,22 +152,53 @@ class ViewSynthesisMethod(Method):
             {f"loss_{name}": result.loss, f"disparity_{name}": disparity, f"feature_{name}": feature},
             batch_size=len(result.depth),
         )
-        return level.alpha * result.loss + level.beta * disparity + level.gamma * feature
+        level_loss = level.alpha * result.loss + level.beta * disparity + level.gamma * feature
+        return self._synthesis_weight() * level_loss
 
-    def _first_result(self, views: Views) -> StepResult:
-        """A result whose figures and pictures are kept, with the teacher's part in its loss."""
-        result = self.step_result(views)
-        values, loss = result.values, result.loss
-        teacher = self.training_setup.teacher
-        if teacher is not None:
-            taught = teacher.loss(views.target_jittered, result.disparities, result.features)
-            values = values | {"distillation": taught}
-            loss = loss + bounded(taught, result.loss, teacher.config.largest_share)
-        self.log_training({name: value.detach() for name, value in values.items()}, len(views.names))
+    def _first_result(self, read: Views) -> StepResult:
+        """A result whose figures and pictures are kept, with the teacher's part in its loss.
+
+        Args:
+            read: the views at the size at which they were read.
+        """
+        setup = self.training_setup
+        views = read if setup.teacher is None and setup.pyramid is None else resized(read, *self._view_size())
+        result = self.step_result(views) if self._synthesis_weight() > 0 else self._unjudged(views)
+        if setup.teacher is not None:
+            student = result.disparities, result.features
+            taught, parts = setup.teacher.loss(read.target_jittered, student, views.size[1])
+            loss = self._synthesis_weight() * result.loss + taught
+            result = replace(result, loss=loss, values=result.values | parts)
+        self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
         self.watch_depth(result.depth)
         if self.wants_panels():
             self.show_panels({"input": views.target, "depth": result.depth} | result.pictures)
-        return StepResult(loss, values, result.disparities, result.features, result.depth, result.pictures)
+        return result
+
+    def _unjudged(self, views: Views) -> StepResult:
+        """What the depth network makes of the target alone, with a loss of zero."""
+        disparities, features = self.depth_network.with_features(views.target_jittered)
+        depth = enlarged_depth(
+            disparities[0].detach(), views.size, self.depth_network.min_depth, self.depth_network.max_depth
+        )
+        return StepResult(torch.zeros_like(disparities[0].sum()), {}, disparities, features, depth, {})
+
+    def _synthesis_weight(self) -> float:
+        teacher = self.training_setup.teacher
+        return 1.0 if teacher is None else teacher.config.synthesis_weight
+
+    def _augmentation(self, batch: Batch) -> AugmentationConfig:
+        """With a window that is as large a part of the frames as they were read as the recipe's is of its pictures."""
+        config = self.training_setup.augmentation
+        if config.crop is None or self.training_setup.teacher is None:
+            return config
+        sides = zip(config.crop, batch.size, self._size(), strict=True)
+        return replace(config, crop=tuple(round(window * read / own) for window, read, own in sides))
+
+    def _view_size(self) -> tuple[int, int]:
+        """Height and width of the views as they are."""
+        crop = self.training_setup.augmentation.crop
+        return self._size() if crop is None or self.training_setup.pyramid is not None else crop
 
     def _size(self) -> tuple[int, int]:
         return self.training_setup.height, self.training_setup.width
@@ -173,3 +213,15 @@ class ViewSynthesisMethod(Method):
         axis_angle, translation = self.pose_network(torch.cat(earlier), torch.cat(later))
         parts = zip(axis_angle[:, 0].chunk(len(places)), translation[:, 0].chunk(len(places)), before, strict=True)
         return [pose_to_transform(rotation, shift, invert=past) for rotation, shift, past in parts]
+
+
+def rescaled(disparities: tuple[Tensor, ...], seen: Views, views: Views) -> tuple[Tensor, ...]:
+    """Disparities of views at one size, fine to coarse, as they are of the same views at another."""
+    if seen.size == views.size:
+        return disparities
+    (height, width), (seen_height, seen_width) = views.size, seen.size
+    sizes = [(each.shape[-2] * height // seen_height, each.shape[-1] * width // seen_width) for each in disparities]
+    return tuple(
+        F.interpolate(each.float(), size, mode="bilinear", align_corners=False)
+        for each, size in zip(disparities, sizes, strict=True)
+    )

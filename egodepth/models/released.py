@@ -201,7 +201,7 @@ def save_model(
         "format": CONFIG_FORMAT,
         "egodepth": __version__,
         "recipe": name,
-        "network": as_data(recipe.network),
+        "network": as_data(recipe.sized_network),
         "pose": as_data(recipe.pose) if "pose" in networks else None,
         "teacher_network": as_data(recipe.teacher_network) if "teacher" in networks else None,
         "folded": folded,

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
+
+from tyro.conf import Suppress
 
 from egodepth.errors import UserError
 
@@ -76,6 +78,10 @@ class NetworkConfig:
     def build(self) -> "nn.Module":
         """The network with random weights."""
         return import_module(self.module).build(self)
+
+    def at_size(self, height: int, width: int) -> "NetworkConfig":
+        """The config for images of this size, where the layers depend on one and it is not settled yet."""
+        return self
 
     def released(self) -> "NetworkConfig":
         """The config of what a released model holds."""
@@ -153,14 +159,19 @@ class SmallDepthConfig(NetworkConfig):
         repeats: residual blocks of each stage.
         pb_dsr: the highest rate at which training drops branches of a residual block.
         pb_sd: the same for the channel branch of a downsampling.
+        ramp_share: share of the run in which both rates rise, r of equation 5, before they fall; none keeps them at
+            their highest.
     """
 
     module: ClassVar[str] = "egodepth.networks.small_depth"
+    before: ClassVar[Mapping[str, object]] = {"ramp_share": 0.5}
+
     widths: tuple[int, ...] = (64, 64, 128, 256, 512)
     middles: tuple[int, ...] = (64, 128, 256, 736)
     repeats: tuple[int, ...] = (1, 1, 2, 2)
     pb_dsr: float = 0.9
     pb_sd: float = 0.5
+    ramp_share: float | None = 2 / 3
 
 
 @dataclass(frozen=True)
@@ -169,14 +180,26 @@ class HQDecv2Config(NetworkConfig):
 
     Attributes:
         encoder: one of timm's EfficientNets; their features at strides 2 to 32 may have any width.
+        depthwise_local: the local filter of `AdaRMv2` looks at each channel by itself, as equations 3b and 25b say;
+            otherwise at all of them.
+        attended_heads: the global path of a head sees the map after the channel attention, as in HQDec's code; models
+            of earlier versions see the map before it.
         height, width: the nominal image size, multiples of 32: it fixes the strides on the way to the transformers and
-            the size of their position embeddings. The network takes images of any other size too.
+            the size of their position embeddings. It is the size of the recipe that the network was built for; the
+            network takes images of any other size too.
     """
 
     module: ClassVar[str] = "egodepth.networks.hqdecv2"
+    before: ClassVar[Mapping[str, object]] = {"depthwise_local": False, "attended_heads": False}
+
     encoder: str = "tf_efficientnetv2_s.in1k"
-    height: int = 128
-    width: int = 416
+    depthwise_local: bool = True
+    attended_heads: Annotated[bool, Suppress] = True
+    height: Annotated[int | None, Suppress] = None
+    width: Annotated[int | None, Suppress] = None
+
+    def at_size(self, height: int, width: int) -> "HQDecv2Config":
+        return self if self.height is not None else replace(self, height=height, width=width)
 
 
 @dataclass(frozen=True)
@@ -278,15 +301,14 @@ class PoseNetworkConfig:
     """What a recipe and a released model know of a pose network.
 
     Attributes:
-        module, factory: the file and the function that build it.
+        module: the file that builds it.
     """
 
     module: ClassVar[str] = "egodepth.networks.pose"
-    factory: ClassVar[str] = "build"
 
     def build(self) -> "nn.Module":
         """The network with random weights."""
-        return getattr(import_module(self.module), self.factory)(self)
+        return import_module(self.module).build(self)
 
 
 @dataclass(frozen=True)
@@ -294,7 +316,7 @@ class PoseConfig(PoseNetworkConfig):
     """Monodepth2's pose network.
 
     Attributes:
-        encoder: a timm model; its stem is widened to two stacked images.
+        encoder: a timm model; its stem is widened to two stacked images. An FBNetV3 makes it FA-Depth's pose network.
     """
 
     encoder: str = "resnet18.tv_in1k"
@@ -305,10 +327,10 @@ class FBNetPoseConfig(PoseNetworkConfig):
     """FA-Depth's pose network, with less than a quarter of the multiply-accumulates of Monodepth2's.
 
     Attributes:
-        encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images.
+        encoder: an FBNetV3 of timm (b, d or g); its stem is widened to two stacked images. Another model makes it
+            Monodepth2's pose network.
     """
 
-    factory: ClassVar[str] = "build_fbnet"
     encoder: str = "fbnetv3_b.ra2_in1k"
 
 
@@ -319,7 +341,7 @@ class EquivalentConfig:
     Attributes:
         branch_drop: rate at which a whole branch is left out of a step (pb_t).
         dropconv_share: of that rate, for the first of the two kernels of full size as a whole (r1).
-        element_share: of that rate, for each element of the first kernel of full size (r2).
+        element_share: of that rate, for each element of the first kernel of full size (r2); it may be above 1.
         momentum: of the running variance of a layer's input.
         pointwise: also give branches to 1x1 convolutions.
     """
@@ -331,10 +353,12 @@ class EquivalentConfig:
     pointwise: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("branch_drop", "dropconv_share", "element_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1 or (name == "branch_drop" and value == 1):
-                raise UserError(f"{name}: {value} is no rate of dropping. Give 0 or more, and for branch_drop below 1.")
+        shares = {"branch_drop": 1, "dropconv_share": self.dropconv_share, "element_share": self.element_share}
+        for name, share in shares.items():
+            rate = share * self.branch_drop
+            if not (share >= 0 and 0 <= rate <= 1) or (rate == 1 and name != "element_share"):
+                of_rate = "" if name == "branch_drop" else f"{share} of branch_drop {self.branch_drop}, "
+                raise UserError(f"{name}: {of_rate}{rate:g}, is no rate of dropping. Give a rate from 0 to below 1.")
 
 
 NETWORKS: tuple[type[NetworkConfig], ...] = (

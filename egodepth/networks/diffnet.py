@@ -44,7 +44,7 @@ class Decoder(DisparityDecoder):
         )
         self.heads = nn.ModuleList(ReflectConv(width, 1) for width in (FULL_WIDTH, *FUSION_WIDTHS[:3]))
 
-    def states(self, features: list[list[Tensor]], scales: int) -> list[Tensor]:
+    def states(self, features: list[list[Tensor]], scales: int | None = None) -> list[Tensor]:
         states = []
         state = features[4][0]
         for level in (3, 2, 1, 0):

@@ -36,7 +36,8 @@ class Features:
 
     Attributes:
         encoder: (B, C_i, H / 2^(i+1), W / 2^(i+1)), five maps, fine to coarse.
-        decoder: (B, C_s, h_s, w_s), the maps that the heads read, fine to coarse, one for each disparity.
+        decoder: (B, C_s, h_s, w_s), fine to coarse: first the maps that the heads read, one for each disparity, then
+            coarser ones where the decoder has them, down to the one that it starts from.
     """
 
     encoder: tuple[Tensor, ...]
@@ -91,8 +92,8 @@ class DisparityDecoder(nn.Module):
         for head in self.heads:
             start_at(head)
 
-    def states(self, features: list, scales: int) -> list[Tensor]:
-        """The maps that the finest `scales` heads read, fine to coarse.
+    def states(self, features: list, scales: int | None = None) -> list[Tensor]:
+        """The maps that the finest `scales` heads read, fine to coarse; where it is none, all that there are.
 
         Args:
             features: of the encoder, from stride 2 to 32.
@@ -122,7 +123,7 @@ class EncoderDecoder(DisparityNetwork):
 
     def with_features(self, image: Tensor) -> tuple[tuple[Tensor, ...], Features]:
         encoded = self.encoder(image)
-        states = self.decoder.states(encoded, len(self.decoder.heads))
+        states = self.decoder.states(encoded)
         last = tuple(maps if isinstance(maps, Tensor) else maps[-1] for maps in encoded)
         return self.decoder.disparities(states), Features(last, tuple(states))
 

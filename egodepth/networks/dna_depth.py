@@ -68,7 +68,7 @@ class Decoder(DisparityDecoder):
         for head in self.heads:
             start_at(head.conv.pointwise)
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
         # In the published code alone: in training the two deepest features lose half of their values.
         features = [*features[:3], *map(self.dropout, features[3:])]
         levels = zip(range(1, 6), self.entries, features, strict=True)

@@ -55,19 +55,24 @@ class Decoder(DisparityDecoder):
     Args:
         encoder_channels: of the five features, fine to coarse.
         size: the nominal size of an image.
+        depthwise: the local filters of `AdaRMv2` look at each channel by itself.
+        attended: the global paths of the heads see the attended map.
     """
 
-    def __init__(self, encoder_channels: tuple[int, ...], size: Size) -> None:
+    def __init__(
+        self, encoder_channels: tuple[int, ...], size: Size, depthwise: bool = True, attended: bool = True
+    ) -> None:
         super().__init__()
         self.coarsest = nn.Sequential(
-            Lateral(encoder_channels[COARSEST], LATERAL_WIDTHS[COARSEST], 1, COARSEST, size),
+            Lateral(encoder_channels[COARSEST], LATERAL_WIDTHS[COARSEST], 1, COARSEST, size, depthwise),
             DAdaNRSUv2(LATERAL_WIDTHS[COARSEST], COARSEST, size),
         )
         self.stages = nn.ModuleList(
-            FusedStage(encoder_channels[: stage + 1], width, stage, size) for stage, width in enumerate(FUSED_WIDTHS)
+            FusedStage(encoder_channels[: stage + 1], width, stage, size, depthwise)
+            for stage, width in enumerate(FUSED_WIDTHS)
         )
         self.heads = nn.ModuleList(
-            AttDispV2(width, shrunk(size, scale), embedding, heads)
+            AttDispV2(width, shrunk(size, scale), embedding, heads, attended)
             for scale, (width, embedding, heads) in enumerate(
                 zip(FUSED_WIDTHS[:3], HEAD_EMBEDDINGS, HEAD_ATTENTION_HEADS, strict=True)
             )
@@ -79,9 +84,11 @@ class Decoder(DisparityDecoder):
             start_at(head.local)
             head.local.bias.mul_(2)  # the factor starts at sigmoid(0)
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
-        states = []
-        state = self.coarsest(features[COARSEST])
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
+        lateral, upsampling = self.coarsest
+        refined = lateral(features[COARSEST])
+        state = upsampling(refined)
+        states = [state, refined]
         for stage in reversed(range(COARSEST)):
             state = self.stages[stage](features[: stage + 1], state)
             states.insert(0, state)
@@ -96,12 +103,17 @@ class FusedStage(nn.Module):
         width: channels of the output.
         stage: 0 to 3.
         size: the nominal size of an image.
+        depthwise: see `AdaRMv2`.
     """
 
-    def __init__(self, encoder_channels: tuple[int, ...], width: int, stage: int, size: Size) -> None:
+    def __init__(
+        self, encoder_channels: tuple[int, ...], width: int, stage: int, size: Size, depthwise: bool = True
+    ) -> None:
         super().__init__()
-        self.exchange = AdaIE(encoder_channels, stage, size)
-        self.refinement = nn.Sequential(channel_map(LATERAL_WIDTHS[stage], width), AdaRMv2(width, stage, size))
+        self.exchange = AdaIE(encoder_channels, stage, size, depthwise)
+        self.refinement = nn.Sequential(
+            channel_map(LATERAL_WIDTHS[stage], width), AdaRMv2(width, stage, size, depthwise)
+        )
         self.upsampling = DAdaNRSUv2(width, stage, size)
 
     def forward(self, features: list[Tensor], coarser: Tensor) -> Tensor:
@@ -116,12 +128,13 @@ class AdaIE(nn.Module):
         encoder_channels: of this stage and the finer ones, fine to coarse.
         stage: 0 to 3.
         size: the nominal size of an image.
+        depthwise: see `AdaRMv2`.
     """
 
-    def __init__(self, encoder_channels: tuple[int, ...], stage: int, size: Size) -> None:
+    def __init__(self, encoder_channels: tuple[int, ...], stage: int, size: Size, depthwise: bool = True) -> None:
         super().__init__()
         self.laterals = nn.ModuleList(
-            Lateral(channels, LATERAL_WIDTHS[stage], 2 ** (stage - origin), stage, size)
+            Lateral(channels, LATERAL_WIDTHS[stage], 2 ** (stage - origin), stage, size, depthwise)
             for origin, channels in enumerate(encoder_channels)
         )
         self.coefficients = AdaCoeff(len(encoder_channels) + 1)
@@ -139,11 +152,15 @@ class Lateral(nn.Sequential):
         stride: the factor by which the stage is coarser.
         stage: 0 to 4.
         size: the nominal size of an image.
+        depthwise: see `AdaRMv2`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, stage: int, size: Size) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, stage: int, size: Size, depthwise: bool = True
+    ) -> None:
         sampler = [AdaAxialNPCAS(in_channels, stride)] if stride > 1 else []
-        super().__init__(*sampler, channel_map(in_channels, out_channels), AdaRMv2(out_channels, stage, size))
+        refinement = AdaRMv2(out_channels, stage, size, depthwise)
+        super().__init__(*sampler, channel_map(in_channels, out_channels), refinement)
 
 
 class AdaRMv2(nn.Module):
@@ -153,14 +170,18 @@ class AdaRMv2(nn.Module):
         channels: before and after.
         stage: 0 to 4.
         size: the nominal size of an image.
+        depthwise: the local filter looks at each channel by itself (equations 3b and 25b), or at all of them. The
+            paper's totals, 24.65 M parameters and 3.90 G, lie between both and decide nothing.
     """
 
-    def __init__(self, channels: int, stage: int, size: Size) -> None:
+    def __init__(self, channels: int, stage: int, size: Size, depthwise: bool = True) -> None:
         super().__init__()
         squeezed = channels // SQUEEZES[stage]
         self.squeeze = nn.Sequential(normed_conv(channels, squeezed, 1), nn.ELU(inplace=True))
         self.local = nn.Sequential(
-            normed_conv(squeezed, squeezed, 3), nn.ELU(inplace=True), normed_conv(squeezed, channels, 1)
+            normed_conv(squeezed, squeezed, 3, groups=squeezed if depthwise else 1),
+            nn.ELU(inplace=True),
+            normed_conv(squeezed, channels, 1),
         )
         self.globally = nn.Sequential(
             global_filter(squeezed, stage, size, REFINEMENT_DEPTH), normed_conv(squeezed, channels, 1)
@@ -200,16 +221,18 @@ class DAdaNRSUv2(nn.Module):
 
 
 class AttDispV2(nn.Module):
-    """From a map to the logits of its disparity: a local one, and a factor below 1 from the whole map.
+    """From an attended map to the logits of its disparity: a local one, and a factor below 1 from the whole map.
 
     Args:
         channels: of the map.
         size: of the map for an image of the nominal size.
         embedding, heads: of the transformer.
+        attended: the factor sees the map after the channel attention too, as in HQDec's code.
     """
 
-    def __init__(self, channels: int, size: Size, embedding: int, heads: int) -> None:
+    def __init__(self, channels: int, size: Size, embedding: int, heads: int, attended: bool = True) -> None:
         super().__init__()
+        self.attended = attended
         self.attention = EcaModule(kernel_size=ATTENTION_KERNEL)
         self.local = ReflectConv(channels, 1)
         self.globally = nn.Sequential(
@@ -221,17 +244,17 @@ class AttDispV2(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, h, w) to (B, 1, h, w)."""
-        return self.local(self.attention(features)) * torch.sigmoid(self.globally(features))
+        attended = self.attention(features)
+        return self.local(attended) * torch.sigmoid(self.globally(attended if self.attended else features))
 
 
 def channel_map(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, kernel_size=1), nn.ELU(inplace=True))
 
 
-def normed_conv(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
-    )
+def normed_conv(in_channels: int, out_channels: int, kernel: int, groups: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
 def global_filter(channels: int, stage: int, size: Size, depth: int) -> GlobalFilter:
@@ -246,7 +269,10 @@ def shrunk(size: Size, halvings: int) -> Size:
 
 def build(config: HQDecv2Config) -> EncoderDecoder:
     """The network of a config, with random weights."""
+    if config.height is None or config.width is None:
+        raise UserError("HQDecv2: its strides follow from the size of its images. Give one, as by .at_size(128, 416).")
     if min(config.height, config.width) <= 0 or config.height % 32 or config.width % 32:
         raise UserError(f"nominal size {config.height}x{config.width}: not multiples of 32. Choose one like 128x416.")
     encoder = Encoder(config.encoder, mean=0.5, deviation=0.5)
-    return EncoderDecoder(encoder, Decoder(encoder.channels, (config.height, config.width)))
+    size = config.height, config.width
+    return EncoderDecoder(encoder, Decoder(encoder.channels, size, config.depthwise_local, config.attended_heads))

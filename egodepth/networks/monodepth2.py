@@ -37,17 +37,16 @@ class Decoder(DisparityDecoder):
         )
         self.heads = nn.ModuleList(ReflectConv(DECODER_WIDTHS[scale], 1) for scale in range(SCALES))
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
-        states = []
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
         state = features[4]
+        states = [state]
         for level in reversed(range(len(DECODER_WIDTHS))):
             state = F.interpolate(self.before[level](state), scale_factor=2, mode="nearest")
             if level > 0:
                 state = torch.cat([state, features[level - 1]], dim=1)
             state = self.after[level](state)
-            if level < scales:
-                states.insert(0, state)
-        return states
+            states.insert(0, state)
+        return states[:scales]
 
 
 def build(config: Monodepth2Config) -> EncoderDecoder:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from egodepth.errors import UserError
 from egodepth.geometry.poses import pose_to_transform
 from egodepth.networks.configurations import FBNetPoseConfig, PoseConfig
 from egodepth.networks.encoders import Encoder
@@ -19,15 +18,9 @@ MOTION_SCALE = 0.01
 
 
 class FBNetEncoder(Encoder):
-    """FBNetV3 up to the 1x1 convolution that widens its coarsest feature sixfold for a classifier.
-
-    Raises:
-        UserError: the model is no FBNetV3.
-    """
+    """FBNetV3 up to the 1x1 convolution that widens its coarsest feature sixfold for a classifier."""
 
     def __init__(self, name: str, in_channels: int = 3) -> None:
-        if not name.startswith("fbnetv3_"):
-            raise UserError(f"encoder {name!r}: not an FBNetV3. Choose fbnetv3_b, fbnetv3_d or fbnetv3_g.")
         super().__init__(name, in_channels)
         stages = self.body.blocks
         self.coarsest_channels = stages[-1][0].conv.in_channels
@@ -93,11 +86,8 @@ def motion_to(network: PoseNetwork, target: Tensor, frames: Mapping[int, Tensor]
     return transform
 
 
-def build(config: PoseConfig) -> PoseNetwork:
-    """The network of a config, with random weights."""
+def build(config: PoseConfig | FBNetPoseConfig) -> PoseNetwork:
+    """FA-Depth's over an FBNetV3, Monodepth2's over any other encoder."""
+    if config.encoder.startswith("fbnetv3_"):
+        return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)
     return PoseNetwork(Encoder(config.encoder, in_channels=6))
-
-
-def build_fbnet(config: FBNetPoseConfig) -> PoseNetwork:
-    """The network of a config, with random weights."""
-    return PoseNetwork(FBNetEncoder(config.encoder, in_channels=6), motions=1)

@@ -4,7 +4,7 @@ Source: FA-Depth, equations 2 to 12, with their misprints corrected as the speci
 paper gives neither widths nor kernel sizes; the default configuration has its number of parameters and operations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from egodepth.errors import UserError
 from egodepth.networks.configurations import SmallDepthConfig, Tap
 from egodepth.networks.disparity import DisparityDecoder, EncoderDecoder, start_at
-from egodepth.networks.drop import SampleDrop
+from egodepth.networks.drop import RAMP_SHARE, SampleDrop
 from egodepth.networks.weights import check_fit, read_weights
 
 DILATIONS = (1, 2)
@@ -53,12 +53,16 @@ class SmallEncoder(nn.Module):
         repeats: Sequence[int],
         pb_dsr: float,
         pb_sd: float,
+        ramp_share: float | None = RAMP_SHARE,
     ) -> None:
         super().__init__()
         self.channels = tuple(widths)
         self.stem = nn.Sequential(_normed(3, widths[0], 3, stride=2), nn.SiLU(inplace=True))
         self.stages = nn.ModuleList(
-            nn.Sequential(SparseDown(finer, width, pb_sd), *(SparseResidual(width, middle, pb_dsr) for _ in range(n)))
+            nn.Sequential(
+                SparseDown(finer, width, SampleDrop(pb_sd, ramp_share)),
+                *(SparseResidual(width, middle, lambda: SampleDrop(pb_dsr, ramp_share)) for _ in range(n)),
+            )
             for finer, width, middle, n in zip(widths[:-1], widths[1:], middles, repeats, strict=True)
         )
 
@@ -89,7 +93,7 @@ class SmallEncoder(nn.Module):
 class SparseDown(nn.Module):
     """SD, equation 2: context within each channel plus a mixture of channels, both at every other pixel."""
 
-    def __init__(self, in_channels: int, out_channels: int, drop_maximum: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, drop: SampleDrop) -> None:
         super().__init__()
         # Each channel has out / in kernels of its own. Engines are fast at depthwise convolutions, and run one grouped
         # convolution with several outputs for an input in three times the time.
@@ -98,7 +102,7 @@ class SparseDown(nn.Module):
             for _ in range(out_channels // in_channels)
         )
         self.channel = _normed(in_channels, out_channels, 1, stride=2)
-        self.drop = SampleDrop(drop_maximum)
+        self.drop = drop
         self.activation = nn.SiLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -110,14 +114,14 @@ class SparseDown(nn.Module):
 class SparseResidual(nn.Module):
     """DSR, equation 3: two depthwise convolutions of different reach between two 1x1 convolutions, and a residual."""
 
-    def __init__(self, channels: int, middle: int, drop_maximum: float) -> None:
+    def __init__(self, channels: int, middle: int, new_drop: Callable[[], SampleDrop]) -> None:
         super().__init__()
         self.expand = nn.Sequential(_normed(channels, middle, 1), nn.SiLU(inplace=True))
         self.near, self.sparse = (
             nn.Sequential(
                 _normed(middle, middle, 3, groups=middle, dilation=dilation),
                 nn.SiLU(inplace=True),
-                SampleDrop(drop_maximum),
+                new_drop(),
             )
             for dilation in DILATIONS
         )
@@ -150,9 +154,9 @@ class SmallDecoder(DisparityDecoder):
             start_at(head.near)
             start_at(head.sparse)
 
-    def states(self, features: list[Tensor], scales: int) -> list[Tensor]:
+    def states(self, features: list[Tensor], scales: int | None = None) -> list[Tensor]:
         *skips, state = features
-        states = []
+        states = [state]
         for up, skip in zip(reversed(self.ups), reversed(skips), strict=True):
             state = skip + up(state)
             states.insert(0, state)
@@ -244,7 +248,8 @@ def _corners() -> Tensor:
 
 def build(config: SmallDepthConfig) -> SmallDepth:
     """The network of a config, with random weights."""
-    encoder = SmallEncoder(config.widths, config.middles, config.repeats, config.pb_dsr, config.pb_sd)
+    drops = config.pb_dsr, config.pb_sd, config.ramp_share
+    encoder = SmallEncoder(config.widths, config.middles, config.repeats, *drops)
     return SmallDepth(encoder, SmallDecoder(config.widths))
 
 

@@ -61,7 +61,7 @@ def counted_cost(name: str) -> Cost:
     recipe = recipe_named(name)
     # Counting needs shapes alone, so no weight is drawn and no number multiplied.
     with torch.device("meta"):
-        network = recipe.network.build()
+        network = recipe.sized_network.build()
     cost = complexity(network, recipe.height, recipe.width)
     return Cost(cost.parameters, cost.macs)
 

@@ -120,12 +120,17 @@ class Recipe:
         """Height and width at which training reads its frames."""
         return self.height, self.width
 
+    @property
+    def sized_network(self) -> NetworkConfig:
+        """The config of the depth network for pictures of the recipe's size."""
+        return self.network.at_size(self.height, self.width)
+
     def build_networks(self) -> "dict[str, nn.Module]":
         """The networks with random weights: `depth`, and `pose` where frames of other times are to be explained.
 
         With stereo pairs among the views the depth starts far, as `networks.disparity.start_far` says.
         """
-        networks = {"depth": self.started(self.network.build())}
+        networks = {"depth": self.started(self.sized_network.build())}
         if any(view != "stereo" for view in self.views):
             networks["pose"] = self.pose.build()
         return networks

@@ -75,5 +75,5 @@ def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
         for part in ("network", "teacher_network", "pose", "equivalent")
         if hasattr(recipe, part) and options.get(part) is not None
     }
-    plain = {key: options[key] for key in ("mode", "etm") if hasattr(recipe, key) and key in options}
+    plain = {key: options[key] for key in ("mode", "etm", "height", "width") if hasattr(recipe, key) and key in options}
     return dataclasses.replace(recipe, **parts, **plain)

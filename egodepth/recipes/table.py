@@ -37,4 +37,4 @@ def build(name: str) -> "nn.Module":
     Raises:
         UserError: there is no recipe of that name.
     """
-    return recipe_named(name).network.build()
+    return recipe_named(name).sized_network.build()

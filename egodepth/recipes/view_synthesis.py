@@ -83,8 +83,8 @@ class ViewSynthesisRecipe(Recipe):
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """Those of the pyramid's highest level, where there is one."""
-        if not self.pyramid:
+        """Those of the pyramid's highest level, where there is one. A teacher may ask for more (`needs`)."""
+        if not self.pyramid or "high" not in self.pyramid_loss.levels():
             return self.height, self.width
         from egodepth.methods.pyramid import HIGH, scaled_size
 
@@ -117,6 +117,7 @@ class ViewSynthesisRecipe(Recipe):
         return PhotometricMethod(*parts, self.photometric, *shared)
 
     def needs(self, open_model: "OpenModel") -> "tuple[Recipe, Needs]":
+        """Frames are read as large as student, pyramid and teacher see them at most; each network sees its own size."""
         from egodepth.methods.distillation import Teacher
         from egodepth.networks.disparity import DisparityNetwork
         from egodepth.recipes.needs import Needs
@@ -129,7 +130,8 @@ class ViewSynthesisRecipe(Recipe):
             raise UserError(
                 f"{self.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
             )
-        return self, Needs(self.views, self.frame_size, Teacher(network, *model.size, self.distillation))
+        size = tuple(map(max, self.frame_size, model.size))
+        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of losses, parts and schemes that are off."""

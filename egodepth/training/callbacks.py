@@ -23,7 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from egodepth.colour import colour_depth
 from egodepth.errors import UserError
@@ -141,6 +141,26 @@ class SharedStatistics(lightning.Callback):
         if trainer.world_size > 1:
             for buffer in module.buffers():
                 torch.distributed.broadcast(buffer, src=0)
+
+
+class SteadyStatistics(lightning.Callback):
+    """Validates a depth network as it will be used: with running averages that no dropped branch has a part in.
+
+    Args:
+        steady: from the depth network to its copy for use.
+    """
+
+    def __init__(self, steady: Callable[[nn.Module], nn.Module]) -> None:
+        self.steady = steady
+        self.trained: nn.Module | None = None
+
+    def on_validation_start(self, _: lightning.Trainer, module: lightning.LightningModule) -> None:
+        trained = module.depth_network
+        module.depth_network = self.steady(trained).eval()
+        self.trained = trained
+
+    def on_validation_end(self, _: lightning.Trainer, module: lightning.LightningModule) -> None:
+        module.depth_network, self.trained = self.trained, None
 
 
 class NumericalWatch(lightning.Callback):

@@ -8,6 +8,7 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
 
 from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequential_batches
 from egodepth.data.samples import Batch, TrainingDataset
@@ -21,6 +22,7 @@ from egodepth.training.callbacks import (
     PanelWriter,
     SharedStatistics,
     SpeedMeter,
+    SteadyStatistics,
     TrainingProgress,
     WholeFileCheckpoints,
 )
@@ -40,6 +42,7 @@ def fit(
     run: Path,
     resume: bool,
     release: Callable[[Method], None],
+    steady: Callable[[nn.Module], nn.Module] | None = None,
 ) -> None:
     """Train, from the start or from the run's last checkpoint.
 
@@ -47,6 +50,7 @@ def fit(
         run: folder for checkpoints, logs and panels.
         resume: go on where the last checkpoint is; without one, start.
         release: writes the released model; called with every checkpoint, by one process.
+        steady: from the depth network to the copy that validates; none means that it validates itself.
 
     Raises:
         UserError: the numbers broke down (the last good checkpoint stays), or a file could not be written.
@@ -82,6 +86,7 @@ def fit(
             TrainingProgress(),
             SpeedMeter(config.batch_size * world),
             SharedStatistics(),
+            *([] if steady is None else [SteadyStatistics(steady)]),
             NumericalWatch(run / LAST_CHECKPOINT),
             LossWatch(steps),
             PanelWriter(run / "panels"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import PosedDataset, TrainingDataset
+from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text
 from egodepth.methods.method import Method
@@ -31,7 +32,9 @@ from egodepth.models.released import (
     released_recipe,
     save_model,
 )
+from egodepth.networks.configurations import NetworkConfig
 from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.statistics import drops, without_drops
 from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
@@ -50,6 +53,8 @@ FRAMES_FOLDER = "frames"
 
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
+STATISTICS_BATCHES, STATISTICS_BATCH = 4, 8
+"""Images that running averages are taken anew from, before validation and release of a network with drops."""
 
 
 def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
@@ -69,6 +74,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
+    recipe = replace(recipe, network=_sized_network(recipe, run, resume))
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
@@ -81,9 +87,10 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         networks["depth"].load_references(needs.references)
     if not (resume and (run / RUN_FILE).is_file()):
         _load_first_weights(recipe, networks)
-    images = _first_images(sets.training) if recipe.starts_from_images else None
+    images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
+    steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
     intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
 
@@ -97,11 +104,12 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         }
         networks = trained.networks()
         scale = _scale(recipe, networks, sets.first)
-        networks["depth"] = deployed(networks["depth"], recipe.network)
+        used = networks["depth"] if steady is None else steady(networks["depth"])
+        networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
         save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
 
-    fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
+    fit(method, sets.training, sets.validation, recipe.training, run, resume, release, steady)
     return model
 
 
@@ -191,10 +199,24 @@ def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> No
             network.load_state_dict(check_fit(network.state_dict(), state, source, remedy))
 
 
-def _first_images(dataset: TrainingDataset) -> torch.Tensor:
-    """A few targets (B, 3, H, W) in [0, 1], spread over the training set."""
-    places = range(0, len(dataset), max(1, len(dataset) // FIRST_IMAGES))
-    return torch.stack([dataset[place].target for place in places][:FIRST_IMAGES]).float() / 255
+def _first_images(dataset: TrainingDataset, count: int) -> torch.Tensor:
+    """So many targets (B, 3, H, W) in [0, 1], or as there are, spread over the training set."""
+    places = range(0, len(dataset), max(1, len(dataset) // count))
+    return torch.stack([dataset[place].target for place in places][:count]).float() / 255
+
+
+def _steady(dataset: TrainingDataset, network: nn.Module, recipe: Recipe) -> Callable[[nn.Module], nn.Module] | None:
+    """From the depth network in training to its copy for use; None where training drops nothing."""
+    if not drops(network):
+        return None
+    images = resize(_first_images(dataset, STATISTICS_BATCHES * STATISTICS_BATCH), recipe.height, recipe.width)
+    batches = images.split(STATISTICS_BATCH)
+
+    def steady(trained: nn.Module) -> nn.Module:
+        device = next(trained.parameters()).device
+        return without_drops(trained, [batch.to(device) for batch in batches])
+
+    return steady
 
 
 @rank_zero_only
@@ -249,6 +271,21 @@ def _notice(message: str, *values: object) -> None:
     log.warning(message, *values)
 
 
+def _sized_network(recipe: Recipe, run: Path, resume: bool) -> NetworkConfig:
+    """The depth network's config for the recipe's pictures.
+
+    That of a run that goes on is for the size that the run says, which earlier versions took from options; and what it
+    does not say is as it was then.
+    """
+    network = recipe.network
+    if resume and (run / RUN_FILE).is_file():
+        before = read_json(run / RUN_FILE)["network"]
+        if before.get("height") is not None:
+            network = network.at_size(before["height"], before["width"])
+        network = replace(network, **{name: value for name, value in network.before.items() if name not in before})
+    return network.at_size(recipe.height, recipe.width)
+
+
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:
     file = run / RUN_FILE
     if not (resume and file.is_file()):
@@ -266,12 +303,12 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
 
 def _filled(before: Mapping[str, Any], configuration: Any) -> dict[str, Any]:
     """The options of a run, with those that it was made before as its training was: as their classes have them."""
-    filled = dict(before)
+    filled = dict(configuration.before if isinstance(configuration, NetworkConfig) else {}) | dict(before)
     for entry in fields(configuration):
         value = getattr(configuration, entry.name)
         if is_dataclass(value) and isinstance(before.get(entry.name), Mapping):
             filled[entry.name] = _filled(before[entry.name], value)
-        elif entry.name not in before and entry.default is not MISSING:
+        elif entry.name not in filled and entry.default is not MISSING:
             filled[entry.name] = as_data(entry.default)
     return filled
 

@@ -37,6 +37,8 @@ LEVELS = {  # F 4, table IX: alpha, beta, gamma.
     "colour": (1.0, 0.1, 0.1),
 }
 
+APX_WEIGHTS = {"distilled_encoder": 0.02, "distilled_decoder": 0.02, "distilled_disparity": 0.02}  # ours
+
 
 # --- frames to views (M 7, F 9; what is drawn in which order is ours) ------------------------------------------
 
@@ -436,23 +438,46 @@ def agreement(level: str, own: Outcome, other: Outcome) -> tuple[Tensor, Tensor]
     return sum(heads) / len(heads), sum(features) / 2
 
 
-def apx(image: Tensor, teacher: nn.Module, student: Outcome) -> Tensor:
-    """Eq. 28 with the weights 0.1, 0.1 and 100 (F 7, ours) on an image (B, 3, H, W)."""
+def apx(image: Tensor, teacher: nn.Module, student: Outcome, student_width: int) -> dict[str, Tensor]:
+    """Eq. 28 (F 7 with its corrections), the parts, on an image (B, 3, H, W) as it was read.
+
+    Strides are powers of two of each network's own width. Means over the maps and division by deviations are ours.
+    """
     with torch.no_grad():
         disparities, features = teacher.with_features(resized(image, TEACHER_SIZE))
     theirs = in_double(features)
-    total = 0.0
-    for taught, learnt in zip(theirs, (student.encoder, student.decoder), strict=True):
-        for a, b in zip(taught, learnt, strict=False):  # as many as both have
-            b = b.mean(1, keepdim=True)
-            total = total + 0.1 * one_sided(enlarged(a.mean(1, keepdim=True), b.shape[-2:]), b)
-    finest = inverse_depth(disparities[0].double())
-    for disparity in student.disparities:
-        a, b = enlarged(finest, disparity.shape[-2:]), inverse_depth(disparity)
-        middle = a.flatten(1).sort(1).values[:, (a[0].numel() - 1) // 2]
-        mask = (a > 0.3 * middle[:, None, None, None]).double()
-        total = total + 100 * one_sided(mask * a, mask * b)
-    return total
+    pairs = {
+        "encoder": matched(theirs[0], student.encoder, student_width),
+        "decoder": matched(theirs[1], student.decoder, student_width),
+        "disparity": matched([each.double() for each in disparities], student.disparities, student_width),
+    }
+    found = {}
+    for part, maps in pairs.items():
+        total = 0.0
+        for a, b in maps:
+            a, b = (a, b) if part == "disparity" else (a.mean(1, keepdim=True), b.mean(1, keepdim=True))
+            a = F.interpolate(a.float(), b.shape[-2:], mode="bilinear", align_corners=False, antialias=True).double()
+            if part == "disparity":
+                middle = a.flatten(1).sort(1).values[:, (a[0].numel() - 1) // 2]
+                near = (a > 0.3 * middle[:, None, None, None]).double()
+                a, b = near * a, near * b
+            total = total + one_sided(*(each / deviation(each).clamp(min=1e-3) for each in (a, b)))
+        found[f"distilled_{part}"] = total / len(maps)
+    return found
+
+
+def deviation(each: Tensor) -> Tensor:
+    return (each - each.mean((2, 3), keepdim=True)).square().mean((2, 3), keepdim=True).sqrt()
+
+
+def matched(theirs: list[Tensor], own: list[Tensor], width: int) -> list[tuple[Tensor, Tensor]]:
+    """Each of the student's maps with the teacher's of the nearest stride, the finer one where two are as near."""
+    pairs = []
+    for b in own:
+        stride = width // b.shape[-1]
+        distances = [abs(math.log2(TEACHER_SIZE[1] // a.shape[-1]) - math.log2(stride)) for a in theirs]
+        pairs.append((theirs[distances.index(min(distances))], b))
+    return pairs
 
 
 def one_sided(teacher: Tensor, student: Tensor) -> Tensor:
@@ -485,9 +510,9 @@ def independent_step(case: Case, batch: Batch, networks: dict[str, nn.Module], t
 
 
 def drop_rate(step: int, maximum: float) -> float:
-    """F 2.3 in its continuous form, the turning point halfway (ours)."""
-    half = STEPS // 2
-    phase = step / half if step < half else 1 + (step - half) / (STEPS - half)
+    """F 2.3 in its continuous form, the turning point after two thirds, where the printed form is continuous too."""
+    turn = 2 * STEPS // 3
+    phase = step / turn if step < turn else 1 + (step - turn) / (STEPS - turn)
     return (1 - math.cos(math.pi * phase)) * maximum / 2
 
 
@@ -497,14 +522,18 @@ def parts(
     look = monodepth2_look if case.recipe in PHOTOMETRIC else l_cr_look
     frames = augmented(batch, case.step, enlarges=case.recipe not in PHOTOMETRIC)
     seen = at_size(frames, case.size)
-    own = look(seen, batch.source_ids, networks)
-    values |= own.values
-    loss = own.loss
+    if case.synthesis_weight:
+        own = look(seen, batch.source_ids, networks)
+        values |= own.values
+    else:
+        disparities, features = networks["depth"].with_features(seen.jittered[0])
+        disparities = [disparity.double() for disparity in disparities]
+        own = Outcome(torch.zeros((), dtype=torch.float64), {}, disparities, *in_double(features))
+    loss = case.synthesis_weight * own.loss
     if teacher is not None:
-        taught = apx(seen.jittered[0], teacher, own)
-        values["distillation"] = taught
-        # At most that share of the loss is left of it; the factor is a constant (ours).
-        loss = loss + taught * min(1.0, case.largest_share * float(own.loss.detach()) / float(taught.detach()))
+        taught = apx(frames.jittered[0], teacher, own, case.size[1])
+        values |= taught
+        loss = loss + sum(APX_WEIGHTS[part] * value for part, value in taught.items())
     if not case.pyramid:
         yield loss
         return

@@ -22,16 +22,6 @@ ORIGIN = (
     "colour operations and the antialiased resizing are torchvision's and PyTorch's."
 )
 
-DEPARTS = {
-    "drop rates of SmallDepth, fa-depth": "They turn halfway (FA-Depth, section 2.3), as the package has it; the "
-    "corrections at the head of the specification ask for two thirds.",
-    "fa-depth, APX": "As section 7 of the specification has it and the package does: every disparity of the student "
-    "against the teacher's finest, resized without antialiasing; the mask on 0.01 + 9.99 X; as many decoder stages as "
-    "both have; fixed weights 0.1, 0.1, 100. The corrections ask for heads paired scale by scale, an antialiased "
-    "teacher, the mask on X, all five stages and parts balanced one by one. The bound, a tenth of the loss beside it, "
-    "is the package's own.",
-}
-
 
 def expected_step(case: Case) -> Step:
     """The figures of a case by the independent implementation."""
@@ -53,7 +43,7 @@ def as_data(step: Step) -> dict:
 
 def main() -> None:
     cases = {name: {"step": case.step} | as_data(expected_step(case)) for name, case in CASES.items()}
-    content = {"origin": ORIGIN, "departs": DEPARTS, "steps": STEPS, "cases": cases}
+    content = {"origin": ORIGIN, "steps": STEPS, "cases": cases}
     PATH.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,5 +1,6 @@
 """The pyramid loss around both losses of view synthesis."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,37 @@ def test_the_summed_form_pulls_the_reference_too():
         found[sequential] = float(sum(parts).detach()), gradients(method)
     assert found[True][0] == pytest.approx(found[False][0], rel=1e-5)
     assert not torch.allclose(found[True][1], found[False][1], rtol=1e-3, atol=1e-7)
+
+
+def test_a_level_that_weighs_nothing_costs_nothing():
+    off = Level(0, 0, 0)
+    recipe = tiny_recipe("photometric", pyramid_loss=PyramidConfig(low=off, high=off, colour=off))
+    assert recipe.frame_size == (recipe.height, recipe.width)
+    method, looks = tiny_method(recipe), []
+    inner = method.depth_network.with_features
+    method.depth_network.with_features = lambda image: looks.append(tuple(image.shape[-2:])) or inner(image)
+    assert len(list(method.losses(random_batch(recipe.frame_size, (-1, 1, "stereo"))))) == 2
+    assert looks == [(96, 96), (96, 96)]
+
+
+@pytest.mark.parametrize("loss", ["photometric", "bidirectional"])
+def test_low_and_high_can_be_judged_at_the_size_of_the_views_as_they_are(loss):
+    off = Level(0, 0, 0)
+    levels = PyramidConfig(flip=off, colour=off, rescaled=True)
+    recipe = tiny_recipe(loss, pyramid_loss=levels)
+    method, seen, judged = tiny_method(recipe), [], []
+    inner = type(method).step_result
+
+    def step_result(views, other=None):
+        judged.append(views.size)
+        seen.append((other or views).size)
+        return inner(method, views, other)
+
+    method.step_result = step_result
+    found = [part.item() for part in method.losses(random_batch(recipe.frame_size, (-1, 1, "stereo")))]
+    assert seen == [(96, 96), (64, 64), (128, 128)]
+    assert judged == [(96, 96)] * 3
+    assert all(map(math.isfinite, found))
 
 
 def test_a_level_that_says_the_same_costs_nothing():

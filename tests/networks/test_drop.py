@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.networks.drop import SampleDrop, drop_rate, scale_survivors, set_drop_rates
+from egodepth.networks.drop import RAMP_SHARE, SampleDrop, drop_rate, scale_survivors, set_drop_rates
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "small_depth.json").read_text())
 STEPS = 50_000
@@ -40,7 +40,7 @@ def printed_drop_rate(step: int, total: int, maximum: float, ramp_share: float) 
 @pytest.mark.parametrize(("step", "rates"), REFERENCE["drop_rates"]["turning point at 0.5"].items())
 def test_the_rate_is_that_of_equation_5(step: str, rates: dict[str, float]) -> None:
     for maximum, expected in rates.items():
-        assert drop_rate(int(step), STEPS, float(maximum)) == pytest.approx(expected, rel=1e-5)
+        assert drop_rate(int(step), STEPS, float(maximum), 0.5) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("step", "expected"), REFERENCE["drop_rates"]["turning point at 0.4"].items())
@@ -58,6 +58,20 @@ def test_the_printed_equation_jumps_where_ours_goes_on(share: float) -> None:
     assert abs(drop_rate(turn, STEPS, 0.9, share) - drop_rate(turn - 1, STEPS, 0.9, share)) < 1e-4
 
 
+@pytest.mark.parametrize("step", [0, 1, 10_000, 33_331, 33_334, 41_000, 49_997])
+def test_with_the_default_share_the_printed_equation_does_not_jump_and_is_ours(step: int) -> None:
+    printed = printed_drop_rate(step, STEPS, 0.9, RAMP_SHARE)
+    assert drop_rate(step, STEPS, 0.9) == pytest.approx(printed, abs=1e-4)
+    assert drop_rate(step, STEPS - 2, 0.9) == pytest.approx(printed_drop_rate(step, STEPS - 2, 0.9, RAMP_SHARE))
+
+
+@pytest.mark.parametrize("step", [0, 25_000, 49_999])
+def test_without_a_share_the_rate_is_constant(step: int) -> None:
+    network = nn.Sequential(SampleDrop(0.9, None))
+    set_drop_rates(network, step, STEPS)
+    assert network[0].rate == drop_rate(step, STEPS, 0.9, None) == 0.9
+
+
 @given(
     step=st.integers(0, 5000),
     total=st.integers(1, 3000),
@@ -71,10 +85,10 @@ def test_the_rate_stays_in_its_range_for_any_training(step: int, total: int, max
 
 def test_every_drop_of_a_network_gets_the_rate_of_its_own_maximum() -> None:
     network = nn.Sequential(SampleDrop(0.9), nn.Sequential(nn.Identity(), SampleDrop(0.5)), SampleDrop(0))
+    network[1][1].ramp_share = 0.5
     set_drop_rates(network, 12_500, STEPS)
-    assert [network[0].rate, network[1][1].rate, network[2].rate] == pytest.approx([0.45, 0.25, 0])
-    set_drop_rates(network, 25_000, STEPS, ramp_share=0.25)
-    assert network[0].rate == drop_rate(25_000, STEPS, 0.9, 0.25)
+    expected = [drop_rate(12_500, STEPS, 0.9), 0.25, 0]
+    assert [network[0].rate, network[1][1].rate, network[2].rate] == pytest.approx(expected)
 
 
 def test_the_rate_follows_from_the_step_and_is_no_state() -> None:

@@ -279,10 +279,17 @@ def test_the_same_seed_drops_the_same_and_evaluation_drops_nothing():
     assert module(x).equal(module(x))
 
 
-@pytest.mark.parametrize("values", [{"branch_drop": 1.0}, {"element_share": -0.1}, {"dropconv_share": 1.5}])
+@pytest.mark.parametrize(
+    "values", [{"branch_drop": 1.0}, {"element_share": -0.1}, {"dropconv_share": 15}, {"element_share": 11}]
+)
 def test_a_rate_out_of_range_is_refused(values):
     with pytest.raises(UserError, match=f"{next(iter(values))}: .* no rate"):
         EquivalentConfig(**values)
+
+
+def test_a_share_above_one_is_a_rate_all_the_same():
+    module = EquivalentConv2d(nn.Conv2d(2, 2, 3), EquivalentConfig(element_share=1.5))
+    assert module.element_drop.max().item() == pytest.approx(0.15)
 
 
 def test_mixed_precision_sums_the_kernel_in_float32():

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 import egodepth
 from egodepth.errors import UserError
 from egodepth.recipes import RECIPES, Recipe
+from egodepth.training.callbacks import SteadyStatistics
 from egodepth.training.fit import LAST_CHECKPOINT
 from egodepth.training.runs import train
 from tests.command_line import TINY, run
@@ -69,6 +71,18 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert whole.keys() == killed.keys()
     assert [key for key in whole if not torch.equal(whole[key], killed[key])] == []
+
+
+def test_a_network_with_drops_validates_as_its_copy_without_and_trains_on_as_it_was():
+    trained, copy = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    module = SimpleNamespace(depth_network=trained)
+    callback = SteadyStatistics(lambda network: copy if network is trained else None)
+    callback.on_validation_start(None, module)
+    assert module.depth_network is copy
+    assert not copy.training
+    callback.on_validation_end(None, module)
+    assert module.depth_network is trained
+    assert trained.training
 
 
 def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path):
