@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
-from egodepth.data.footage.video import VIDEO_SUFFIXES
+from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.images import IMAGE_SUFFIXES, is_image, natural_key
 from egodepth.errors import UserError
 
@@ -51,7 +51,7 @@ def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
 
     Raises:
         UserError: nothing was named, a path does not exist, a folder or a glob holds nothing to read, or a
-            file's suffix is unknown.
+            file is neither an image by its suffix nor a video.
     """
     if not arguments:
         raise UserError("no input was named; name an image, a folder, a glob or a video")
@@ -134,12 +134,8 @@ def _fixed_part(pattern: str) -> Path:
     return fixed
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
-
-
 def _is_readable(path: Path) -> bool:
-    return (is_image(path) or _is_video(path)) and path.is_file()
+    return path.is_file() and not path.name.startswith(".") and (is_image(path) or is_video(path))
 
 
 def _natural_order(path: Path) -> tuple:
@@ -147,12 +143,14 @@ def _natural_order(path: Path) -> tuple:
 
 
 def _file_input(path: Path, name: Path) -> Input:
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoInput(path, name)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageInput(path, name)
+    if is_video(path):
+        return VideoInput(path, name)
     known = ", ".join(sorted(IMAGE_SUFFIXES) + sorted(VIDEO_SUFFIXES))
-    raise UserError(f"{path}: '{path.suffix}' is no known suffix of an image or a video; known are {known}")
+    raise UserError(
+        f"{path}: '{path.suffix}' is no known suffix of an image or a video, and it holds no video; known are {known}"
+    )
 
 
 def _with_distinct_names(inputs: list[Input]) -> list[Input]:

@@ -6,7 +6,7 @@ Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 import logging
 import math
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from typing import TypeVar, get_args
 
 import numpy as np
 
-from egodepth.data.footage.video import VideoInfo, read_video_frames, video_info
+from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
 from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
@@ -29,6 +29,8 @@ from egodepth.progress import progress_bar
 log = logging.getLogger("egodepth")
 
 WRITER_THREADS = min(4, os.cpu_count() or 1)
+MOST_NAMED = 3
+"""So many damaged places of a video are named."""
 
 Item = TypeVar("Item")
 
@@ -74,8 +76,9 @@ def predict(
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
     `npy`, `png16` and `color` write one file for each picture, `OUT/name.npy`, and for each frame of a video,
-    `OUT/name/000000.npy`. `video` writes `OUT/name.mp4` for each video and one for all the pictures of each
-    folder, at 10 frames per second. Files of these names that exist already are replaced, others are kept.
+    `OUT/name/000000.npy`. `video` writes `OUT/name.mp4` for each video, whose frames are shown when those of the
+    source are, and one for all the pictures of each folder, at 10 frames per second. Files of these names that
+    exist already are replaced, others are kept.
 
     An input that cannot be read is skipped and reported, and so are the broken parts of a video; if no input
     can be read at all (the only file is broken), that is an error.
@@ -113,10 +116,25 @@ def predict(
 
 
 @dataclass(frozen=True)
+class _Source:
+    """What is known of a picture beside its pixels.
+
+    Attributes:
+        name: of its output.
+        seconds: of a frame, since the first one of its video.
+        run: number of the piece without a cut that a frame belongs to.
+    """
+
+    name: Path
+    seconds: float | None = None
+    run: int = 0
+
+
+@dataclass(frozen=True)
 class _Picture:
     """A picture on its way through a run: as it is, at the network's size, and what is around it there."""
 
-    name: Path
+    source: "_Source"
     image: np.ndarray | None
     reduced: np.ndarray
     height: int
@@ -165,7 +183,7 @@ class _Run:
         with ThreadPoolExecutor(WRITER_THREADS) as pool:
             pending: deque[tuple[Path, Future[None]]] = deque()
             for picture, depth in self._predicted(reduced):
-                path = self._output_path(picture.name, SUFFIXES[format])
+                path = self._output_path(picture.source.name, SUFFIXES[format])
                 pending.append((path, pool.submit(write_depth, path, depth, format)))
                 if len(pending) > WRITER_THREADS:
                     self._wait_for(*pending.popleft())
@@ -178,7 +196,8 @@ class _Run:
             path = self._output_path(name, SUFFIXES["video"])
             first = sequence[0]
             if isinstance(first, VideoInput):
-                self._write_video(path, self._read_video(first), self._videos[first.path].frames_per_second)
+                frames = self._frames_of_one_size(first)
+                self._write_video(path, frames, self._videos[first.path].frames_per_second)
             else:
                 self._write_video(path, self._of_one_size(sequence), FOLDER_FRAMES_PER_SECOND)
 
@@ -196,14 +215,15 @@ class _Run:
             return False
         return True
 
-    def _write_video(self, path: Path, frames: Iterator[tuple[Path, np.ndarray]], rate: Fraction) -> None:
+    def _write_video(self, path: Path, frames: Iterator[tuple[_Source, np.ndarray]], rate: Fraction) -> None:
         first = next(frames, None)
         if first is None:
             return
         prepared = self._prepared(chain([first], frames), keep=True)
         with open_depth_video(path, rate) as video:
-            for picture, depth in self._predicted(prepared):
-                video.add(picture.image, depth)
+            for number, (picture, depth) in enumerate(self._predicted(prepared)):
+                seconds = picture.source.seconds
+                video.add(picture.image, depth, float(number / rate) if seconds is None else seconds)
                 self.on_picture()
         self.written.append(path)
 
@@ -214,19 +234,19 @@ class _Run:
             sizes = [(picture.height, picture.width) for picture in batch]
             yield from zip(batch, self.predictor.predict_depths(images, sizes, neighbours), strict=True)
 
-    def _prepared(self, pictures: Iterable[tuple[Path, np.ndarray]], keep: bool) -> Iterator[_Picture]:
+    def _prepared(self, pictures: Iterable[tuple[_Source, np.ndarray]], keep: bool) -> Iterator[_Picture]:
         """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
 
-        The pictures of one folder, and the frames of one video, count as following each other.
+        The pictures of one folder, and the frames of one video up to a cut, count as following each other.
         """
         reduced = (
-            _Picture(name, image if keep else None, self.predictor.reduce_image(image), *image.shape[:2])
-            for name, image in pictures
+            _Picture(source, image if keep else None, self.predictor.reduce_image(image), *image.shape[:2])
+            for source, image in pictures
         )
-        for _, sequence in groupby(reduced, key=lambda picture: picture.name.parent):
+        for _, sequence in groupby(reduced, key=lambda picture: (picture.source.name.parent, picture.source.run)):
             yield from _with_neighbours(sequence, self.predictor.time_offsets)
 
-    def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
+    def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
         for each in images:
             try:
                 image = read_image(each.path, self._bit_depth(each.path.parent))
@@ -234,7 +254,7 @@ class _Run:
                 self.skipped.append(Skipped(each.path, str(error)))
                 self.on_picture()
             else:
-                yield each.name, image
+                yield _Source(each.name), image
 
     def _bit_depth(self, folder: Path) -> int | None:
         """Of the pictures of a folder, decided once, so that all of them are read alike."""
@@ -245,30 +265,51 @@ class _Run:
                 log.warning("%s: by their largest values the pictures have %d bits; --bits sets it.", folder, found)
         return self._bits[folder]
 
-    def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[Path, np.ndarray]]:
+    def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
         """The pictures that have the first one's size: a video has one size."""
         size: tuple[int, ...] | None = None
         paths = {each.name: each.path for each in images}
-        for name, image in self._read_images(images):
+        for source, image in self._read_images(images):
             size = size or image.shape[:2]
             if image.shape[:2] == size:
-                yield name, image
+                yield source, image
             else:
+                path = paths[source.name]
                 found = f"{image.shape[1]}x{image.shape[0]} pixels, but the video is {size[1]}x{size[0]}"
-                self.skipped.append(Skipped(paths[name], f"{paths[name]}: {found}; put it in a folder of its own"))
+                self.skipped.append(Skipped(path, f"{path}: {found}; put it in a folder of its own"))
                 self.on_picture()
 
-    def _read_video(self, video: VideoInput) -> Iterator[tuple[Path, np.ndarray]]:
-        """The frames of a video that can be decoded; many missing ones are reported."""
-        count = 0
-        for frame in read_video_frames(video.path):
-            yield video.name / f"{count:06d}", frame
-            count += 1
-        expected = self._videos[video.path].frames
-        # Some containers only give a duration, from which the number of frames is off by one at times.
-        if expected - count > max(1, expected // 100):
-            reason = f"only {count} of about {expected} frames can be decoded; the others are left out"
-            self.skipped.append(Skipped(video.path, f"{video.path}: {reason}. Copy or convert the video again."))
+    def _read_video(self, video: VideoInput) -> Iterator[tuple[_Source, np.ndarray]]:
+        """The frames of a video, each of its own size; what cannot be decoded is reported."""
+        count = run = 0
+        lost: list[str] = []
+        for each in read_video(video.path):
+            if isinstance(each, Cut):
+                run += 1
+                lost += [f"{each.reason}, after {each.seconds:.2f} s"] if each.lost else []
+            else:
+                yield _Source(video.name / f"{count:06d}", each.seconds, run), each.pixels
+                count += 1
+        if lost:
+            reason = f"not all of it can be decoded: {'; '.join(lost[:MOST_NAMED])}"
+            reason += f"; and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
+            reason += ". What lies up to the next whole key frame is left out. Copy or convert the video again."
+            self.skipped.append(Skipped(video.path, f"{video.path}: {reason}"))
+
+    def _frames_of_one_size(self, video: VideoInput) -> Iterator[tuple[_Source, np.ndarray]]:
+        """The frames of a video that have its first one's size."""
+        size: tuple[int, ...] | None = None
+        others: Counter[tuple[int, ...]] = Counter()
+        for source, image in self._read_video(video):
+            size = size or image.shape[:2]
+            if image.shape[:2] == size:
+                yield source, image
+            else:
+                others[image.shape[:2]] += 1
+                self.on_picture()
+        for (height, width), number in others.items():
+            found = f"{number} frames of {width}x{height} are left out: a video has one size, here {size[1]}x{size[0]}"
+            self.skipped.append(Skipped(video.path, f"{video.path}: {found}. Take --format npy for all of them."))
 
     def _output_path(self, name: Path, suffix: str) -> Path:
         path = self.out / name.with_name(name.name + suffix)

@@ -16,6 +16,9 @@ from egodepth.files import replacing
 FOLDER_FRAMES_PER_SECOND = Fraction(10)
 """Frame rate of a video made from a folder of pictures, which have no rate of their own."""
 
+TIME_BASE = Fraction(1, 60_000)
+"""Whole numbers of it are the steps of 24, 25, 30 and 60 frames a second, of 30000/1001, and milliseconds."""
+
 CODECS = ("libx264", "mpeg4")
 """In order of preference; the second is in every build of FFmpeg."""
 
@@ -54,19 +57,26 @@ class DepthVideo:
         self.container = container
         # Exact for the rates in use (30000/1001 for one); the second codec takes no large denominators.
         self.rate = frames_per_second.limit_denominator(1001)
+        self.last_ticks = -1
         self.colour_range = SteadyRange()
         self.stream: av.VideoStream | None = None
         self.frame_count = 0
 
-    def add(self, image: np.ndarray, depth: np.ndarray) -> None:
-        """Append a picture (H, W, 3) uint8 RGB and its depth (H, W). All frames have the first one's size."""
+    def add(self, image: np.ndarray, depth: np.ndarray, seconds: float) -> None:
+        """Append a picture (H, W, 3) uint8 RGB and its depth (H, W), shown from so many seconds on.
+
+        All frames have the first one's size.
+        """
         inverse_depth = 1 / depth
         colours = colour_disparity(inverse_depth, *self.colour_range.update(inverse_depth))
         pixels = beside(image, colours)
         if self.stream is None:
             self.stream = self._open_stream(*pixels.shape[:2])
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        self.container.mux(self.stream.encode(frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)))
+        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU601)
+        self.last_ticks = max(self.last_ticks + 1, round(seconds / TIME_BASE))
+        frame.pts, frame.time_base = self.last_ticks, TIME_BASE
+        self.container.mux(self.stream.encode(frame))
         self.frame_count += 1
 
     def finish(self) -> None:
@@ -80,6 +90,7 @@ class DepthVideo:
         stream.width = width
         stream.height = height
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
         # Without the label, players guess the colours' encoding from the height.
         stream.codec_context.colorspace = Colorspace.ITU601
         return stream

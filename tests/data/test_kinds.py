@@ -175,11 +175,14 @@ def test_a_data_set_that_is_evaluated_on_alone_is_refused_for_training(toy, monk
         open_for_training(toy)
 
 
+VIDEO_ROOMS = ("images", "footage", "footage.video", "footage.containers", "footage.decoding", "footage.hdr")
+
+
 def test_images_and_videos_are_read_without_torch_and_without_any_data_set():
     code = (
         "import json, sys, egodepth.data.images, egodepth.data.footage.video; "
         "print(json.dumps([name for name in sys.modules if name == 'torch' or name.startswith('egodepth.data.')]))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    expected = {f"egodepth.data.{name}" for name in ("images", "footage", "footage.video")}
+    expected = {f"egodepth.data.{name}" for name in VIDEO_ROOMS}
     assert set(json.loads(answer)) == expected

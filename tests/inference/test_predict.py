@@ -285,6 +285,47 @@ def test_a_picture_of_another_size_does_not_enter_a_video(tmp_path: Path) -> Non
     assert "40x50" in report.skipped[0].reason
 
 
+def test_a_video_shows_its_frames_when_its_source_does(tmp_path: Path) -> None:
+    stamps = [0, 33, 67, 100, 300, 500, 700, 733]
+    path = tmp_path / "drive.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 66, 34, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, stamp in enumerate(stamps):
+            frame = av.VideoFrame.from_ndarray(np.full((34, 66, 3), 20 * index, dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    report = predict(a_predictor(), [path], tmp_path / "out", "video", progress=False)
+    with av.open(str(report.written[0])) as container:
+        assert [round(1000 * frame.time) for frame in container.decode(video=0)] == stamps
+    assert report.skipped == ()
+
+
+def zooming_video(folder: Path) -> Path:
+    """Nine frames of 66x34, then nine of 48x32."""
+    pieces = [save_video(folder / "a.ts", 9, 34, 66), save_video(folder / "b.ts", 9, 32, 48)]
+    (folder / "zoom.ts").write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    return folder / "zoom.ts"
+
+
+def test_frames_of_another_size_are_each_written_at_their_own(tmp_path: Path) -> None:
+    report = predict(a_predictor(), [zooming_video(tmp_path)], tmp_path / "out", "npy", progress=False)
+    shapes = [np.load(path).shape for path in report.written]
+    assert set(shapes) == {(34, 66), (32, 48)}
+    assert shapes == sorted(shapes, reverse=True)
+
+
+def test_frames_of_another_size_do_not_enter_a_video_and_are_named(tmp_path: Path) -> None:
+    path = zooming_video(tmp_path)
+    report = predict(a_predictor(), [path], tmp_path / "out", "video", progress=False)
+    frames, _ = read_video(report.written[0])
+    assert frames.shape[1:] == (68, 66, 3)
+    assert 8 <= len(frames) <= 9
+    assert any("9 frames of 48x32 are left out" in skipped.reason for skipped in report.skipped)
+
+
 @pytest.mark.parametrize("container", ["avi", "mkv"])
 def test_a_video_that_breaks_off_is_used_up_to_there_and_named(tmp_path: Path, container: str) -> None:
     content = save_video(tmp_path / f"whole.{container}", count=200).read_bytes()
@@ -293,7 +334,7 @@ def test_a_video_that_breaks_off_is_used_up_to_there_and_named(tmp_path: Path, c
     report = predict(a_predictor(), [broken], tmp_path / "out", "video", progress=False)
     assert 50 < read_video(report.written[0])[0].shape[0] < 180
     assert [skipped.path for skipped in report.skipped] == [broken]
-    assert "of about 200 frames" in report.skipped[0].reason
+    assert "the file is cut short" in report.skipped[0].reason
 
 
 def test_a_broken_video_among_others_is_skipped_and_named(tmp_path: Path) -> None:

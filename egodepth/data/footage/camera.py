@@ -64,7 +64,7 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
         return camera_of_field_of_view(field_of_view_in(intrinsics), height, width)
     if intrinsics is not None:
         camera = Camera(pinhole(*parse_intrinsics(intrinsics)), height, width)
-        check_camera(f"--intrinsics {intrinsics}", camera, f"{OWN_SIZE}.", has_square_pixels(path))
+        check_camera(f"--intrinsics {intrinsics}", camera, f"{OWN_SIZE}.")
         return camera
     places = [path / "camera.json"] if path.is_dir() else [path.with_suffix(".json"), path.with_name("camera.json")]
     file = next((place for place in places if place.is_file()), None)
@@ -73,11 +73,11 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
             f"{path}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels of its {width}x{height} frames, "
             f'or --fov DEGREES, or write {places[0]}: {{"fx": …, "fy": …, "cx": …, "cy": …}}.'
         )
-    return _read_camera(file, height, width, quarter_turns(path), has_square_pixels(path))
+    return _read_camera(file, height, width, quarter_turns(path))
 
 
 def footage_size(path: Path | str) -> tuple[int, int]:
-    """Native height and width of a video, or the most common ones in a folder of frames."""
+    """Height and width of a video's upright frames with square pixels, or the most common in a folder of frames."""
     path = Path(path)
     if path.is_dir():
         return common_size(image_sizes(list_images(path)), path)
@@ -85,17 +85,14 @@ def footage_size(path: Path | str) -> tuple[int, int]:
     return info.height, info.width
 
 
-def has_square_pixels(path: Path) -> bool:
-    """Whether a frame's pixels are as wide as they are high."""
-    return path.is_dir() or video_info(path).pixel_aspect == 1
-
-
 def quarter_turns(path: Path) -> int | None:
     """Turns by 90 degrees, counterclockwise, from the recorded picture to the upright one; None where not known."""
-    return None if path.is_dir() else video_info(path).quarter_turns
+    orientation = None if path.is_dir() else video_info(path).orientation
+    # A mirrored picture is not the recorded one turned, to whichever side.
+    return None if orientation is None or orientation.mirrored else orientation.quarter_turns
 
 
-def _read_camera(file: Path, height: int, width: int, turns: int | None, square_pixels: bool) -> Camera:
+def _read_camera(file: Path, height: int, width: int, turns: int | None) -> Camera:
     try:
         entries = json.loads(read_text(file))
         numbers = fx, fy, cx, cy = tuple(float(entries[key]) for key in ("fx", "fy", "cx", "cy"))
@@ -111,17 +108,15 @@ def _read_camera(file: Path, height: int, width: int, turns: int | None, square_
     remedy = f"{OWN_SIZE}." if sized else f"{OWN_SIZE}, or add width and height."
     camera = Camera(pinhole(fx, fy, cx, cy), *size)
     if are_fractions(numbers):
-        check_camera(str(file), Camera(camera.intrinsics, height, width), remedy, square_pixels)
+        check_camera(str(file), Camera(camera.intrinsics, height, width), remedy)
     if not same_aspect(size, (height, width)):
-        camera = _of_the_frames_form(file, camera, height, width, turns, square_pixels)
+        camera = _of_the_frames_form(file, camera, height, width, turns)
     camera = camera.resize(height, width)
-    check_camera(str(file), camera, remedy, square_pixels)
+    check_camera(str(file), camera, remedy)
     return camera
 
 
-def _of_the_frames_form(
-    file: Path, camera: Camera, height: int, width: int, turns: int | None, square_pixels: bool
-) -> Camera:
+def _of_the_frames_form(file: Path, camera: Camera, height: int, width: int, turns: int | None) -> Camera:
     """The camera of a lying calibration for upright frames, or of an upright one for lying frames.
 
     Raises:
@@ -153,13 +148,11 @@ def _of_the_frames_form(
     # The cut is measured between borders, half a pixel outside the first and the last pixel's centre.
     cut_x, cut_y = ((camera.width * scale - width) / 2, (camera.height * scale - height) / 2)
     cx, cy = (cx + 0.5) * scale - 0.5 - max(0.0, cut_x), (cy + 0.5) * scale - 0.5 - max(0.0, cut_y)
-    remedy = f"{OWN_SIZE}"
-    if square_pixels:
-        sides = "left and right" if wider else "top and bottom"
-        remedy += (
-            f"; where the same picture was only cut at {sides}, to equal parts, these are "
-            f"fx, fy, cx, cy = {shown((fx * scale, fy * scale, cx, cy))}"
-        )
+    sides = "left and right" if wider else "top and bottom"
+    remedy = (
+        f"{OWN_SIZE}; where the same picture was only cut at {sides}, to equal parts, these are "
+        f"fx, fy, cx, cy = {shown((fx * scale, fy * scale, cx, cy))}"
+    )
     raise UserError(f"{found}, of another form: how the one is cut from the other is not known. {remedy}.")
 
 

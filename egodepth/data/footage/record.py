@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
 from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera
+from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.footage.dataset import Footage
-from egodepth.data.footage.unpacking import MIN_FRAMES
-from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
+from egodepth.data.footage.unpacking import MIN_FRAMES, survey_video
 from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is_image, list_images
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
 from egodepth.data.samples import NoUsableFrames
@@ -35,12 +35,10 @@ def _hint_of_frames(path: Path) -> str | None:
     return None
 
 
-def _is_video(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
-
-
 def _hint_of_video(path: Path) -> str | None:
-    return f"does not have the name of a video ({', '.join(sorted(VIDEO_SUFFIXES))})." if path.is_file() else None
+    if not path.is_file():
+        return None
+    return f"is no video that can be read, nor does it have the name of one ({', '.join(sorted(VIDEO_SUFFIXES))})."
 
 
 def _open(wanted: Wanted) -> TrainingSets:
@@ -98,17 +96,20 @@ def _check_folder(root: Path, findings: Findings) -> None:
 
 
 def _check_video(path: Path, findings: Findings) -> None:
-    info = video_info(path)
-    _check_footage(path, findings, info.frames or sum(1 for _ in read_video_frames(path)))
+    _check_camera(path, findings)
+    survey = survey_video(path, *TRIAL_SIZE)
+    findings.notes += survey.reports
+    if max(survey.runs) < MIN_FRAMES:
+        raise NoUsableFrames(
+            f"{path}: no {MIN_FRAMES} usable frames follow each other without a cut, which training needs. Give longer "
+            "footage."
+        )
+    findings.count("frames", survey.decoded)
+    findings.count("samples of mode mono, at most", sum(max(0, frames - 2) for frames in survey.runs))
 
 
 def _check_footage(path: Path, findings: Findings, frames: int) -> None:
-    try:
-        footage_camera(path)
-    except CameraUnknown as error:
-        findings.notes.append(str(error))
-    except UserError as error:
-        findings.faults.append(str(error))
+    _check_camera(path, findings)
     if frames < MIN_FRAMES:
         raise NoUsableFrames(
             f"{path}: {frames} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
@@ -117,6 +118,16 @@ def _check_footage(path: Path, findings: Findings, frames: int) -> None:
         _try_short(path)
     findings.count("frames", frames)
     findings.count("samples of mode mono, at most", max(0, frames - 2))
+
+
+def _check_camera(path: Path, findings: Findings) -> None:
+    try:
+        footage_camera(path)
+    except CameraUnknown as error:
+        findings.notes.append(str(error))
+    except UserError as error:
+        if str(error) not in findings.faults:
+            findings.faults.append(str(error))
 
 
 def _try_short(path: Path) -> None:
@@ -140,7 +151,7 @@ VIDEO = DatasetKind(
     name="video",
     title="a video",
     expected="a video file",
-    recognise=_is_video,
+    recognise=is_video,
     check=_check_video,
     open_training=_open,
     hint=_hint_of_video,

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from egodepth.data.footage.camera import common_size, image_sizes
-from egodepth.data.footage.video import decode_video, video_info
+from egodepth.data.footage.video import Cut, read_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
 from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
@@ -20,6 +21,9 @@ from egodepth.files import replacing
 
 INDEX_NAME = "index.json"
 MIN_FRAMES = 3
+
+CACHE_VERSION = 2
+"""Grows when frames are unpacked in another way, so that what earlier versions left is not used again."""
 
 # Frames are compared as small grey thumbnails, where sensor noise averages out: noise of 3 grey levels a pixel leaves
 # 0.3 between two thumbnails, while KITTI's drives at 10 frames a second change by 8 at least. The comparison is
@@ -39,13 +43,15 @@ class Unpacked:
     Attributes:
         frames: resized frames in order of time.
         runs: for each frame, the number of the unbroken run that it belongs to. A frame that could not be read ends a
-            run; views are paired only within one.
+            run, and so does a cut in a video; views are paired only within one.
         reports: what was left behind and why, one line each.
+        seconds: for each frame, its time since the first one of the video; None for images, whose times are not known.
     """
 
     frames: tuple[Path, ...]
     runs: tuple[int, ...]
     reports: tuple[str, ...]
+    seconds: tuple[float | None, ...]
 
 
 def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, bits: int | None = None) -> Unpacked:
@@ -67,26 +73,77 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, 
     if not (folder / INDEX_NAME).is_file():
         with replacing(folder) as temporary:
             temporary.mkdir()
-            frames = _folder_frames(path, sources, deep) if path.is_dir() else _named_video_frames(path)
-            index = _write_frames(frames, temporary, height, width, path)
-            (temporary / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
+            frames = _folder_frames(path, sources, deep) if path.is_dir() else _video_frames(path)
+            index = _Index()
+            for name, pixels in _usable(frames, height, width, path, index):
+                Image.fromarray(pixels).save(temporary / name, compress_level=1)
+            (temporary / INDEX_NAME).write_text(json.dumps(asdict(index)), encoding="utf-8")
     index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
-    return Unpacked(tuple(folder / name for name in index["names"]), tuple(index["runs"]), tuple(index["reports"]))
+    return Unpacked(
+        frames=tuple(folder / name for name in index["names"]),
+        runs=tuple(index["runs"]),
+        reports=tuple(index["reports"]),
+        seconds=tuple(index["seconds"]),
+    )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `unpack` would make of a video.
+
+    Attributes:
+        decoded: frames that can be decoded.
+        runs: how many of those that are used stand in each unbroken run.
+        reports: see `Unpacked`.
+    """
+
+    decoded: int
+    runs: tuple[int, ...]
+    reports: tuple[str, ...]
+
+
+def survey_video(path: Path, height: int, width: int) -> Survey:
+    """Decode a video and choose its frames as `unpack` does, without writing any.
+
+    Raises:
+        UserError: see `unpack`.
+    """
+    index = _Index()
+    for _ in _usable(_video_frames(path), height, width, path, index):
+        pass
+    return Survey(index.decoded, tuple(Counter(index.runs).values()), tuple(index.reports))
 
 
 def _fingerprint(sources: Sequence[Path], bits: int | None) -> str:
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     place = str(sources[0].parent.absolute())
-    how = (place, states) if bits is None else (place, states, bits)
+    how = (CACHE_VERSION, place, states) if bits is None else (CACHE_VERSION, place, states, bits)
     return hashlib.sha256(repr(how).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame on its way into the cache: its pixels, or the report of why there are none."""
+    """A frame on its way into the cache: its pixels, or the report of why there are none.
+
+    Attributes:
+        is_counted: whether it is a frame of its own, and not only a cut between two.
+    """
 
     pixels: np.ndarray | None
     report: str = ""
+    seconds: float | None = None
+    is_counted: bool = True
+
+
+@dataclass
+class _Index:
+    """What the cache's index says; see `Unpacked`."""
+
+    names: list[str] = field(default_factory=list)
+    runs: list[int] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+    seconds: list[float | None] = field(default_factory=list)
+    decoded: int = 0
 
 
 def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:
@@ -105,26 +162,43 @@ def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> It
                 yield _Frame(None, str(error))
 
 
-def _named_video_frames(path: Path) -> Iterator[_Frame]:
-    total = video_info(path).frames or None
+def _video_frames(path: Path) -> Iterator[_Frame]:
+    """The frames of a video that have its first one's size, for which its camera stands."""
+    info = video_info(path)
     console = Console(stderr=True)
-    frames = track(decode_video(path), f"Unpacking {path.name}", total=total, console=console, transient=True)
-    for number, pixels in enumerate(frames):
-        yield _Frame(pixels, "" if pixels is not None else f"{path}: cannot be decoded at about frame {number}.")
+    frames = track(
+        read_video(path), f"Unpacking {path.name}", total=info.frames or None, console=console, transient=True
+    )
+    other_sizes: Counter[tuple[int, int]] = Counter()
+    for each in frames:
+        if isinstance(each, Cut):
+            yield _Frame(None, f"{path}: cut at {each.seconds:.2f} s: {each.reason}.", is_counted=False)
+        elif each.pixels.shape[:2] != (info.height, info.width):
+            other_sizes[each.pixels.shape[:2]] += 1
+        else:
+            yield _Frame(each.pixels, seconds=round(each.seconds, 6))
+    for (height, width), count in other_sizes.items():
+        report = f"{path}: {count} frames of {width}x{height} are left out; the video begins with "
+        yield _Frame(None, f"{report}{info.width}x{info.height}.", is_counted=False)
 
 
-def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: int, path: Path) -> dict[str, list]:
-    names: list[str] = []
-    runs: list[int] = []
-    reports: list[str] = []
-    standing = flat = 0
-    run = 0
+def _usable(
+    frames: Iterator[_Frame], height: int, width: int, path: Path, index: _Index
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and resized pixels of the frames that can be trained on; `index` is filled on the way.
+
+    Raises:
+        UserError: they are too few, which is known at the end.
+    """
+    standing = flat = number = run = 0
     kept_thumbnail = None
-    for number, frame in enumerate(frames):
+    for frame in frames:
+        number += frame.is_counted
         if frame.pixels is None:
-            reports.append(frame.report)
+            index.reports.append(frame.report)
             run += 1
             continue
+        index.decoded += 1
         resized = resize_image(frame.pixels, height, width)
         thumbnail = _thumbnail(resized)
         if kept_thumbnail is not None and np.abs(thumbnail - kept_thumbnail).mean() < STATIC_GREY_LEVELS:
@@ -134,23 +208,23 @@ def _write_frames(frames: Iterator[_Frame], folder: Path, height: int, width: in
                 standing += 1
             continue
         kept_thumbnail = thumbnail
-        names.append(f"{number:06d}.png")
-        runs.append(run)
-        Image.fromarray(resized).save(folder / names[-1], compress_level=1)
+        index.names.append(f"{number - 1:06d}.png")
+        index.runs.append(run)
+        index.seconds.append(frame.seconds)
+        yield index.names[-1], resized
     if standing:
-        reports.append(f"{path}: {standing} frames in which the camera stands still are left out.")
+        index.reports.append(f"{path}: {standing} frames in which the camera stands still are left out.")
     if flat:
-        reports.append(
+        index.reports.append(
             f"{path}: {flat} frames with so little contrast that no motion can be seen are left out. Check the "
             "exposure, and for images of more than 8 bits --data.bits."
         )
-    if len(names) < MIN_FRAMES:
-        reason = f" {reports[0]}" if reports else ""
+    if len(index.names) < MIN_FRAMES:
+        reason = f" {index.reports[0]}" if index.reports else ""
         raise NoUsableFrames(
-            f"{path}: only {len(names)} usable frames, training needs at least {MIN_FRAMES}.{reason} "
+            f"{path}: only {len(index.names)} usable frames, training needs at least {MIN_FRAMES}.{reason} "
             "Give longer footage."
         )
-    return {"names": names, "runs": runs, "reports": reports}
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:

@@ -1,17 +1,66 @@
-"""Reading video files frame by frame."""
+"""Reading video files frame by frame: upright, with square pixels, progressive, of standard range, with their times.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+Everything that reads videos reads them here: training, `data check`, prediction and the benchmark see the same frames.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.filter import Graph
+from av.sidedata.sidedata import Type
 
+from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video, missing_bytes, open_video
+from egodepth.data.footage.decoding import Cut, timed_frames
+from egodepth.data.footage.hdr import is_hdr, standard_range
+from egodepth.data.images import resize_image
 from egodepth.errors import UserError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
+__all__ = ["VIDEO_SUFFIXES", "Cut", "Frame", "VideoInfo", "is_video", "read_video", "read_video_frames", "video_info"]
+
+PLAUSIBLE_ASPECTS = (Fraction(1, 8), Fraction(8))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as a player shows it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, upright and with square pixels.
+        seconds: since the first frame; they grow from frame to frame.
+    """
+
+    pixels: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a recorded picture becomes the upright one: turned counterclockwise, then mirrored left to right.
+
+    Source: the display matrix of ISO 14496-12, 6.2.2, where column and row (p, q) go to (a p + c q, b p + d q).
+    """
+
+    quarter_turns: int = 0
+    mirrored: bool = False
+
+    @classmethod
+    def of_matrix(cls, a: float, b: float, c: float, d: float) -> "Orientation":
+        """The nearest one of the eight that leave rows and columns rows and columns."""
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            # Without a mirror b and c differ in sign: (p, q) to (q, -p) is a quarter turn counterclockwise.
+            mirrored = (b > 0) == (c > 0)
+            return cls((1 if b < 0 else 3), mirrored)
+        mirrored = (a > 0) != (d > 0)
+        return cls(2 if d < 0 else 0, mirrored)
+
+    def upright(self, pixels: np.ndarray) -> np.ndarray:
+        turned = np.rot90(pixels, self.quarter_turns)
+        return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
 
 @dataclass(frozen=True)
@@ -19,18 +68,18 @@ class VideoInfo:
     """What a video says about itself.
 
     Attributes:
-        height, width: of the upright frames, in pixels.
+        height, width: of the upright frames with square pixels, of which the first one is looked at.
         frames_per_second: mean rate.
-        frames: their number, estimated from the duration where the file does not say; 0 where unknown.
-        quarter_turns: by which the recorded picture is turned to be upright, counterclockwise.
-        pixel_aspect: width of a pixel over its height.
+        frames: their number as the file gives it, or an estimate to show progress by; 0 where unknown.
+        orientation: from the recorded picture to the upright one.
+        pixel_aspect: width of a recorded pixel over its height.
     """
 
     height: int
     width: int
     frames_per_second: Fraction
     frames: int
-    quarter_turns: int = 0
+    orientation: Orientation = Orientation()
     pixel_aspect: Fraction = Fraction(1)
 
 
@@ -40,72 +89,135 @@ def video_info(path: Path | str) -> VideoInfo:
     Raises:
         UserError: the file is missing, empty or no video.
     """
-    with _open_video(Path(path)) as (container, stream):
+    path = Path(path)
+    with open_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        seconds = (container.duration or 0) / av.time_base
-        frames = stream.frames or round(seconds * rate)
-        first = next((frame for frame in _decode(container, stream) if frame is not None), None)
+        frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
+        first = next((each[0] for each in timed_frames(container, stream) if not isinstance(each, Cut)), None)
         if first is None:
             raise UserError(f"{path}: no frame can be decoded. Convert it, for example to H.264 in MP4.")
-        turns = _quarter_turns(first)
-        height, width = (first.width, first.height) if turns % 2 else (first.height, first.width)
-        aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return VideoInfo(height, width, Fraction(rate), frames, turns, 1 / aspect if turns % 2 else aspect)
+        orientation, aspect = _orientation(first), _pixel_aspect(stream)
+    height, width = first.height, _square_width(first.width, aspect)
+    height, width = (width, height) if orientation.quarter_turns % 2 else (height, width)
+    return VideoInfo(height, width, Fraction(rate), frames, orientation, aspect)
 
 
-def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
-    """The upright frames of a video, one at a time, as (H, W, 3) uint8 RGB; what cannot be decoded is passed over.
+def read_video(path: Path | str) -> Iterator[Frame | Cut]:
+    """The frames of a video in order, and a `Cut` wherever what follows does not continue what came before.
+
+    There are cuts where data are damaged or missing, up to the next key frame; where time is missing or starts anew;
+    and where the size changes. Frames that damage has touched are never among those given.
 
     Raises:
         UserError: the file is missing, empty or no video.
     """
-    return (frame for frame in decode_video(Path(path)) if frame is not None)
+    path = Path(path)
+    with open_video(path) as (container, stream):
+        aspect = _pixel_aspect(stream)
+        size: tuple[int, ...] | None = None
+        seconds = 0.0
+        for each in _progressive(timed_frames(container, stream)):
+            if isinstance(each, Cut):
+                yield each
+                continue
+            decoded, now = each
+            frame = Frame(_shown(decoded, aspect), now)
+            if size not in (None, frame.pixels.shape):
+                yield Cut(seconds, f"the frames become {frame.pixels.shape[1]}x{frame.pixels.shape[0]}")
+            size, seconds = frame.pixels.shape, now
+            yield frame
+        missing = missing_bytes(path)
+        if missing:
+            yield Cut(seconds, f"the file is cut short, {missing} of {path.stat().st_size + missing} bytes", lost=True)
 
 
-def decode_video(path: Path) -> Iterator[np.ndarray | None]:
-    """As `read_video_frames`, with None where a piece of the file cannot be decoded."""
-    with _open_video(path) as (container, stream):
-        yield from (None if frame is None else _upright(frame) for frame in _decode(container, stream))
+def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
+    """The pixels alone of `read_video`: (H, W, 3) uint8 RGB."""
+    return (each.pixels for each in read_video(path) if isinstance(each, Frame))
 
 
-@contextmanager
-def _open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Check the path.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty (0 bytes). Copy or record it again.")
-    try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise UserError(f"{path}: is not a video that can be decoded ({error.strerror}). Convert it to MP4.") from error
-    with container:
-        if not container.streams.video:
-            raise UserError(f"{path}: has no video stream. Give a video file.")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        yield container, stream
+def _shown(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
+    pixels = standard_range(frame) if is_hdr(frame) else frame.to_ndarray(format="rgb24")
+    if aspect != 1:
+        pixels = resize_image(pixels, frame.height, _square_width(frame.width, aspect))
+    return _orientation(frame).upright(pixels)
 
 
-def _decode(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame | None]:
-    """Decoded frames in order; None stands where a piece of the file is broken."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            frames = [] if packet is None else packet.decode()
-        except av.FFmpegError:
-            yield None
+def _pixel_aspect(stream: av.VideoStream) -> Fraction:
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    least, most = PLAUSIBLE_ASPECTS
+    return aspect if least <= aspect <= most else Fraction(1)
+
+
+def _square_width(width: int, aspect: Fraction) -> int:
+    """Players keep the height and scale the width."""
+    return max(1, round(width * aspect))
+
+
+def _orientation(frame: av.VideoFrame) -> Orientation:
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = struct.unpack("=9i", bytes(data))[:5]
+    return Orientation.of_matrix(a, b, c, d)
+
+
+# --- interlaced footage ---------------------------------------------------------------------------------------------
+
+
+def _progressive(
+    frames: Iterable[tuple[av.VideoFrame, float] | Cut],
+) -> Iterator[tuple[av.VideoFrame, float] | Cut]:
+    """The same frames, those that say that they are interlaced made of whole lines; a cut ends what is woven."""
+    weaver: _Deinterlacer | None = None
+    for each in frames:
+        if isinstance(each, Cut) or (weaver is not None and not weaver.takes(each[0])):
+            yield from weaver.finish() if weaver else ()
+            weaver = None
+        if isinstance(each, Cut):
+            yield each
             continue
-        if packet is None:
-            return
-        yield from frames
+        if weaver is None and each[0].interlaced_frame:
+            weaver = _Deinterlacer(each[0])
+        yield from [each] if weaver is None else weaver.add(*each)
+    yield from weaver.finish() if weaver else ()
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB pixels, turned as the video's display matrix says (phones record portrait video lying down)."""
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, _quarter_turns(frame)))
+class _Deinterlacer:
+    """A filter that looks at the frames around one: what is put in comes out a frame later."""
 
+    def __init__(self, frame: av.VideoFrame) -> None:
+        self._form = (frame.width, frame.height, frame.format.name)
+        self._seconds: list[float] = []
+        self._count = 0
+        self._graph = Graph()
+        source = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+        )
+        # One frame out for each in; frames of such footage that are not interlaced pass unchanged.
+        bob = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        source.link_to(bob)
+        bob.link_to(self._graph.add("buffersink"))
+        self._graph.configure()
 
-def _quarter_turns(frame: av.VideoFrame) -> int:
-    return round(frame.rotation / 90) % 4
+    def takes(self, frame: av.VideoFrame) -> bool:
+        return self._form == (frame.width, frame.height, frame.format.name)
+
+    def add(self, frame: av.VideoFrame, seconds: float) -> Iterator[tuple[av.VideoFrame, float]]:
+        frame.pts, frame.time_base = self._count, Fraction(1, 1000)
+        self._count += 1
+        self._seconds.append(seconds)
+        self._graph.push(frame)
+        return self._pulled()
+
+    def finish(self) -> Iterator[tuple[av.VideoFrame, float]]:
+        self._graph.push(None)
+        return self._pulled()
+
+    def _pulled(self) -> Iterator[tuple[av.VideoFrame, float]]:
+        while self._seconds:
+            try:
+                frame = self._graph.pull()
+            except (BlockingIOError, EOFError):
+                return
+            yield frame, self._seconds.pop(0)
