@@ -105,6 +105,13 @@ def straight_camera(lens: Lens) -> Camera:
     return Camera(pinhole(fx, fy, cx, cy), lens.height, lens.width)
 
 
+def field_said(lens: Lens) -> str:
+    """What an undistorted picture shows, in words."""
+    if lens.field == "full":
+        return "to the full field of the lens, with black borders"
+    return f"cropped to the {shown_pixels(lens).mean():.0%} of the picture that give no black border"
+
+
 def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
     """The undistorted picture of one (H, W) or (H, W, C) that the lens took; black where it saw nothing."""
     cv2 = opencv()

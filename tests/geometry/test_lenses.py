@@ -48,8 +48,11 @@ BROWN = st.tuples(
 FISHEYE = st.tuples(number(-0.05, 0.1), number(-0.02, 0.02), number(-0.005, 0.005), number(-0.002, 0.002))
 
 
+FIELDS = st.sampled_from(["cropped", "full"])
+
+
 @st.composite
-def lenses(draw, field=st.sampled_from(["cropped", "full"])) -> Lens:
+def lenses(draw, field=FIELDS) -> Lens:
     model = draw(st.sampled_from(["opencv", "fisheye"]))
     focal = draw(number(130, 220))
     centre = draw(number(72, 88)), draw(number(40, 50))

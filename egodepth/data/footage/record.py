@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
-from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera
+from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera, footage_lens
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.unpacking import MIN_FRAMES
 from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
@@ -15,6 +15,7 @@ from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.geometry.lenses import field_said
 
 log = logging.getLogger("egodepth")
 
@@ -45,14 +46,18 @@ def _hint_of_video(path: Path) -> str | None:
 def _open(wanted: Wanted) -> TrainingSets:
     if wanted.intrinsics == "fixed":
         raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
-    camera = footage_camera(wanted.root, None if wanted.intrinsics == "calibrated" else wanted.intrinsics)
+    intrinsics = None if wanted.intrinsics == "calibrated" else wanted.intrinsics
+    camera, lens = footage_camera(wanted.root, intrinsics), footage_lens(wanted.root, intrinsics)
+    if lens is not None:
+        log.info("%s: frames are undistorted, %s.", wanted.root, field_said(lens))
     size, stride, bits = (wanted.height, wanted.width), wanted.config.stride, wanted.config.bits
     if wanted.root.is_dir():
         for remark in _remarks(list_images(wanted.root), bits):
             log.warning(remark)
 
     def frames(stage: Stage) -> Footage:
-        return Footage(wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder, stage, stride, bits=bits)
+        cache = wanted.cache_folder
+        return Footage(wanted.root, wanted.source_ids, *size, camera, cache, stage, stride, bits=bits, lens=lens)
 
     return TrainingSets.of_stages(frames)
 
@@ -101,7 +106,9 @@ def _check_footage(path: Path, findings: Findings, frames: int) -> None:
     elif frames <= SHORT:
         _try_short(path, findings)
     try:
-        footage_camera(path)
+        lens = footage_lens(path)
+        if lens is not None:
+            findings.notes.append(f"frames are undistorted for training, {field_said(lens)}")
     except CameraUnknown as error:
         findings.notes.append(str(error))
     except UserError as error:

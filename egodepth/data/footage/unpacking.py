@@ -16,6 +16,7 @@ from egodepth.data.footage.video import decode_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
 from egodepth.errors import UserError
 from egodepth.files import replacing
+from egodepth.geometry.lenses import Lens, undistort
 
 INDEX_NAME = "index.json"
 MIN_FRAMES = 3
@@ -47,7 +48,14 @@ class Unpacked:
     reports: tuple[str, ...]
 
 
-def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, bits: int | None = None) -> Unpacked:
+def unpack(
+    path: Path | str,
+    cache_folder: Path | str,
+    height: int,
+    width: int,
+    bits: int | None = None,
+    lens: Lens | None = None,
+) -> Unpacked:
     """Resize every usable frame into `cache_folder`, or take what an earlier call left there.
 
     The work is used again as long as names, sizes and times of the source files and the target size are the same;
@@ -55,6 +63,7 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, 
 
     Args:
         bits: that images of more than 8 bits use; none finds out from the sequence.
+        lens: by which each frame is undistorted first.
 
     Raises:
         UserError: fewer than three frames can be used, or the source cannot be read.
@@ -62,21 +71,22 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, 
     path = Path(path)
     sources = list_images(path) if path.is_dir() else [path]
     deep = bits or bit_depth(sources) if path.is_dir() else None
-    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep)}"
+    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep, lens)}"
     if not (folder / INDEX_NAME).is_file():
         with replacing(folder) as temporary:
             temporary.mkdir()
             frames = _folder_frames(path, sources, deep) if path.is_dir() else _named_video_frames(path)
-            index = _write_frames(frames, temporary, height, width, path)
+            index = _write_frames(_straightened(frames, lens), temporary, height, width, path)
             (temporary / INDEX_NAME).write_text(json.dumps(index), encoding="utf-8")
     index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
     return Unpacked(tuple(folder / name for name in index["names"]), tuple(index["runs"]), tuple(index["reports"]))
 
 
-def _fingerprint(sources: Sequence[Path], bits: int | None) -> str:
+def _fingerprint(sources: Sequence[Path], bits: int | None, lens: Lens | None = None) -> str:
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     place = str(sources[0].parent.absolute())
     how = (place, states) if bits is None else (place, states, bits)
+    how = how if lens is None else (*how, lens)
     return hashlib.sha256(repr(how).encode()).hexdigest()[:12]
 
 
@@ -86,6 +96,18 @@ class _Frame:
 
     pixels: np.ndarray | None
     report: str = ""
+
+
+def _straightened(frames: Iterator[_Frame], lens: Lens | None) -> Iterator[_Frame]:
+    """Frames undistorted by their lens."""
+    for number, frame in enumerate(frames):
+        if lens is None or frame.pixels is None:
+            yield frame
+        elif frame.pixels.shape[:2] == (lens.height, lens.width):
+            yield _Frame(undistort(frame.pixels, lens))
+        else:
+            height, width = frame.pixels.shape[:2]
+            yield _Frame(None, f"frame {number} is {width}x{height}, not {lens.width}x{lens.height}; left out.")
 
 
 def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:
