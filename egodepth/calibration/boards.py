@@ -251,17 +251,18 @@ def _fit(views: Sequence[BoardView], board: Board, size: tuple[int, int], flags:
 
 def _fit_fisheye(views: Sequence[BoardView], board: Board, size: tuple[int, int]) -> _Fit:
     cv2 = opencv()
-    points = board.points().astype(np.float64)[:, None]
-    corners = [view.corners.astype(np.float64)[:, None] for view in views]
+    points = board.points().astype(np.float64)[None]
+    corners = [view.corners.astype(np.float64)[None] for view in views]
     matrix, coefficients = np.eye(3), np.zeros((4, 1))
-    flags = cv2.fisheye.CALIB_RECOMPUTE_EXTRINSIC | cv2.fisheye.CALIB_FIX_SKEW
+    named = cv2 if hasattr(cv2, "CALIB_RECOMPUTE_EXTRINSIC") else cv2.fisheye  # moved in OpenCV 5
+    flags = named.CALIB_RECOMPUTE_EXTRINSIC | named.CALIB_FIX_SKEW
     rms, matrix, coefficients, turns, shifts = cv2.fisheye.calibrate(
         [points] * len(views), corners, size[::-1], matrix, coefficients, flags=flags
     )
     errors = []
     for seen, turn, shift in zip(corners, turns, shifts, strict=True):
         expected, _ = cv2.fisheye.projectPoints(points, turn, shift, matrix, coefficients)
-        errors.append(float(np.sqrt(((expected.reshape(-1, 2) - seen[:, 0]) ** 2).sum(axis=1).mean())))
+        errors.append(float(np.sqrt(((expected.reshape(-1, 2) - seen[0]) ** 2).sum(axis=1).mean())))
     distances = [float(np.linalg.norm(shift)) for shift in shifts]
     return _Fit(matrix, coefficients.ravel().tolist(), rms, np.array(errors), float("nan"), distances)
 

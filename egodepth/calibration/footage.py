@@ -39,7 +39,7 @@ OVERLAP = 6
 SECONDS_A_RUN = 180
 JPEG_QUALITY = 95
 
-WIDEST_FOCAL = (0.2, 4.0)
+FOCAL_LIMITS = (0.26, 2.9)
 """In widths of the picture: what is beyond is a run that has not found one."""
 
 TRUSTED_SHARE, TRUSTED_ERROR_PX, TRUSTED_SPREAD = 0.6, 1.5, 0.05
@@ -64,7 +64,7 @@ class FootageCalibration:
 
     Attributes:
         calibration: with the parameters of the run whose focal length is the weighted median.
-        runs: that gave a camera.
+        runs: that gave a camera; those that were mapped in less than half tell nothing.
         frames, registered: looked at, and placed.
         error_px: mean reprojection error.
         spread: of the focal lengths of the runs about the result, relative; None with a single run.
@@ -154,8 +154,12 @@ def joined(source: Path, mapped: Sequence[MappedRun], frames: int) -> FootageCal
     Raises:
         UserError: none gave a camera.
     """
-    low, high = WIDEST_FOCAL
-    good = [run for run in mapped if low <= run.calibration.fx / run.calibration.width <= high]
+    low, high = FOCAL_LIMITS
+    good = [
+        run
+        for run in mapped
+        if 2 * run.registered >= run.frames and low <= run.calibration.fx / run.calibration.width <= high
+    ]
     if not good:
         raise UserError(
             f"{source}: no run of its frames gives a camera; it must move, and see texture that stands still. Film a "
