@@ -20,6 +20,7 @@ from egodepth.version import __version__
 COMMANDS: dict[str, str] = {
     "demo": "egodepth.cli.demo:demo",
     "simulate": "egodepth.cli.simulate:simulate",
+    "calibrate": "egodepth.cli.calibrate:calibrate",
     "train": "egodepth.cli.train:train",
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "predict": "egodepth.cli.predict:predict",

@@ -36,6 +36,14 @@ def predict(
     bits: Annotated[
         int | None, arg(help="Bits used in pictures of more than 8 (12 or 14 in 16); found for each folder by default.")
     ] = None,
+    intrinsics: Annotated[
+        str | None,
+        arg(
+            metavar="FILE",
+            help="The inputs' camera.json, by which lens distortion is undone; by default the one beside each, none "
+            "takes pictures as they are.",
+        ),
+    ] = None,
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
     device: Device = "cpu",
     runtime: Annotated[
@@ -57,7 +65,7 @@ def predict(
     predictor = load(model, device).with_runtime(runtime)
     console.print(f"Running on {device} with {predictor.runtime.name}.")
     total = len(expand_inputs(inputs))  # before the depth is written, perhaps among the inputs
-    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits)
+    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=intrinsics)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
     unit = "metres" if report.is_metric else "up to scale"

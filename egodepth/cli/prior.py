@@ -9,7 +9,7 @@ from egodepth.cli.terminal import Debug, Model, console
 from egodepth.data.configurations import as_intrinsics
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
-INTRINSICS_HELP = "Camera, as in egodepth train: calibrated, fixed, or fx,fy,cx,cy in pixels of the native frames"
+INTRINSICS_HELP = "Camera, as in egodepth train: calibrated, fixed, fx,fy,cx,cy in native pixels, or a file"
 
 FOV_HELP = "Horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle."
 

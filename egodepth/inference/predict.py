@@ -22,6 +22,7 @@ from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
 from egodepth.inference.predictor import Predictor
+from egodepth.inference.undistorting import Undistortion
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
 from egodepth.progress import progress_bar
@@ -72,6 +73,7 @@ def predict(
     scale: float | None = None,
     progress: bool = True,
     bits: int | None = None,
+    intrinsics: str | None = None,
 ) -> PredictionReport:
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
@@ -90,6 +92,7 @@ def predict(
         scale: metres per unit of the network's depth, where the user knows better than the model.
         progress: show a progress bar with the time left on stderr.
         bits: that pictures of more than 8 bits use; none finds out for those of each folder.
+        intrinsics: see `Undistortion`.
 
     Raises:
         UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
@@ -104,7 +107,8 @@ def predict(
     expanded = expand_inputs(inputs)
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
-        run = _Run(predictor, expanded, out, batch_size, on_picture=lambda: bar.advance(task), bits=bits)
+        undistortion = Undistortion(expanded, intrinsics)
+        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), undistortion, bits)
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
@@ -152,8 +156,10 @@ class _Run:
         out: Path,
         batch_size: int,
         on_picture: Callable[[], None],
+        undistortion: Undistortion,
         bits: int | None = None,
     ) -> None:
+        self._undistortion = undistortion
         self._given_bits = bits
         self._bits: dict[Path, int | None] = {}
         self.predictor = predictor
@@ -232,7 +238,8 @@ class _Run:
         for batch in _batches(pictures, self.batch_size):
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
-            yield from zip(batch, self.predictor.predict_depths(images, sizes, neighbours), strict=True)
+            for picture, depth in zip(batch, self.predictor.predict_depths(images, sizes, neighbours), strict=True):
+                yield picture, self._undistortion.bent(picture.source.name, depth)
 
     def _prepared(self, pictures: Iterable[tuple[_Source, np.ndarray]], keep: bool) -> Iterator[_Picture]:
         """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
@@ -240,11 +247,14 @@ class _Run:
         The pictures of one folder, and the frames of one video up to a cut, count as following each other.
         """
         reduced = (
-            _Picture(source, image if keep else None, self.predictor.reduce_image(image), *image.shape[:2])
+            _Picture(source, image if keep else None, self._reduced(source.name, image), *image.shape[:2])
             for source, image in pictures
         )
         for _, sequence in groupby(reduced, key=lambda picture: (picture.source.name.parent, picture.source.run)):
             yield from _with_neighbours(sequence, self.predictor.time_offsets)
+
+    def _reduced(self, name: Path, image: np.ndarray) -> np.ndarray:
+        return self.predictor.reduce_image(self._undistortion.straight(name, image))
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
         for each in images:

@@ -44,7 +44,7 @@ class SteadyRange:
 
     def update(self, inverse_depth: np.ndarray) -> tuple[float, float]:
         """Take in one frame's inverse depth (H, W) and return the range (low, high) to paint it with."""
-        current = np.percentile(inverse_depth, (self.low_percentile, self.high_percentile))
+        current = np.nanpercentile(inverse_depth, (self.low_percentile, self.high_percentile))
         self._range = current if self._range is None else self._range + self.share * (current - self._range)
         low, high = self._range
         return float(low), float(high)

@@ -74,7 +74,8 @@ class Recipe:
         height: rows of the picture that the networks see, a multiple of 32.
         width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
-            Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames.
+            Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames, a file is
+            camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio.
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, or an imported model, whose networks this training starts from.

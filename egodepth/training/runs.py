@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from egodepth.data.calibrations.finding import with_whole_path
 from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
@@ -121,9 +122,9 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data beside DATA named as they are from any folder."""
+    """The recipe with the data beside DATA and a file of intrinsics named as they are from any folder."""
     whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
-    return replace(recipe, data=replace(recipe.data, **whole))
+    return replace(recipe, data=replace(recipe.data, **whole), intrinsics=with_whole_path(recipe.intrinsics))
 
 
 def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:

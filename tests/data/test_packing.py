@@ -41,7 +41,7 @@ def opened(source: Path, options: PackOptions = OPTIONS) -> TrainingSets:
 def packed(source: Path, out: Path, options: PackOptions = OPTIONS, **more: object) -> PackReport:
     sets = opened(source, options)
     arguments = {"left_out": sets.left_out, "part_bytes": PART_BYTES} | more
-    return pack(out, source, sets.training, sets.validation, options, **arguments)
+    return pack(out, (source,), sets.training, sets.validation, options, **arguments)
 
 
 def assert_same(one: Sample, other: Sample) -> None:

@@ -38,7 +38,7 @@ def test_a_video_is_recognised_by_its_name(tmp_path):
     [
         ([], "missing", "no such file or folder"),
         ([], ".", "empty folder. Expected a simulated drive, KITTI raw"),
-        (["notes.txt"], ".", "unknown layout. Expected .*KITTI raw .*, or a video file"),
+        (["notes.txt"], ".", "unknown layout. Expected .*KITTI raw .*, a video file, or a folder of videos"),
         (["notes.txt"], "notes.txt", "is no video that can be read"),
         (["a.png"], "a.png", "is a single image"),
         (["inner/a.png"], ".", "holds no frames itself, but .*inner does"),

@@ -1,6 +1,5 @@
-"""The camera of footage: typed in, or from the camera.json beside it."""
+"""The camera of footage: typed in, or from a file: one that is named, or the camera.json beside the footage."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -8,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from egodepth.data.calibrations.calibration import Calibration
+from egodepth.data.calibrations.finding import file_beside, named_file, own_places
+from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.camera_checking import Numbers, are_fractions, check_camera, numbers_of, same_aspect, shown
 from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
 from egodepth.data.footage.video import video_info
 from egodepth.data.images import image_size, list_images
 from egodepth.errors import UserError
-from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole, turned
+from egodepth.geometry.lenses import Lens, straight_camera
 
 
 class CameraUnknown(UserError):
@@ -46,34 +48,73 @@ def camera_of_field_of_view(degrees: float, height: int, width: int) -> Camera:
 
 
 def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
-    """The camera of a piece of footage at its native size, checked against its frames.
+    """The camera of a piece of footage at its native size, checked against its frames; of a lens the undistorted one.
 
     Args:
         path: video file or folder of frames.
-        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, or `fov=DEGREES` from left to right. Without it
-            `camera.json` is read, in the folder or beside the video (also as `<name of the video>.json`): an object of
-            fx, fy, cx and cy, and width and height where it was calibrated at another size.
+        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, `fov=DEGREES` from left to right, or a file of
+            intrinsics. Without it `camera.json` is read, in the folder or beside the video (also as `<name of the
+            video>.json`): an object of fx, fy, cx and cy, and width and height where it was calibrated at another
+            size; or the one file there that another program is known to write.
 
     Raises:
         CameraUnknown: neither is there.
         UserError: one has another form, or cannot be the camera of these frames.
     """
-    path = Path(path)
+    camera, lens = _camera_and_lens(Path(path), intrinsics)
+    return camera if lens is None else straight_camera(lens)
+
+
+def footage_lens(path: Path | str, intrinsics: str | None = None) -> Lens | None:
+    """The lens by which frames of footage are to be undistorted; None where nothing is known to bend them.
+
+    Arguments and errors are those of `footage_camera`, of whose frames it is.
+    """
+    return _camera_and_lens(Path(path), intrinsics)[1]
+
+
+def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens | None]:
+    """The camera of the frames as they are, and what bends them."""
     height, width = footage_size(path)
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
-        return camera_of_field_of_view(field_of_view_in(intrinsics), height, width)
-    if intrinsics is not None:
+        return camera_of_field_of_view(field_of_view_in(intrinsics), height, width), None
+    file, name = (None, None) if intrinsics is None else named_file(intrinsics) or (None, None)
+    if intrinsics is not None and file is None:
         camera = Camera(pinhole(*parse_intrinsics(intrinsics)), height, width)
         check_camera(f"--intrinsics {intrinsics}", camera, f"{OWN_SIZE}.")
-        return camera
-    places = [path / "camera.json"] if path.is_dir() else [path.with_suffix(".json"), path.with_name("camera.json")]
-    file = next((place for place in places if place.is_file()), None)
+        return camera, None
+    file = file or file_beside(path)
     if file is None:
         raise CameraUnknown(
             f"{path}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels of its {width}x{height} frames, "
-            f'or --fov DEGREES, or write {places[0]}: {{"fx": …, "fy": …, "cx": …, "cy": …}}.'
+            f'or --fov DEGREES, or write {own_places(path)[0]}: {{"fx": …, "fy": …, "cx": …, "cy": …}}.'
         )
-    return _read_camera(file, height, width, quarter_turns(path))
+    calibration = read_calibration(file, name)
+    return camera_of_frames(file, calibration, height, width, quarter_turns(path))
+
+
+def camera_of_frames(
+    file: Path, calibration: Calibration, height: int, width: int, turns: int | None
+) -> tuple[Camera, Lens | None]:
+    """The camera of a file for frames of a size, and its lens where that bends.
+
+    Args:
+        file: that the calibration is of, for messages.
+        turns: of the frames, see `quarter_turns`.
+
+    Raises:
+        UserError: it cannot be the camera of these frames.
+    """
+    camera = _of_the_frames(file, calibration, height, width, turns)
+    if not calibration.is_bent:
+        return camera, None
+    lens = _lens(file, calibration, camera, turns)
+    try:
+        straight = straight_camera(lens)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    check_camera(f"{file} undistorted", straight, "Check the distortion coefficients.")
+    return camera, lens
 
 
 def footage_size(path: Path | str) -> tuple[int, int]:
@@ -92,21 +133,12 @@ def quarter_turns(path: Path) -> int | None:
     return None if orientation is None or orientation.mirrored else orientation.quarter_turns
 
 
-def _read_camera(file: Path, height: int, width: int, turns: int | None) -> Camera:
-    try:
-        entries = json.loads(read_text(file))
-        numbers = fx, fy, cx, cy = tuple(float(entries[key]) for key in ("fx", "fy", "cx", "cy"))
-        size = int(entries.get("height", height)), int(entries.get("width", width))
-        if min(fx, fy, *size) <= 0 or not np.isfinite(numbers).all():
-            raise ValueError
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise UserError(
-            f"{file}: expected an object with the numbers fx, fy, cx and cy in pixels, and width and height where they "
-            "belong to another size than the frames'. Correct it."
-        ) from None
-    sized = "width" in entries or "height" in entries
+def _of_the_frames(file: Path, calibration: Calibration, height: int, width: int, turns: int | None) -> Camera:
+    numbers = calibration.fx, calibration.fy, calibration.cx, calibration.cy
+    size = calibration.height or height, calibration.width or width
+    sized = calibration.height is not None or calibration.width is not None
     remedy = f"{OWN_SIZE}." if sized else f"{OWN_SIZE}, or add width and height."
-    camera = Camera(pinhole(fx, fy, cx, cy), *size)
+    camera = Camera(pinhole(*numbers), *size)
     if are_fractions(numbers):
         check_camera(str(file), Camera(camera.intrinsics, height, width), remedy)
     if not same_aspect(size, (height, width)):
@@ -114,6 +146,23 @@ def _read_camera(file: Path, height: int, width: int, turns: int | None) -> Came
     camera = camera.resize(height, width)
     check_camera(str(file), camera, remedy)
     return camera
+
+
+def _lens(file: Path, calibration: Calibration, camera: Camera, turns: int | None) -> Lens:
+    """The lens of a calibration at the size of the frames, turned as their camera was."""
+    fx, fy, cx, cy = numbers_of(camera)
+    coefficients = calibration.coefficients
+    lies = (calibration.width or camera.width) > (calibration.height or camera.height)
+    if calibration.width and calibration.height and lies != (camera.width > camera.height):
+        if calibration.model == "opencv" and any(coefficients[2:4]) and not turns:
+            raise UserError(
+                f"{file}: calibrated at {calibration.width}x{calibration.height}, but the frames are "
+                f"{camera.width}x{camera.height}: turned, and nothing says to which side p1 and p2 turn. Calibrate "
+                "with pictures that are turned as the frames are."
+            )
+        bent = Lens(calibration.model, coefficients, 1, 1, 0, 0, camera.height, camera.width)
+        coefficients = bent.turned(turns or 1).coefficients
+    return Lens(calibration.model, coefficients, fx, fy, cx, cy, camera.height, camera.width, calibration.field)
 
 
 def _of_the_frames_form(file: Path, camera: Camera, height: int, width: int, turns: int | None) -> Camera:

@@ -17,6 +17,7 @@ from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
+from egodepth.geometry.lenses import Lens
 
 
 class Footage:
@@ -26,12 +27,12 @@ class Footage:
         path: video file or folder of frames.
         source_ids: time offsets, for example (-1, 1).
         height, width: training size in pixels.
-        camera: of the native frames, for example from `footage_camera`.
+        camera: of the native frames, undistorted where there is a lens; for example from `footage_camera`.
         cache_folder: where unpacked frames are kept; see `unpack`.
         stage: `train`, or `val` for the last 10 frames of each 100.
         stride: how many frames apart the views are that an offset of 1 means; for footage of a high frame rate.
         cache_bytes: see `FrameStore`.
-        bits: see `unpack`.
+        bits, lens: see `unpack`.
 
     Attributes:
         left_out: one message per frame that was left out and one for all static frames.
@@ -52,11 +53,12 @@ class Footage:
         stride: int = 1,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         bits: int | None = None,
+        lens: Lens | None = None,
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
         self.source_ids = tuple(source_ids)
-        unpacked = unpack(path, cache_folder, height, width, bits)
+        unpacked = unpack(path, cache_folder, height, width, bits, lens)
         self.left_out = list(unpacked.reports)
         self._name = Path(path).name
         self._offsets = [stride * source for source in source_ids]

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
-from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera
+from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera, footage_lens
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.unpacking import MIN_FRAMES, survey_video
@@ -16,6 +16,7 @@ from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entr
 from egodepth.data.samples import NoUsableFrames
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.geometry.lenses import field_said
 
 log = logging.getLogger("egodepth")
 
@@ -44,7 +45,10 @@ def _hint_of_video(path: Path) -> str | None:
 def _open(wanted: Wanted) -> TrainingSets:
     if wanted.intrinsics == "fixed":
         raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
-    camera = footage_camera(wanted.root, None if wanted.intrinsics == "calibrated" else wanted.intrinsics)
+    intrinsics = None if wanted.intrinsics == "calibrated" else wanted.intrinsics
+    camera, lens = footage_camera(wanted.root, intrinsics), footage_lens(wanted.root, intrinsics)
+    if lens is not None:
+        log.info("%s: frames are undistorted, %s.", wanted.root, field_said(lens))
     size, stride, bits = (wanted.height, wanted.width), wanted.config.stride, wanted.config.bits
     if wanted.root.is_dir():
         for remark in _remarks(list_images(wanted.root), bits):
@@ -61,6 +65,7 @@ def _open(wanted: Wanted) -> TrainingSets:
             stride,
             wanted.cache_bytes,
             bits,
+            lens,
         )
 
     return TrainingSets.of_stages(frames)
@@ -122,7 +127,9 @@ def _check_footage(path: Path, findings: Findings, frames: int) -> None:
 
 def _check_camera(path: Path, findings: Findings) -> None:
     try:
-        footage_camera(path)
+        lens = footage_lens(path)
+        if lens is not None:
+            findings.notes.append(f"frames are undistorted for training, {field_said(lens)}")
     except CameraUnknown as error:
         findings.notes.append(str(error))
     except UserError as error:

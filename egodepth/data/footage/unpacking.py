@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from egodepth.data.images import bit_depth, list_images, read_image, resize_imag
 from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
+from egodepth.geometry.lenses import Lens, undistort
 
 INDEX_NAME = "index.json"
 MIN_FRAMES = 3
@@ -54,7 +55,14 @@ class Unpacked:
     seconds: tuple[float | None, ...]
 
 
-def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, bits: int | None = None) -> Unpacked:
+def unpack(
+    path: Path | str,
+    cache_folder: Path | str,
+    height: int,
+    width: int,
+    bits: int | None = None,
+    lens: Lens | None = None,
+) -> Unpacked:
     """Resize every usable frame into `cache_folder`, or take what an earlier call left there.
 
     The work is used again as long as names, sizes and times of the source files and the target size are the same;
@@ -62,6 +70,7 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, 
 
     Args:
         bits: that images of more than 8 bits use; none finds out from the sequence.
+        lens: by which each frame is undistorted first.
 
     Raises:
         UserError: fewer than three frames can be used, or the source cannot be read.
@@ -69,13 +78,13 @@ def unpack(path: Path | str, cache_folder: Path | str, height: int, width: int, 
     path = Path(path)
     sources = list_images(path) if path.is_dir() else [path]
     deep = bits or bit_depth(sources) if path.is_dir() else None
-    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep)}"
+    folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep, lens)}"
     if not (folder / INDEX_NAME).is_file():
         with replacing(folder) as temporary:
             temporary.mkdir()
             frames = _folder_frames(path, sources, deep) if path.is_dir() else _video_frames(path)
             index = _Index()
-            for name, pixels in _usable(frames, height, width, path, index):
+            for name, pixels in _usable(_straightened(frames, lens), height, width, path, index):
                 Image.fromarray(pixels).save(temporary / name, compress_level=1)
             (temporary / INDEX_NAME).write_text(json.dumps(asdict(index)), encoding="utf-8")
     index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
@@ -114,10 +123,11 @@ def survey_video(path: Path, height: int, width: int) -> Survey:
     return Survey(index.decoded, tuple(Counter(index.runs).values()), tuple(index.reports))
 
 
-def _fingerprint(sources: Sequence[Path], bits: int | None) -> str:
+def _fingerprint(sources: Sequence[Path], bits: int | None, lens: Lens | None = None) -> str:
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     place = str(sources[0].parent.absolute())
     how = (CACHE_VERSION, place, states) if bits is None else (CACHE_VERSION, place, states, bits)
+    how = how if lens is None else (*how, lens)
     return hashlib.sha256(repr(how).encode()).hexdigest()[:12]
 
 
@@ -144,6 +154,18 @@ class _Index:
     reports: list[str] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
     decoded: int = 0
+
+
+def _straightened(frames: Iterator[_Frame], lens: Lens | None) -> Iterator[_Frame]:
+    """Frames undistorted by their lens."""
+    for number, frame in enumerate(frames):
+        if lens is None or frame.pixels is None:
+            yield frame
+        elif frame.pixels.shape[:2] == (lens.height, lens.width):
+            yield replace(frame, pixels=undistort(frame.pixels, lens))
+        else:
+            height, width = frame.pixels.shape[:2]
+            yield _Frame(None, f"frame {number} is {width}x{height}, not {lens.width}x{lens.height}; left out.")
 
 
 def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:

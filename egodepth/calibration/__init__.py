@@ -1,0 +1,1 @@
+"""Finding a camera's intrinsics: from pictures of a chessboard, or from footage alone."""

@@ -1,0 +1,253 @@
+"""A camera from footage alone, by COLMAP's mapping of several runs of frames.
+
+Each run of consecutive frames is mapped by itself, with focal length and distortion free. What they agree on is the
+camera, and how far they agree says how far to trust it: a run of straight driving leaves the focal length almost
+free, and its own residuals do not show it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from egodepth.data.calibrations.calibration import Calibration, Unusable
+from egodepth.data.calibrations.colmap import of_parameters
+from egodepth.data.footage.camera import footage_size
+from egodepth.data.footage.video import read_video_frames, video_info
+from egodepth.data.images import list_images, read_image
+from egodepth.errors import UserError
+
+FRAMES_PER_SECOND = 10
+"""Of the runs: as far apart as views are in training."""
+
+RUN_LENGTH = 20
+LEAST_FRAMES = 8
+LEAST_REGISTERED = 5
+
+LARGEST_SIDE = 1600
+FEATURES = 2000
+OVERLAP = 6
+SECONDS_A_RUN = 180
+JPEG_QUALITY = 95
+
+FOCAL_LIMITS = (0.26, 2.9)
+"""In widths of the picture: what is beyond is a run that has not found one."""
+
+TRUSTED_SHARE, TRUSTED_ERROR_PX, TRUSTED_SPREAD = 0.6, 1.5, 0.05
+
+MAPPING = Path(__file__).with_name("mapping.py")
+
+
+@dataclass(frozen=True)
+class MappedRun:
+    """What COLMAP made of one run of frames."""
+
+    calibration: Calibration
+    registered: int
+    frames: int
+    error_px: float
+    observations: int
+
+
+@dataclass(frozen=True)
+class FootageCalibration:
+    """A camera found from footage.
+
+    Attributes:
+        calibration: with the parameters of the run whose focal length is the weighted median.
+        runs: that gave a camera; those that were mapped in less than half tell nothing.
+        frames, registered: looked at, and placed.
+        error_px: mean reprojection error.
+        spread: of the focal lengths of the runs about the result, relative; None with a single run.
+    """
+
+    calibration: Calibration
+    runs: tuple[MappedRun, ...]
+    frames: int
+    registered: int
+    error_px: float
+    spread: float | None
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why the result is not to be trusted; none where it is."""
+        said = []
+        if self.registered < TRUSTED_SHARE * self.frames:
+            said.append(f"only {self.registered} of {self.frames} frames were placed")
+        if self.error_px > TRUSTED_ERROR_PX:
+            said.append(f"the reprojection error is {self.error_px:.1f} px")
+        if self.spread is None:
+            said.append("a single run of frames gave a camera, so that nothing says how sure it is")
+        elif self.spread > TRUSTED_SPREAD:
+            said.append(f"the runs' focal lengths differ by {self.spread:.0%}")
+        return said
+
+
+def calibrate_footage(
+    source: Path, frames: int = 80, model: str = "SIMPLE_RADIAL", say: Callable[[str], None] = lambda stage: None
+) -> FootageCalibration:
+    """The camera of a video or a folder of frames.
+
+    Args:
+        frames: to look at, in runs that are spread over the footage.
+        model: COLMAP's camera model.
+        say: told of each stage.
+
+    Raises:
+        UserError: pycolmap is missing, the footage is too short, or nothing in it tells of a camera.
+    """
+    if find_spec("pycolmap") is None:
+        raise UserError("calibrate --self needs pycolmap. Install it: pip install 'egodepth[calibrate]'.")
+    height, width = footage_size(source)
+    total, step = _length(source)
+    runs = spread_runs(total, step, frames)
+    with TemporaryDirectory(prefix="egodepth-calibrate-") as temporary:
+        folder = Path(temporary)
+        (folder / "images").mkdir()
+        say("reading frames")
+        named = _write_frames(source, runs, folder / "images", (height, width))
+        if sum(map(len, named)) < LEAST_FRAMES:
+            raise UserError(f"{source}: only {sum(map(len, named))} frames can be used. Give longer footage.")
+        settings = {
+            "folder": str(folder),
+            "runs": named,
+            "camera_model": model,
+            "threads": os.cpu_count() or 1,
+            "largest_side": LARGEST_SIDE,
+            "features": FEATURES,
+            "overlap": OVERLAP,
+            "least": LEAST_REGISTERED,
+            "seconds_a_run": SECONDS_A_RUN,
+        }
+        mapped = _mapped(folder, settings, (height, width), say)
+    return joined(source, mapped, sum(map(len, named)))
+
+
+def spread_runs(total: int, step: int, frames: int) -> list[list[int]]:
+    """Runs of frame numbers, `step` apart within each and spread evenly over `total` frames.
+
+    Raises:
+        UserError: there are too few.
+    """
+    usable = (total - 1) // step + 1 if total else 0
+    if min(usable, frames) < LEAST_FRAMES:
+        raise UserError(f"--self: {min(usable, frames)} frames are too few to map; at least {LEAST_FRAMES} are needed.")
+    length = min(RUN_LENGTH, usable, frames)
+    count = max(1, min(frames, usable) // length)
+    last = total - 1 - (length - 1) * step
+    starts = [round(last * (number / (count - 1))) if count > 1 else last // 2 for number in range(count)]
+    return [[start + step * place for place in range(length)] for start in starts]
+
+
+def joined(source: Path, mapped: Sequence[MappedRun], frames: int) -> FootageCalibration:
+    """What the runs agree on.
+
+    Raises:
+        UserError: none gave a camera.
+    """
+    low, high = FOCAL_LIMITS
+    good = [
+        run
+        for run in mapped
+        if 2 * run.registered >= run.frames and low <= run.calibration.fx / run.calibration.width <= high
+    ]
+    if not good:
+        raise UserError(
+            f"{source}: no run of its frames gives a camera; it must move, and see texture that stands still. Film a "
+            "chessboard and calibrate with --board, or give --fov."
+        )
+    focal = np.array([run.calibration.fx for run in good])
+    weights = np.array([run.observations for run in good], float)
+    order = np.argsort(focal)
+    half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    middle = good[order[half]]
+    away = (focal / middle.calibration.fx - 1) ** 2
+    spread = float(np.sqrt((away * weights).sum() / weights.sum())) if len(good) > 1 else None
+    error = sum(run.error_px * run.observations for run in good) / weights.sum()
+    registered = sum(run.registered for run in good)
+    return FootageCalibration(middle.calibration, tuple(good), frames, registered, float(error), spread)
+
+
+def _length(source: Path) -> tuple[int, int]:
+    """How many frames there are, and how far apart those of a run lie."""
+    if source.is_dir():
+        return len(list_images(source)), 1
+    info = video_info(source)
+    return info.frames, max(1, round(info.frames_per_second / FRAMES_PER_SECOND))
+
+
+def _write_frames(source: Path, runs: Sequence[Sequence[int]], folder: Path, size: tuple[int, int]) -> list[list[str]]:
+    """The frames of each run as files in order, and their names; those of another size or that are broken are not."""
+    wanted = {number for run in runs for number in run}
+    names = {number: f"{number:08d}.jpg" for number in wanted}
+    written = set()
+    if source.is_dir():
+        images = list_images(source)
+        pictures = ((number, _readable(images[number])) for number in sorted(wanted))
+    else:
+        pictures = ((number, frame) for number, frame in enumerate(read_video_frames(source)) if number in wanted)
+    for number, picture in pictures:
+        if picture is not None and picture.shape[:2] == size:
+            Image.fromarray(picture).save(folder / names[number], quality=JPEG_QUALITY)
+            written.add(number)
+    return [[names[number] for number in run if number in written] for run in runs]
+
+
+def _readable(path: Path) -> np.ndarray | None:
+    try:
+        return read_image(path)
+    except UserError:
+        return None
+
+
+def _mapped(
+    folder: Path, settings: dict[str, Any], size: tuple[int, int], say: Callable[[str], None]
+) -> list[MappedRun]:
+    file, errors = folder / "settings.json", folder / "errors.txt"
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    found = []
+    with errors.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(MAPPING), str(file)], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        try:
+            for line in process.stdout:
+                entry = _entry(line)
+                if "stage" in entry:
+                    say(entry["stage"])
+                elif "run" in entry and (run := _run(entry, size)) is not None:
+                    found.append(run)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+    if code:
+        said = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
+        raise UserError(f"calibrate --self: COLMAP ended with an error ({said[-1][:120] if said else code}).")
+    return found
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """A line of the mapping; COLMAP's own are none."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _run(entry: dict[str, Any], size: tuple[int, int]) -> MappedRun | None:
+    try:
+        calibration = of_parameters(entry["model"], size[1], size[0], entry["parameters"])
+    except Unusable:
+        return None
+    return MappedRun(calibration, entry["registered"], entry["frames"], entry["error_px"], entry["observations"])

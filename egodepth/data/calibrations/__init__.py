@@ -1,0 +1,1 @@
+"""Files of cameras' intrinsics, as this program and others write them."""
