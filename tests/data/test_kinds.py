@@ -175,7 +175,15 @@ def test_a_data_set_that_is_evaluated_on_alone_is_refused_for_training(toy, monk
         open_for_training(toy)
 
 
-VIDEO_ROOMS = ("images", "footage", "footage.video", "footage.containers", "footage.decoding", "footage.hdr")
+VIDEO_ROOMS = (
+    "images",
+    "footage",
+    "footage.video",
+    "footage.containers",
+    "footage.decoding",
+    "footage.h264",
+    "footage.hdr",
+)
 
 
 def test_images_and_videos_are_read_without_torch_and_without_any_data_set():

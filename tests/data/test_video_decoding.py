@@ -205,6 +205,26 @@ def test_no_frame_of_a_damaged_video_differs_from_the_true_ones(tmp_path, name, 
     assert all(cut.lost for cut in cuts)
 
 
+@pytest.mark.parametrize("reordered", ["0", "3"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_frames_made_from_references_that_are_missing_are_left_out(tmp_path, name, reordered):
+    """Packets that were lost before the file was written: nothing in it is broken, and no decoder complains."""
+    path = write(tmp_path / name, scenes(36), options=FIXED_GOPS | {"g": "12", "bf": reordered})
+    whole = [frame.pixels for frame in frames_of(path)]
+    assert (len(whole), cuts_of(path)) == (36, [])
+    lossy = tmp_path / f"lossy{path.suffix}"
+    with av.open(str(path)) as source, av.open(str(lossy), "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size and number not in (16, 17):
+                packet.stream = stream
+                copy.mux(packet)
+    left = [frame.pixels for frame in frames_of(lossy)]
+    assert 24 < len(left) < 34
+    assert max(min(distance(pixels, true) for true in whole) for pixels in left) < 0.5
+    assert [cut.reason for cut in cuts_of(lossy)] == ["data are missing or damaged"]
+
+
 def test_what_check_promises_of_a_damaged_video_training_does(tmp_path):
     path = write(tmp_path / "a.mkv", scenes(48))
     path.write_bytes(DAMAGE["zeros"](path.read_bytes()))
@@ -292,6 +312,7 @@ def test_text_pictures_and_playlists_are_no_videos(tmp_path):
     (tmp_path / "notes").write_text("drive 1: fine\n" * 200)
     (tmp_path / "list").write_text(f"ffconcat version 1.0\nfile '{video}'\n")
     (tmp_path / "hls").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "script.ts").write_text("export const video = 1;\n" * 50)
     (tmp_path / "table").write_bytes(b"\x93NUMPY" + bytes(3000))
     for form in ("png", "jpeg", "bmp", "gif", "webp"):
         Image.fromarray(moving_scene(0)).save(tmp_path / f"picture_{form}", format=form)

@@ -10,6 +10,8 @@ from egodepth.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
 """Names that promise a video, so that a broken file is reported as such. Others are asked what they hold."""
+SCRIPT_SUFFIX = ".ts"
+"""Of MPEG transport streams and of TypeScript: it promises nothing."""
 
 # Containers and raw streams that hold pictures in time themselves. What is not here: playlists (HLS, concat, DASH),
 # which open other files, images (image2, the `_pipe` formats), and text, which FFmpeg plays as a terminal (tty).
@@ -27,7 +29,11 @@ BOXES_LOOKED_AT = 10_000
 
 def is_video(path: Path) -> bool:
     """Whether a file is named as a video, or is one whatever its name."""
-    return path.is_file() and (path.suffix.lower() in VIDEO_SUFFIXES or _holds_video(path))
+    if not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    promises = suffix in VIDEO_SUFFIXES and (suffix != SCRIPT_SUFFIX or path.stat().st_size == 0)
+    return promises or _holds_video(path)
 
 
 def _holds_video(path: Path) -> bool:

@@ -14,6 +14,8 @@ from itertools import chain
 import av
 from av.video.frame import PictureType
 
+from egodepth.data.footage.h264 import ReferenceNumbers
+
 MOST_REORDERED = 16
 """H.264 and HEVC decode at most so many frames ahead of their time."""
 
@@ -123,6 +125,7 @@ def _whole_frames(container: av.container.InputContainer, stream: av.VideoStream
     reordering = _Reordering(_has_display_times(container))
     packets = container.demux(stream)
     lost_packets = False
+    numbers = ReferenceNumbers(stream.codec_context.extradata) if stream.codec_context.name == "h264" else None
     while True:
         try:
             packet = next(packets, None)
@@ -131,13 +134,13 @@ def _whole_frames(container: av.container.InputContainer, stream: av.VideoStream
             continue
         if packet is None:
             break
-        if packet.is_corrupt:
+        is_lost = packet.is_corrupt or (numbers is not None and numbers.misses_some(bytes(packet)))
+        if is_lost and not lost_packets:
             # What lies before it is whole; afterwards the decoder starts anew, so that no old frame enters new ones.
             yield from _drained(stream, reordering)
             yield from reordering.lose("data are missing or damaged")
             lost_packets = True
-            continue
-        if lost_packets and packet.size and not packet.is_keyframe:
+        if lost_packets and packet.size and (packet.is_corrupt or not packet.is_keyframe):
             continue
         lost_packets = False
         reordering.send(packet)

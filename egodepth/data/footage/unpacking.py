@@ -189,7 +189,12 @@ def _video_frames(path: Path) -> Iterator[_Frame]:
     info = video_info(path)
     console = Console(stderr=True)
     frames = track(
-        read_video(path), f"Unpacking {path.name}", total=info.frames or None, console=console, transient=True
+        read_video(path),
+        f"Decoding {path.name}",
+        total=info.frames or None,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,  # a bar that nobody sees leaves an empty line
     )
     other_sizes: Counter[tuple[int, int]] = Counter()
     for each in frames:
