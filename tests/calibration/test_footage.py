@@ -93,6 +93,7 @@ def test_footage_without_texture_is_refused_and_writes_nothing(tmp_path, capsys)
 
 
 @pytest.mark.realdata
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("pycolmap") is None, reason="pycolmap is not installed")
 def test_a_drive_gives_its_focal_length():
     frames = Path(__file__).parents[2].parent / "shared" / "data" / DRIVE
