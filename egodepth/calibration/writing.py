@@ -33,7 +33,8 @@ def write_footage_calibration(file: Path, source: Path, found: FootageCalibratio
         "frames": found.frames,
         "registered": found.registered,
         "error_px": round(found.error_px, 4),
-        "focal_spread": None if found.spread is None else round(found.spread, 4),
+        "focal_deviation": round(found.deviation, 4),
+        "focal_px_of_runs": [round(run.focal_px, 2) for run in found.runs],
         "doubts": found.doubts,
     }
     _write(file, found.calibration, origin)

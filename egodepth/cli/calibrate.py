@@ -80,13 +80,12 @@ def _from_footage(source: Path, out: Path, frames: int) -> None:
         found = calibrate_footage(source, frames, say=lambda stage: status.update(f"{stage} …"))
     for run in found.runs:
         _say(
-            f"run of {run.frames} frames: {run.registered} placed, fx {run.calibration.fx:.1f}, "
-            f"error {run.error_px:.2f} px"
+            f"run of {run.frames} frames: {run.registered} placed, fx {run.focal_px:.1f}, k1 {run.k1:.3f}, error "
+            f"{run.error_px:.2f} px"
         )
-    spread = "" if found.spread is None else f", focal lengths of the runs within {found.spread:.1%}"
-    _say(f"{found.registered} of {found.frames} frames placed, error {found.error_px:.2f} px{spread}.")
+    _say(f"{found.registered} of {found.frames} frames placed, error {found.error_px:.2f} px.")
     write_footage_calibration(out, source, found)
-    _say(camera_said(found.calibration))
+    _say(f"{camera_said(found.calibration)}: the focal length is known to {found.deviation:.1%}.")
     if found.doubts:
         _say(f"Not to be trusted: {'; '.join(found.doubts)}. More --frames or a chessboard (--board) give more.")
     _say(f"Wrote {out}")

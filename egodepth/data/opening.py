@@ -28,7 +28,8 @@ def open_training_sets(
     Args:
         root: DATA, or the first of several videos; `config.beside` has the others.
         intrinsics: `calibrated`, `fixed` (KITTI: one camera for all; Cityscapes: one baseline of 0.22 m, and a
-            principal point that mirroring leaves in place) or `fx,fy,cx,cy` in pixels (footage alone; of DATA alone).
+            principal point that mirroring leaves in place), `fx,fy,cx,cy` in pixels or a file
+            (footage alone; of DATA alone).
         source_ids: of the training mode.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.

@@ -30,7 +30,7 @@ class Wanted:
 
     Attributes:
         root: the path that the user gave.
-        intrinsics: `calibrated`, `fixed`, `fx,fy,cx,cy` in pixels or `fov=DEGREES`.
+        intrinsics: `calibrated`, `fixed`, `fx,fy,cx,cy` in pixels, `fov=DEGREES` or a file of intrinsics.
         source_ids: time offsets and `stereo`.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.

@@ -173,7 +173,8 @@ def _project(lens: Lens, points: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _straight_numbers(lens: Lens) -> tuple[float, float, float, float]:
     """fx, fy, cx, cy of the undistorted picture."""
-    left, right, top, bottom = _sides(lens)
+    # Python's own numbers: of NumPy's the camera's tensor would be in double precision, and training refuses that.
+    left, right, top, bottom = map(float, _sides(lens))
     last_x, last_y = lens.width - 1, lens.height - 1
     scales = last_x / (lens.fx * (right - left)), last_y / (lens.fy * (bottom - top))
     scale = max(scales) if lens.field == "cropped" else min(scales)

@@ -48,6 +48,8 @@ TRAIN = ["train", "monodepth2", "DATA", "--out", "RUN"]
         ([*TRAIN, "--also", "a", "b", "c"], "repeat the option: --also a --also b --also c"),
         (["reproduce", "ROW", "--also", "a", "b"], "repeat the option: --also a --also b"),
         (["simulate", "OUT", "--frames", "2"], "frames is 2; choose 8 to 100000"),
+        (["calibrat", "BOARDS"], "Did you mean calibrate?"),
+        (["calibrate", "BOARDS", "--out", "camera.json"], "give --board 9x6"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it_and_what_to_do(words, said, capsys):

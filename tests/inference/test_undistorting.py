@@ -118,6 +118,7 @@ def test_training_unpacks_undistorted_frames_and_has_their_camera(pictures, tmp_
     assert np.array_equal(picture, undistort(moving_scene(1, HEIGHT, WIDTH), lens))
     assert torch.equal(camera.intrinsics, straight_camera(lens).intrinsics)
     assert camera.intrinsics[0, 0] < 100
+    assert camera.intrinsics.dtype == torch.float32
 
 
 def test_a_calibration_of_another_size_is_scaled_and_one_that_is_turned_needs_its_side(pictures):
