@@ -39,6 +39,10 @@ FIELD_OF_VIEW = "fov="
 """How intrinsics that were given as a field of view stand in a recipe: `fov=78`, in degrees from left to right."""
 
 
+LEARNED = "learned"
+"""The value of `--intrinsics` with which training finds the camera of footage itself."""
+
+
 def as_intrinsics(fov: float | None, intrinsics: str) -> str:
     """The intrinsics that `--intrinsics` and `--fov` give together.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import Views, augment, without_augmentation
+from egodepth.data.transforms import Views, without_augmentation
 from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
 from egodepth.geometry.poses import stereo_transform
 from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
@@ -88,7 +88,7 @@ class MultiFrameMethod(Method):
         frozen = self.frozen(self.global_step, self.trainer.max_steps)
         self.teacher_network.train(not frozen)
         self.pose_network.train(not frozen)
-        views = augment(batch, self.augmentation, self.seed, self.global_step)
+        views = self.augmented(batch, self.augmentation)
         with torch.set_grad_enabled(not frozen):
             scene = self.scene(views)
             taught = self.teacher_network(views.target_jittered)
@@ -123,6 +123,7 @@ class MultiFrameMethod(Method):
         places = [views.source_ids.index(source) for source in explained]
         frames = {offset: views.sources_jittered[:, places[row]] for row, offset in enumerate((-1, 1))}
         motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
+        self.watch_turns(torch.stack(motions))
         if "stereo" in explained:
             motions.append(stereo_transform(views.stereo_offset * views.baseline_m / self.metres_per_unit))
         rays = epipolar_rays(views.intrinsics, torch.stack(motions), *views.size)

@@ -58,7 +58,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         network = self.depth_network
         affinity = network.fusion.affinity_parameters() if isinstance(network, RPrDepth) else []
         encoder = _without(network.encoder.parameters(), affinity)
-        rest = _without(self.parameters(), [*affinity, *encoder])
+        rest = _without(self.network_parameters(), [*affinity, *encoder])
 
         def others(step: int, total: int) -> float:
             return float(not affinity or step >= config.affinity_alone * total)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import Views, augment, resized, without_augmentation
+from egodepth.data.transforms import Views, resized, without_augmentation
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
 from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
 from egodepth.methods.distillation import Teacher, bounded
@@ -91,7 +91,7 @@ class ViewSynthesisMethod(Method):
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         pyramid = self.training_setup.pyramid
-        views = augment(batch, self.training_setup.augmentation, self.seed, self.global_step)
+        views = self.augmented(batch, self.training_setup.augmentation)
         if pyramid is None:
             yield self._first_result(views).loss
         elif pyramid.sequential:
@@ -118,6 +118,7 @@ class ViewSynthesisMethod(Method):
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             predicted = self._motions(views, places)
+            self.watch_turns(torch.stack(predicted))
             transforms |= dict(zip(places, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from egodepth.data.configurations import LEARNED
 from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
@@ -83,9 +84,12 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         _load_first_weights(recipe, networks)
     images = _first_images(sets.training) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
+    if recipe.intrinsics == LEARNED:
+        method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     model = run / MODEL_FOLDER
     intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
+    origin = None if intrinsics is None else "given"
 
     def release(trained: Method) -> None:
         provenance = {
@@ -99,7 +103,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         scale = _scale(recipe, networks, sets.first)
         networks["depth"] = deployed(networks["depth"], recipe.network)
         released = released_recipe(recipe)
-        save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
+        camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
+        save_model(model, name, released, networks, scale, provenance, True, *camera)
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release)
     return model

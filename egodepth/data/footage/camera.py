@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from egodepth.data.camera_checking import Numbers, are_fractions, check_camera, numbers_of, same_aspect, shown
-from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
+from egodepth.data.configurations import FIELD_OF_VIEW, LEARNED, field_of_view_in
 from egodepth.data.footage.video import video_info
 from egodepth.data.images import image_size, list_images
 from egodepth.errors import UserError
@@ -19,6 +19,9 @@ from egodepth.geometry.cameras import Camera, pinhole, turned
 class CameraUnknown(UserError):
     """Footage comes without intrinsics."""
 
+
+LEARNED_START_DEGREES = 60.0
+"""The horizontal field of view that a camera has before it is learnt."""
 
 OWN_SIZE = "Give the intrinsics of the frames' own size"
 
@@ -49,9 +52,10 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
 
     Args:
         path: video file or folder of frames.
-        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, or `fov=DEGREES` from left to right. Without it
-            `camera.json` is read, in the folder or beside the video (also as `<name of the video>.json`): an object of
-            fx, fy, cx and cy, and width and height where it was calibrated at another size.
+        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, `fov=DEGREES` from left to right, or `learned` for
+            the camera that learning starts from. Without it `camera.json` is read, in the folder or beside the video
+            (also as `<name of the video>.json`): an object of fx, fy, cx and cy, and width and height where it was
+            calibrated at another size.
 
     Raises:
         CameraUnknown: neither is there.
@@ -59,6 +63,8 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
     """
     path = Path(path)
     height, width = footage_size(path)
+    if intrinsics == LEARNED:
+        return camera_of_field_of_view(LEARNED_START_DEGREES, height, width)
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
         return camera_of_field_of_view(field_of_view_in(intrinsics), height, width)
     if intrinsics is not None:
