@@ -91,6 +91,9 @@ class DataConfig:
         sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
             a flip swaps the pair. Cityscapes' targets are left images always.
         bits: how many bits footage of more than 8 bits uses (12 or 14 in 16); by default found from the sequence.
+        mask: which pixels of footage are trained on. `auto` finds what is always in the picture (a bonnet, a logo,
+            black borders) and leaves it out, `none` takes all, a file is a picture of the frames' size, white where the
+            scene is and black elsewhere.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
             stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
             camera.
@@ -102,6 +105,7 @@ class DataConfig:
     crop: Crop = "manydepth"
     sides: Sides = "both"
     bits: int | None = None
+    mask: Annotated[str, arg(prefix_name=False, metavar="{auto,none}|FILE")] = "auto"
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.distillation import axis_divergence, near_mask
+from egodepth.losses.photometric import at_size
 from egodepth.methods.configurations import DistillationConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
 
@@ -29,12 +30,19 @@ class Teacher:
     def to(self, device: torch.device) -> None:
         self.network.to(device)
 
-    def loss(self, image: Tensor, disparities: Sequence[Tensor], features: Features) -> Tensor:
-        """How far a student's disparities and features are from the teacher's, (B, 3, H, W) being the image."""
+    def loss(
+        self, image: Tensor, disparities: Sequence[Tensor], features: Features, mask: Tensor | None = None
+    ) -> Tensor:
+        """How far a student's disparities and features are from the teacher's.
+
+        Args:
+            image: (B, 3, H, W).
+            mask: (B, 1, H, W) bool, the pixels that show the scene; none is all of them.
+        """
         with torch.no_grad():
             seen = F.interpolate(image, self.size, mode="bilinear", align_corners=False, antialias=True)
             taught = self.network.with_features(seen)
-        return distillation_loss(taught, (disparities, features), self.config)
+        return distillation_loss(taught, (disparities, features), self.config, mask)
 
 
 def bounded(distillation: Tensor, loss: Tensor, share: float) -> Tensor:
@@ -50,27 +58,39 @@ def distillation_loss(
     teacher: tuple[Sequence[Tensor], Features],
     student: tuple[Sequence[Tensor], Features],
     config: DistillationConfig,
+    used: Tensor | None = None,
 ) -> Tensor:
     """Equation 28: features of encoder and decoder, and disparities where the teacher sees something near.
 
     The teacher's maps are brought to the student's size. Features are compared by their channel means, so that the
-    widths may differ; each of the student's disparities is compared with the teacher's finest one.
+    widths may differ; each of the student's disparities is compared with the teacher's finest one. Where `used`,
+    (B, 1, H, W) bool, is false, teacher and student are said to agree.
     """
-    encoder = _feature_divergence(teacher[1].encoder, student[1].encoder)
-    decoder = _feature_divergence(teacher[1].decoder, student[1].decoder)
+    encoder = _feature_divergence(teacher[1].encoder, student[1].encoder, used)
+    decoder = _feature_divergence(teacher[1].decoder, student[1].decoder, used)
     finest = sigmoid_to_disparity(teacher[0][0])
-    disparity = sum(_disparity_divergence(finest, sigmoid_to_disparity(map_), config.near_share) for map_ in student[0])
+    disparity = sum(
+        _disparity_divergence(finest, sigmoid_to_disparity(map_), config.near_share, used) for map_ in student[0]
+    )
     return config.encoder_weight * encoder + config.decoder_weight * decoder + config.disparity_weight * disparity
 
 
-def _feature_divergence(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
+def _feature_divergence(teacher: Sequence[Tensor], student: Sequence[Tensor], used: Tensor | None) -> Tensor:
     means = [(theirs.mean(1, keepdim=True), ours.mean(1, keepdim=True)) for theirs, ours in zip(teacher, student)]  # noqa: B905, heads differ in number
-    return sum(axis_divergence(_resized(theirs, ours), ours) for theirs, ours in means)
+    return sum(_divergence(_resized(theirs, ours), ours, at_size(used, ours.shape[-2:])) for theirs, ours in means)
 
 
-def _disparity_divergence(teacher: Tensor, student: Tensor, near_share: float) -> Tensor:
+def _divergence(teacher: Tensor, student: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return axis_divergence(teacher, student)
+    return axis_divergence(torch.where(mask, teacher, 0), torch.where(mask, student, 0))
+
+
+def _disparity_divergence(teacher: Tensor, student: Tensor, near_share: float, used: Tensor | None) -> Tensor:
     teacher = _resized(teacher, student)
     mask = near_mask(teacher, near_share)
+    if used is not None:
+        mask = mask & at_size(used, mask.shape[-2:])
     return axis_divergence(mask * teacher, mask * student)
 
 

@@ -128,7 +128,8 @@ class ViewSynthesisMethod(Method):
 
     def _levels(self, views: Views, pyramid: PyramidConfig) -> Iterator[Tensor]:
         """The pyramid loss (FA-Depth, equation 20), level by level, the views as they are first."""
-        first = self._first_result(resized(views, *self._size()))
+        as_they_are = resized(views, *self._size())
+        first = self._first_result(as_they_are)
         yield first.loss
         # By now the graph of a sequential step is gone, so the other levels hold on to its values alone.
         reference = (first.disparities, first.features)
@@ -136,10 +137,18 @@ class ViewSynthesisMethod(Method):
             seen = level_views(views, name, self._size(), self.training_setup.augmentation, self.seed, self.global_step)
             with frozen_statistics(self):
                 result = self.step_result(seen)
-            yield self._level_loss(name, level, result, reference, pyramid.sequential)
+            yield self._level_loss(name, level, result, reference, pyramid.sequential, as_they_are.mask)
 
-    def _level_loss(self, name: str, level: Level, result: StepResult, reference: tuple, detach: bool) -> Tensor:
-        disparity, feature = consistency(name, level, reference, (result.disparities, result.features), detach)
+    def _level_loss(
+        self,
+        name: str,
+        level: Level,
+        result: StepResult,
+        reference: tuple,
+        detach: bool,
+        mask: Tensor | None,
+    ) -> Tensor:
+        disparity, feature = consistency(name, level, reference, (result.disparities, result.features), detach, mask)
         self.log_training(
             {f"loss_{name}": result.loss, f"disparity_{name}": disparity, f"feature_{name}": feature},
             batch_size=len(result.depth),
@@ -152,7 +161,7 @@ class ViewSynthesisMethod(Method):
         values, loss = result.values, result.loss
         teacher = self.training_setup.teacher
         if teacher is not None:
-            taught = teacher.loss(views.target_jittered, result.disparities, result.features)
+            taught = teacher.loss(views.target_jittered, result.disparities, result.features, views.mask)
             values = values | {"distillation": taught}
             loss = loss + bounded(taught, result.loss, teacher.config.largest_share)
         self.log_training({name: value.detach() for name, value in values.items()}, len(views.names))

@@ -39,6 +39,7 @@ from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data, restored_recipe
 from egodepth.recipes.scale import Scale
 from egodepth.training.fit import LAST_CHECKPOINT, check_run_folder, fit
+from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.scale import scale_from_poses
 
 log = logging.getLogger("egodepth")
@@ -48,6 +49,9 @@ LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every",
 
 FRAMES_FOLDER = "frames"
 """Folder of a run for the frames unpacked from its footage."""
+
+MASK_FILE = "mask.png"
+"""In a run's folder: what is left out of the pictures, where anything is."""
 
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
@@ -76,6 +80,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     options = _run_options(name, recipe, data) | _fingerprint(sets)
     _check_same_samples(options, data, run, resume)
     _report(sets)
+    _show_mask(sets.first, run / MASK_FILE)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = recipe.build_networks()
     if needs.references is not None:
@@ -118,9 +123,10 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data of `--also` named as they are from any folder."""
-    also = tuple(Path(path).absolute() for path in recipe.data.also)
-    return replace(recipe, data=replace(recipe.data, also=also))
+    """The recipe with the data of `--also` and the file of `--mask` named as they are from any folder."""
+    also, mask = tuple(Path(path).absolute() for path in recipe.data.also), recipe.data.mask
+    mask = mask if mask in ("auto", "none") else str(Path(mask).absolute())
+    return replace(recipe, data=replace(recipe.data, also=also, mask=mask))
 
 
 def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
@@ -213,6 +219,17 @@ def _report(sets: TrainingSets) -> None:
         log.warning("left out: %s", message)
     if len(sets.left_out) > MESSAGES_SHOWN:
         log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
+
+
+@rank_zero_only
+def _show_mask(dataset: TrainingDataset, file: Path) -> None:
+    """Say which part of the pictures is left out, and show it over a frame from the middle."""
+    sample = dataset[len(dataset) // 2]
+    if sample.mask is None:
+        return
+    write_mask_picture(file, sample.target, sample.mask)
+    share = 1 - float(sample.mask.float().mean())
+    log.info("%.1f %% of the picture is left out: see %s; --mask none takes it in.", 100 * share, file)
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:

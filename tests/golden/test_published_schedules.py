@@ -34,6 +34,7 @@ NO_PUBLISHED_MATTER = {
     "data.split": "where the user's lists are",
     "data.bits": "of the user's frames",
     "data.stride": "of the user's footage",
+    "data.mask": "of the user's footage",
     "data.also": "further data of the user's",
     "training.steps": "for runs that are shorter than the recipe",
     "training.seed": "ours",

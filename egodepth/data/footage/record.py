@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
-from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera
+from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera, footage_size
 from egodepth.data.footage.dataset import Footage
-from egodepth.data.footage.unpacking import MIN_FRAMES
+from egodepth.data.footage.masking import footage_mask
+from egodepth.data.footage.unpacking import MIN_FRAMES, unpack
 from egodepth.data.footage.video import VIDEO_SUFFIXES, read_video_frames, video_info
 from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is_image, list_images
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
@@ -51,8 +52,12 @@ def _open(wanted: Wanted) -> TrainingSets:
         for remark in _remarks(list_images(wanted.root), bits):
             log.warning(remark)
 
+    unpacked = unpack(wanted.root, wanted.cache_folder, *size, bits)
+    mask = footage_mask(wanted.config.mask, unpacked.frames, footage_size(wanted.root), size)
+
     def frames(stage: Stage) -> Footage:
-        return Footage(wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder, stage, stride, bits=bits)
+        places = wanted.root, wanted.source_ids, *size, camera, wanted.cache_folder
+        return Footage(*places, stage, stride, bits=bits, mask=mask)
 
     return TrainingSets.of_stages(frames)
 
