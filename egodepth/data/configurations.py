@@ -40,6 +40,10 @@ FIELD_OF_VIEW = "fov="
 """How intrinsics that were given as a field of view stand in a recipe: `fov=78`, in degrees from left to right."""
 
 
+LEARNED = "learned"
+"""The value of `--intrinsics` with which training finds the camera of footage itself."""
+
+
 def as_intrinsics(fov: float | None, intrinsics: str) -> str:
     """The intrinsics that `--intrinsics` and `--fov` give together.
 
@@ -89,6 +93,9 @@ class DataConfig:
             a flip swaps the pair. Cityscapes' targets are left images always.
         bits: how many bits footage of more than 8 bits uses (12 or 14 in 16); by default found from the sequence.
         beside: the other videos and folders where DATA is several, each with its camera and its held-out part.
+        mask: which pixels of footage are trained on. `auto` finds what is always in the picture (a bonnet, a logo,
+            black borders) and leaves it out, `none` takes all, a file is a picture of the frames' size, white where the
+            scene is and black elsewhere.
         also: further data to train on jointly, each with its own calibration and its default split (kind, split and
             stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
             camera.
@@ -101,6 +108,7 @@ class DataConfig:
     sides: Sides = "both"
     bits: int | None = None
     beside: Suppress[tuple[Path, ...]] = ()
+    mask: Annotated[str, arg(prefix_name=False, metavar="{auto,none}|FILE")] = "auto"
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 

@@ -64,6 +64,8 @@ def _open(wanted: Wanted) -> TrainingSets:
         check_bits("--data.bits", wanted.config.bits)
         if kind.name != "frames":
             raise UserError(f"--data.bits {wanted.config.bits}: is for folders of frames. Leave it out.")
+    if wanted.config.mask not in ("auto", "none") and kind.name not in ("frames", "video"):
+        raise UserError(f"--mask {wanted.config.mask}: a picture is for footage. Take none, or leave it out.")
     return kind.open_training(wanted)
 
 
@@ -72,9 +74,14 @@ def _joined_with(first: Wanted, root: Path) -> Wanted:
     return replace(
         first,
         root=root,
-        config=DataConfig(crop=first.config.crop, sides=first.config.sides),
+        config=DataConfig(crop=first.config.crop, sides=first.config.sides, mask=_mask_of_others(first.config.mask)),
         intrinsics="fixed" if first.intrinsics == "fixed" else "calibrated",
     )
+
+
+def _mask_of_others(mask: str) -> str:
+    """A picture is of DATA alone."""
+    return "none" if mask == "none" else "auto"
 
 
 def _check_different(*roots: Path) -> None:

@@ -32,6 +32,7 @@ class Sample:
         baseline_m: distance of the two cameras in metres; NaN where not known.
         centred: the principal point is put at W/2 and H/2 by decree and stays there under a flip (Monodepth2's
             fixed intrinsics for KITTI), instead of moving with the picture.
+        mask: (1, H, W) bool, the pixels that show the scene, the same for all views; None where all do.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Sample:
     stereo_offset: float = 0.0
     baseline_m: float = float("nan")
     centred: bool = False
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Batch:
         stereo_offset: (B,), in units of the baseline.
         baseline_m: (B,).
         centred: see `Sample`; one dataset, and all that train jointly, have one rule.
+        mask: (B, 1, H, W) bool, see `Sample`; None where no sample has one.
     """
 
     names: tuple[str, ...]
@@ -68,6 +71,7 @@ class Batch:
     stereo_offset: Tensor
     baseline_m: Tensor
     centred: bool
+    mask: Tensor | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], indices: Sequence[int], source_ids: Sequence[Source]) -> "Batch":
@@ -81,6 +85,7 @@ class Batch:
             stereo_offset=torch.tensor([sample.stereo_offset for sample in samples]),
             baseline_m=torch.tensor([sample.baseline_m for sample in samples]),
             centred=samples[0].centred,
+            mask=_stacked_masks(samples),
         )
 
     def __len__(self) -> int:
@@ -97,6 +102,13 @@ class Batch:
     @property
     def size(self) -> tuple[int, int]:
         return self.target.shape[-2], self.target.shape[-1]
+
+
+def _stacked_masks(samples: Sequence[Sample]) -> Tensor | None:
+    if all(sample.mask is None for sample in samples):
+        return None
+    whole = torch.ones_like(samples[0].target[:1], dtype=torch.bool)
+    return torch.stack([whole if sample.mask is None else sample.mask for sample in samples])
 
 
 class NoUsableFrames(UserError):

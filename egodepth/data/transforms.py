@@ -32,6 +32,7 @@ class Views:
         stereo_offset: (B,), in units of the baseline, its sign turned where the sample is mirrored.
         baseline_m: (B,), NaN where not known.
         centred: see `Sample`.
+        mask: (B, 1, H, W) bool, the pixels that show the scene, in target and sources; None where all do.
     """
 
     names: tuple[str, ...]
@@ -44,11 +45,15 @@ class Views:
     stereo_offset: Tensor
     baseline_m: Tensor
     centred: bool
+    mask: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         return self.target.shape[-2], self.target.shape[-1]
 
+
+ALL_USED = 1 - 1e-4
+"""A resampled pixel is used where all that it is made of are."""
 
 Operation = tuple[str, float | tuple[float, float, float]]
 """Name and amount of a change of colours."""
@@ -163,6 +168,7 @@ def _cut(views: Views, draws: list[Draw], size: tuple[int, int]) -> Views:
             ]
         ),
         centred=False,
+        mask=None if views.mask is None else cut(views.mask.float()) > ALL_USED,
     )
 
 
@@ -211,6 +217,7 @@ def resized(views: Views, height: int, width: int) -> Views:
         target_jittered=resize(views.target_jittered, height, width),
         sources_jittered=resize(views.sources_jittered, height, width),
         intrinsics=Camera(views.intrinsics, *views.size).resize(height, width).intrinsics,
+        mask=None if views.mask is None else resize(views.mask.float(), height, width) > ALL_USED,
     )
 
 
@@ -225,6 +232,7 @@ def mirrored(views: Views) -> Views:
         sources_jittered=views.sources_jittered.flip(-1),
         intrinsics=intrinsics,
         stereo_offset=-views.stereo_offset,
+        mask=None if views.mask is None else views.mask.flip(-1),
     )
 
 
@@ -273,4 +281,5 @@ def _as_views(batch: Batch, images: Tensor, jittered: Tensor, flipped: Tensor) -
         stereo_offset=batch.stereo_offset,
         baseline_m=batch.baseline_m,
         centred=batch.centred,
+        mask=None if batch.mask is None else torch.where(flipped[:, None, None, None], batch.mask.flip(-1), batch.mask),
     )

@@ -19,7 +19,7 @@ from egodepth.geometry.poses import rigid_transform
 from egodepth.geometry.precision import in_float32
 from egodepth.geometry.warping import EpipolarRays, epipolar_rays, pixel_grid, sample
 from egodepth.losses.configurations import BidirectionalConfig
-from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error
+from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error, whole_patches
 
 # --- the pair --------------------------------------------------------------------------------------------------
 
@@ -32,24 +32,29 @@ class FramePair:
         sources: (2, ..., B, 3, H, W), the images in the order in which they are sampled: b, a.
         moments: of the targets a, b.
         rays: from target to source, with leading axes (2, ..., B).
+        mask: (B, H, W) bool, the pixels of both whose 3x3 patch shows the scene; None where all do.
     """
 
     sources: Tensor
     moments: PatchMoments
     rays: EpipolarRays
+    mask: Tensor | None = None
 
 
 @in_float32
-def frame_pair(images: Tensor, transform: Tensor, intrinsics: Tensor) -> FramePair:
+def frame_pair(images: Tensor, transform: Tensor, intrinsics: Tensor, mask: Tensor | None = None) -> FramePair:
     """Prepare two frames that are to explain each other.
 
     Args:
         images: (2, ..., B, 3, H, W) in [0, 1], a and b.
         transform: (..., B, 4, 4), rigid, from camera a to camera b. The way back is its inverse.
         intrinsics: (B, 3, 3) in pixels, of both frames.
+        mask: (B, 1, H, W) bool, the pixels of both frames that show the scene; none is all of them.
     """
     transforms = torch.stack([transform, _inverse(transform)])
-    return FramePair(images.flip(0), patch_moments(images), epipolar_rays(intrinsics, transforms, *images.shape[-2:]))
+    rays = epipolar_rays(intrinsics, transforms, *images.shape[-2:])
+    whole = None if mask is None else whole_patches(mask)[:, 0]
+    return FramePair(images.flip(0), patch_moments(images), rays, whole)
 
 
 def _inverse(transform: Tensor) -> Tensor:
@@ -85,19 +90,25 @@ class Correspondence:
 
 @in_float32
 def correspondence(
-    depths: Tensor, rays: EpipolarRays, config: BidirectionalConfig = BidirectionalConfig()
+    depths: Tensor,
+    rays: EpipolarRays,
+    config: BidirectionalConfig = BidirectionalConfig(),
+    mask: Tensor | None = None,
 ) -> Correspondence:
     """Project both depth maps into each other's frame and compare.
 
     Args:
         depths: (2, ..., B, 1, H, W) of a and b, in the unit of the transform's translation.
-        rays: of a `FramePair`.
+        rays, mask: of a `FramePair`.
     """
     height, width = rays.size
     pixels, depth, in_front = _reproject(depths, rays, config.nearest_depth)
     last = pixels.new_tensor([width - 1, height - 1])[:, None, None]
     valid = in_front & ((pixels >= 0) & (pixels <= last)).all(-3)
     grid = ((2 * pixels + 1) / (last + 1) - 1).movedim(-3, -1)
+    if mask is not None:
+        shown = mask.to(grid.dtype)[:, None].expand(*grid.shape[:-3], 1, height, width)
+        valid = valid & mask & (sample(shown, grid.detach(), align_corners=False).squeeze(-3) > 0.99)
 
     seen_depth = sample(depths.flip(0), grid, align_corners=False).squeeze(-3)
     depth_difference = (depth - seen_depth).abs() / (depth + seen_depth)
@@ -156,7 +167,7 @@ def bidirectional_terms(
         depths: (2, ..., B, 1, H, W) of a and b, in the unit of the transform's translation.
         features: (2, ..., B, C, h, w) of a and b, at most as large as the images; None leaves L_feat out.
     """
-    found = correspondence(depths, pair.rays, config)
+    found = correspondence(depths, pair.rays, config, pair.mask)
     warped = sample(pair.sources, found.grid, align_corners=False)
     error = photometric_error(warped, pair.moments, config.ssim_weight)
     photometric = _weighted_mean(error, found.weight)

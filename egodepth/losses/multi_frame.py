@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.geometry.precision import in_float32
+from egodepth.losses.photometric import mean_where
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of `values` where `mask`, bool of the same shape, is true; 0 where it is nowhere."""
-    return (values * mask).sum() / (mask.sum() + 1e-7)
+    return torch.where(mask, values, 0).sum() / (mask.sum() + 1e-7)
 
 
 def motion_mask(matching_depth: Tensor, teacher_depth: Tensor) -> Tensor:
@@ -51,11 +52,12 @@ def multi_frame_reprojection(errors: Tensor, trust: Tensor) -> Tensor:
         errors: (S, B, H, W), photometric error of each warped source.
         trust: (B, 1, H, W) bool.
     """
-    return masked_mean(errors.amin(0), trust[:, 0])
+    best = errors.amin(0)
+    return masked_mean(best, trust[:, 0] & best.isfinite())
 
 
 @in_float32
-def consistency(depth: Tensor, teacher_depth: Tensor, trust: Tensor) -> Tensor:
+def consistency(depth: Tensor, teacher_depth: Tensor, trust: Tensor, mask: Tensor | None = None) -> Tensor:
     """How far the multi-frame network strays from its teacher where matching is not trusted; a scalar, a depth.
 
     The mean runs over all pixels, the trusted ones too. The teacher gets no gradient.
@@ -63,12 +65,13 @@ def consistency(depth: Tensor, teacher_depth: Tensor, trust: Tensor) -> Tensor:
     Args:
         depth, teacher_depth: (B, 1, H, W), of the same scale.
         trust: (B, 1, H, W) bool.
+        mask: (B, 1, H, W) bool, the pixels that show the scene, over which the mean runs; none is all of them.
     """
-    return ((depth - teacher_depth.detach()).abs() * ~trust).mean()
+    return mean_where((depth - teacher_depth.detach()).abs() * ~trust, mask)
 
 
 @in_float32
-def teacher_reprojection(errors: Tensor, identity: Tensor) -> Tensor:
+def teacher_reprojection(errors: Tensor, identity: Tensor, mask: Tensor | None = None) -> Tensor:
     """The teacher's photometric term: Monodepth2's, as a mean over the auto-mask; a scalar.
 
     `photometric.minimum_error` counts the masked pixels too; here they leave the mean, and a tie stays in it.
@@ -76,6 +79,8 @@ def teacher_reprojection(errors: Tensor, identity: Tensor) -> Tensor:
     Args:
         errors: (S, B, H, W), photometric error of each warped source.
         identity: (S, B, H, W), of each source as it is, ties broken.
+        mask: (B, H, W) bool, the pixels that count besides; none is all of them.
     """
     best = errors.amin(0)
-    return masked_mean(best, best <= identity.amin(0))
+    reprojected = best <= identity.amin(0)
+    return masked_mean(best, reprojected if mask is None else reprojected & mask)

@@ -5,6 +5,7 @@ in tests/reference/monodepth2.json. SSIM runs in float32 also under autocast, be
 differences of nearly equal numbers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.geometry.precision import in_float32
+from egodepth.geometry.warping import sample
 
 SSIM_C1 = 0.01**2
 SSIM_C2 = 0.03**2
@@ -96,6 +98,47 @@ class MinimumError:
 
     error: Tensor
     reprojected: Tensor
+
+
+def whole_patches(mask: Tensor) -> Tensor:
+    """Where the 3x3 patch around a pixel is used whole, so that no error there depends on a pixel that is left out.
+
+    Args:
+        mask: (B, 1, H, W) bool, the pixels that are used; the result is of the same form.
+    """
+    return F.max_pool2d((~mask).float(), 3, stride=1, padding=1) == 0
+
+
+def shown_error(error: Tensor, mask: Tensor, grid: Tensor, align_corners: bool = True) -> Tensor:
+    """The errors of warped sources, infinite where a source was sampled beside the scene: no other has to be as good.
+
+    Args:
+        error: (S, B, H, W).
+        mask: (B, 1, H, W) bool, the pixels of each source that show the scene.
+        grid: (S, B, H, W, 2), where the sources were sampled.
+        align_corners: as they were sampled.
+    """
+    shown = whole_patches(mask).to(grid.dtype).expand(len(grid), *mask.shape)
+    with torch.no_grad():
+        seen = sample(shown, grid, align_corners)[..., 0, :, :] > 0.99
+    return error.masked_fill(~seen, torch.inf)
+
+
+def at_size(mask: Tensor | None, size: Sequence[int]) -> Tensor | None:
+    """A mask (B, 1, H, W) at another size: a pixel is used where all that it covers are."""
+    if mask is None or mask.shape[-2:] == tuple(size):
+        return mask
+    return F.adaptive_max_pool2d((~mask).float(), tuple(size)) == 0
+
+
+def mean_where(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of values, over those where a bool mask of the same shape is true if there is one; 0 where it is nowhere.
+
+    What is left out may be infinite, and has a gradient of exactly zero.
+    """
+    if mask is None:
+        return values.mean()
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
 
 
 def minimum_error(reprojection: Tensor, identity: Tensor | None = None) -> MinimumError:

@@ -12,6 +12,7 @@ from egodepth.data.transforms import Views
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.losses.bidirectional import BidirectionalTerms, bidirectional_loss, bidirectional_terms, frame_pair
 from egodepth.losses.configurations import BidirectionalConfig
+from egodepth.losses.photometric import at_size
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.configurations import OptimiserConfig
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod, rescaled
@@ -39,7 +40,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
         frames = torch.cat([seen.target_jittered[None], seen.sources_jittered.transpose(0, 1)])
         disparities, features = self.depth_network.with_features(frames.flatten(0, 1))
         images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
-        pair = frame_pair(_paired(images), self.transforms(seen), views.intrinsics)
+        pair = frame_pair(_paired(images), self.transforms(seen), views.intrinsics, views.mask)
         pairs = _paired(features.decoder[0].float().unflatten(0, images.shape[:2]))
 
         losses, finest = [], None
@@ -47,7 +48,9 @@ class BidirectionalMethod(ViewSynthesisMethod):
             picture = F.adaptive_avg_pool2d(images.flatten(0, 1), disparity.shape[-2:])
             depth = self._depth(disparity, views.size).unflatten(0, images.shape[:2])
             terms = bidirectional_terms(_paired(depth), pairs, pair, self.config)
-            smoothness = edge_aware_smoothness(mean_normalised(disparity.float()), picture) / 2**scale
+            mask = at_size(views.mask, picture.shape[-2:])
+            mask = None if mask is None else mask.repeat(len(images), 1, 1, 1)
+            smoothness = edge_aware_smoothness(mean_normalised(disparity.float(), mask), picture, mask) / 2**scale
             losses.append(bidirectional_loss(terms, smoothness, self.config))
             if finest is None:
                 finest = depth[0].detach(), terms

@@ -38,6 +38,24 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True)
+class LearnedCameraConfig:
+    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned).
+
+    Attributes:
+        rate: learning rate, as a multiple of the optimiser's.
+        freeze_from: share of the run after which they stay as they are.
+        square_pixels: fx and fy are one number. A camera that only turns left and right tells nothing of fy.
+        largest_uncertainty: the training ends where a pair of frames would not show a focal length that is wrong by
+            this share, because the camera hardly turns (`LearnedCamera.uncertainty`).
+    """
+
+    rate: float = 30.0
+    freeze_from: float = 0.75
+    square_pixels: bool = True
+    largest_uncertainty: float = 1.0
+
+
+@dataclass(frozen=True)
 class PhotometricConfig:
     """The loss of Monodepth2.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from egodepth.data.transforms import resize
 from egodepth.losses.distillation import axis_divergence, near_mask, spread
+from egodepth.losses.photometric import at_size
 from egodepth.methods.configurations import DistillationConfig
 from egodepth.networks.disparity import DisparityNetwork, Features
 
@@ -38,17 +39,20 @@ class Teacher:
         """Disparities and features of an image (B, 3, H, W), which is best no smaller than the teacher's size."""
         return self.network.with_features(resize(image, *self.size))
 
-    def loss(self, image: Tensor, student: Seen, width: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, image: Tensor, student: Seen, width: int, used: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """How far a student is from the teacher.
 
         Args:
             image: (B, 3, H, W), what both see, at the size at which it was read.
             width: of the image as the student sees it.
+            used: (B, 1, H, W) bool, the pixels that show the scene; none is all of them.
 
         Returns:
             the weighed sum of the parts, and each part for the log.
         """
-        parts = distillation_parts(self.taught(image), student, (self.size[1], width), self.config.near_share)
+        parts = distillation_parts(self.taught(image), student, (self.size[1], width), self.config.near_share, used)
         config = self.config
         weights = (config.encoder_weight, config.decoder_weight, config.disparity_weight)
         total = sum(weight * part for weight, part in zip(weights, parts.values(), strict=True))
@@ -56,7 +60,7 @@ class Teacher:
 
 
 def distillation_parts(
-    teacher: Seen, student: Seen, widths: tuple[int, int], near_share: float = 0.3
+    teacher: Seen, student: Seen, widths: tuple[int, int], near_share: float = 0.3, used: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The parts of equation 28: features of `encoder` and `decoder`, and `disparity` where the teacher sees near.
 
@@ -68,6 +72,7 @@ def distillation_parts(
         teacher, student: what they made of the same image.
         widths: of the image as the teacher and as the student sees it.
         near_share: see `near_mask`.
+        used: (B, 1, H, W) bool, the pixels that show the scene; none is all of them.
     """
 
     def mean(divergence: Callable, theirs: Sequence[Tensor], ours: Sequence[Tensor]) -> Tensor:
@@ -75,11 +80,11 @@ def distillation_parts(
         return sum(divergence(_resized(taught, own), own.float()) for taught, own in pairs) / len(pairs)
 
     def of_features(taught: Tensor, own: Tensor) -> Tensor:
-        return _divergence(taught, own)
+        return _divergence(taught, own, used)
 
     def of_disparities(taught: Tensor, own: Tensor) -> Tensor:
         near = near_mask(taught, near_share)
-        return _divergence(near * taught, near * own)
+        return _divergence(near * taught, near * own, used)
 
     theirs, ours = teacher[1], student[1]
     return {
@@ -103,8 +108,14 @@ def paired(
     ]
 
 
-def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
-    """Of maps that each vary by one: it then depends on no unit of either, and no map pulls much more than another."""
+def _divergence(teacher: Tensor, student: Tensor, used: Tensor | None) -> Tensor:
+    """Of maps that each vary by one: it then depends on no unit of either, and no map pulls much more than another.
+
+    Where `used` is false the two are said to agree.
+    """
+    if used is not None:
+        mask = at_size(used, student.shape[-2:])
+        teacher, student = torch.where(mask, teacher, 0), torch.where(mask, student, 0)
     return axis_divergence(teacher / spread(teacher), student / spread(student))
 
 

@@ -8,15 +8,19 @@ the same path as one that was not.
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lightning.pytorch as lightning
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.methods.configurations import OptimiserConfig
+from egodepth.data.transforms import Views, augment
+from egodepth.errors import UserError
+from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
+from egodepth.methods.learned_camera import LearnedCamera
 from egodepth.networks.drop import set_drop_rates
 
 
@@ -48,10 +52,12 @@ class ParameterGroup:
     Attributes:
         parameters: those that need no gradient are left out.
         factor: of the schedule's rate, at a step of `total`.
+        weight_decay: in place of the optimiser's.
     """
 
     parameters: Sequence[nn.Parameter]
     factor: Callable[[int, int], float] = _as_scheduled
+    weight_decay: float | None = None
 
 
 class Method(lightning.LightningModule):
@@ -60,6 +66,7 @@ class Method(lightning.LightningModule):
     Attributes:
         uses_every_parameter: each part of the loss reaches all parameters. Where not, processes that train together
             must look which ones it did reach.
+        camera: whose intrinsics are learnt; None where they are given.
     """
 
     uses_every_parameter = True
@@ -71,6 +78,7 @@ class Method(lightning.LightningModule):
         self.seed = seed
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
+        self.camera: LearnedCamera | None = None
 
     @abstractmethod
     def losses(self, batch: Batch) -> Iterator[Tensor]:
@@ -85,27 +93,83 @@ class Method(lightning.LightningModule):
         """The networks that a released model holds, by the first part of their tensors' names."""
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """All parameters, each in one group; the logs tell the first one's rate."""
-        return [ParameterGroup(tuple(self.parameters()))]
+        """All parameters but those of a learnt camera, each in one group; the logs tell the first one's rate."""
+        return [ParameterGroup(tuple(self.network_parameters()))]
+
+    def network_parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters but those of a learnt camera."""
+        return (parameter for name, parameter in self.named_parameters() if not name.startswith("camera."))
+
+    def learn_camera(self, start: Tensor, config: LearnedCameraConfig) -> None:
+        """Learn the intrinsics of the one camera that all frames are of, from (3, 3) normalised ones."""
+        self.camera = LearnedCamera(start, config)
+        self.uses_every_parameter = False
+
+    def augmented(self, batch: Batch, config: AugmentationConfig) -> Views:
+        """The batch as this step trains on it, seen by the learnt camera where there is one."""
+        if self.camera is None:
+            return augment(batch, config, self.seed, self.global_step)
+        views = augment(self.camera.given_to(batch), config, self.seed, self.global_step)
+        if self.camera.frozen(self.global_step, self.trainer.max_steps):
+            return replace(views, intrinsics=views.intrinsics.detach())
+        return self.camera.hold(views)
+
+    def on_after_batch_transfer(self, batch: Batch, _: int) -> Batch:
+        """Validation sees what the learnt camera sees; training asks it anew (`augmented`)."""
+        if self.camera is None:
+            return batch
+        with torch.no_grad():
+            return self.camera.given_to(batch)
+
+    def watch_turns(self, transforms: Tensor) -> None:
+        """Tell the learnt camera, where there is one, of the motions (..., 4, 4) between views that a step found."""
+        if self.camera is not None and self.training:
+            self.camera.watch(transforms)
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
         optimiser = self.optimizers()
         optimiser.zero_grad()
         total = torch.zeros((), device=self.device)
-        for part in self.losses(batch):
+        for part in self._parts(batch):
             self.manual_backward(part)
             total += part.detach()
         optimiser.step()
         self.lr_schedulers().step()
         self.log_training({"loss": total}, len(batch))
+        if self.camera is not None:
+            self.log_training(self.camera.values(), len(batch))
+            self._judge_camera(*batch.size)
         return {"loss": total}
+
+    def _parts(self, batch: Batch) -> Iterator[Tensor]:
+        yield from self.losses(batch)
+        if self.camera is not None:
+            yield from self.camera.wishes()
+
+    def _judge_camera(self, height: int, width: int) -> None:
+        """Raises UserError: the motion does not determine the camera that is about to be frozen."""
+        # The optimiser has counted this step already.
+        if not self.camera.judged(self.global_step - 1, self.trainer.max_steps):
+            return
+        uncertainty = torch.tensor(self.camera.uncertainty(height, width), device=self.device)
+        # One word for all processes, or those that go on would wait for the others for ever.
+        uncertainty = float(self.trainer.strategy.reduce(uncertainty, reduce_op="mean"))
+        if uncertainty > self.camera.config.largest_uncertainty:
+            raise UserError(
+                f"--intrinsics learned: the motion found until step {self.global_step} does not determine the focal "
+                f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, by which a "
+                f"wrong one shows from {uncertainty:.1f} times its length on. Give --fov or --intrinsics, footage with "
+                "bends, or more --steps where the motion was not learnt yet."
+            )
 
     def configure_optimizers(self) -> dict:
         config, total = self.optimiser, self.trainer.max_steps
         algorithm = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.algorithm]
         groups = self.parameter_groups()
+        if self.camera is not None:
+            groups.append(self._camera_group())
         optimiser = algorithm(
-            [{"params": [parameter for parameter in group.parameters if parameter.requires_grad]} for group in groups],
+            [_as_options(group) for group in groups],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             weight_decay=config.weight_decay,
@@ -117,6 +181,15 @@ class Method(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, [rate_of(group) for group in groups])
         return {"optimizer": optimiser, "lr_scheduler": schedule}
+
+    def _camera_group(self) -> ParameterGroup:
+        """A decay would pull the camera back to where it started."""
+        camera = self.camera
+
+        def factor(step: int, total: int) -> float:
+            return 0.0 if camera.frozen(step, total) else camera.config.rate
+
+        return ParameterGroup(tuple(camera.parameters()), factor, weight_decay=0.0)
 
     def on_train_batch_start(self, *_: object) -> None:
         torch.manual_seed(_step_seed(self.seed, self.global_step, self.global_rank))
@@ -140,6 +213,11 @@ class Method(lightning.LightningModule):
     def show_panels(self, panels: Mapping[str, Tensor]) -> None:
         """Hand pictures (B, C, H, W) of this step to the logs; `depth` is coloured, the others are in [0, 1]."""
         self.panels = {name: image.detach() for name, image in panels.items()}
+
+
+def _as_options(group: ParameterGroup) -> dict:
+    options = {"params": [parameter for parameter in group.parameters if parameter.requires_grad]}
+    return options if group.weight_decay is None else options | {"weight_decay": group.weight_decay}
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -13,12 +13,20 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import Views, augment, without_augmentation
+from egodepth.data.transforms import Views, without_augmentation
 from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
 from egodepth.geometry.poses import stereo_transform
 from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
 from egodepth.losses.multi_frame import consistency, multi_frame_reprojection, teacher_reprojection, trust_mask
-from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error, tie_break
+from egodepth.losses.photometric import (
+    PatchMoments,
+    at_size,
+    patch_moments,
+    photometric_error,
+    shown_error,
+    tie_break,
+    whole_patches,
+)
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.configurations import MultiFrameConfig, OptimiserConfig
 from egodepth.methods.method import Method
@@ -36,12 +44,19 @@ class Scene:
         rays: from the target to them.
         moments: of the target.
         target: (B, 3, H, W), for the smoothness.
+        mask: (B, 1, H, W) bool, the pixels that show the scene; None where all do.
     """
 
     sources: Tensor
     rays: EpipolarRays
     moments: PatchMoments
     target: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def whole(self) -> Tensor | None:
+        """(B, 1, H, W) bool, where the 3x3 patch shows the scene."""
+        return None if self.mask is None else whole_patches(self.mask)
 
 
 class MultiFrameMethod(Method):
@@ -88,7 +103,7 @@ class MultiFrameMethod(Method):
         frozen = self.frozen(self.global_step, self.trainer.max_steps)
         self.teacher_network.train(not frozen)
         self.pose_network.train(not frozen)
-        views = augment(batch, self.augmentation, self.seed, self.global_step)
+        views = self.augmented(batch, self.augmentation)
         with torch.set_grad_enabled(not frozen):
             scene = self.scene(views)
             taught = self.teacher_network(views.target_jittered)
@@ -123,10 +138,12 @@ class MultiFrameMethod(Method):
         places = [views.source_ids.index(source) for source in explained]
         frames = {offset: views.sources_jittered[:, places[row]] for row, offset in enumerate((-1, 1))}
         motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
+        self.watch_turns(torch.stack(motions))
         if "stereo" in explained:
             motions.append(stereo_transform(views.stereo_offset * views.baseline_m / self.metres_per_unit))
         rays = epipolar_rays(views.intrinsics, torch.stack(motions), *views.size)
-        return Scene(views.sources[:, places].transpose(0, 1), rays, patch_moments(views.target), views.target)
+        sources = views.sources[:, places].transpose(0, 1)
+        return Scene(sources, rays, patch_moments(views.target), views.target, views.mask)
 
     @torch.no_grad()
     def lookups(self, views: Views) -> Lookups:
@@ -137,10 +154,11 @@ class MultiFrameMethod(Method):
     def teacher_loss(self, disparities: tuple[Tensor, ...], scene: Scene) -> Tensor:
         """Monodepth2's loss, each scale's mean over its auto-mask."""
         identity = photometric_error(scene.sources, scene.moments, self.config.ssim_weight)
+        whole = None if scene.mask is None else scene.whole[:, 0]
         losses = []
         for scale, disparity in enumerate(disparities):
             _, errors = self._reprojected(disparity, scene)
-            reprojection = teacher_reprojection(errors, tie_break(identity, self.config.tie_break))
+            reprojection = teacher_reprojection(errors, tie_break(identity, self.config.tie_break), whole)
             losses.append(reprojection + self._smoothness(disparity, scene, scale))
         return torch.stack(losses).mean()
 
@@ -160,11 +178,12 @@ class MultiFrameMethod(Method):
         """
         teacher_depths = [self._enlarged_depth(disparity, scene) for disparity in taught]
         trust = trust_mask(features.lowest_cost_depth, features.confidence, teacher_depths[0], augmented)
+        counted = trust if scene.mask is None else trust & scene.whole
         losses, reprojections, consistencies = [], [], []
         for scale, disparity in enumerate(disparities):
             depth, errors = self._reprojected(disparity, scene)
-            reprojections.append(multi_frame_reprojection(errors, trust))
-            consistencies.append(consistency(depth, teacher_depths[scale], trust))
+            reprojections.append(multi_frame_reprojection(errors, counted))
+            consistencies.append(consistency(depth, teacher_depths[scale], trust, scene.mask))
             losses.append(reprojections[-1] + consistencies[-1] + self._smoothness(disparity, scene, scale))
         values = {
             "reprojection": torch.stack(reprojections).mean(),
@@ -185,15 +204,17 @@ class MultiFrameMethod(Method):
     def _reprojected(self, disparity: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Depth (B, 1, H, W) at full size, and the errors (S, B, H, W) of the sources warped by it."""
         depth = self._enlarged_depth(disparity, scene)
-        warped = sample(scene.sources, sampling_grid(depth, scene.rays))
-        return depth, photometric_error(warped, scene.moments, self.config.ssim_weight)
+        grid = sampling_grid(depth, scene.rays)
+        error = photometric_error(sample(scene.sources, grid), scene.moments, self.config.ssim_weight)
+        return depth, error if scene.mask is None else shown_error(error, scene.mask, grid)
 
     def _enlarged_depth(self, disparity: Tensor, scene: Scene) -> Tensor:
         return enlarged_depth(disparity, scene.rays.size, self.depth_network.min_depth, self.depth_network.max_depth)
 
     def _smoothness(self, disparity: Tensor, scene: Scene, scale: int) -> Tensor:
         colour = F.adaptive_avg_pool2d(scene.target, disparity.shape[-2:])
-        smoothness = edge_aware_smoothness(mean_normalised(disparity.float()), colour)
+        mask = at_size(scene.mask, disparity.shape[-2:])
+        smoothness = edge_aware_smoothness(mean_normalised(disparity.float(), mask), colour, mask)
         return self.config.smoothness_weight * smoothness / 2**scale
 
     def _depth(self, disparity: Tensor) -> Tensor:
@@ -203,4 +224,4 @@ class MultiFrameMethod(Method):
 def _detached(scene: Scene) -> Scene:
     """The same without gradient: the network that matches does not move the poses."""
     rays = EpipolarRays(scene.rays.direction.detach(), scene.rays.offset.detach())
-    return Scene(scene.sources, rays, scene.moments, scene.target)
+    return Scene(scene.sources, rays, scene.moments, scene.target, scene.mask)

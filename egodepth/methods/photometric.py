@@ -14,7 +14,16 @@ from torch import Tensor
 from egodepth.data.transforms import Views
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
-from egodepth.losses.photometric import minimum_error, patch_moments, photometric_error, tie_break
+from egodepth.losses.photometric import (
+    at_size,
+    mean_where,
+    minimum_error,
+    patch_moments,
+    photometric_error,
+    shown_error,
+    tie_break,
+    whole_patches,
+)
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
 from egodepth.methods.configurations import OptimiserConfig, PhotometricConfig
 from egodepth.methods.view_synthesis import StepResult, TrainingSetup, ViewSynthesisMethod, rescaled
@@ -51,6 +60,7 @@ def photometric_loss(
     intrinsics: Tensor,
     config: PhotometricConfig = PhotometricConfig(),
     depth_range: tuple[float, float] = (0.1, 100.0),
+    mask: Tensor | None = None,
 ) -> PhotometricLoss:
     """Monodepth2's loss: every scale judged at full resolution, each pixel by its best source.
 
@@ -61,21 +71,30 @@ def photometric_loss(
         transforms: (S, B, 4, 4), target camera to source camera.
         intrinsics: (B, 3, 3) in pixels of the target.
         depth_range: that the sigmoid spans.
+        mask: (B, 1, H, W) bool, the pixels of all views that show the scene; none is all of them. A source explains
+            only what it shows of it.
     """
     size = target.shape[-2:]
     moments = patch_moments(target)
     rays = epipolar_rays(intrinsics, transforms, *size)
     identity = photometric_error(sources, moments, config.ssim_weight) if config.auto_mask else None
 
+    whole = None if mask is None else whole_patches(mask)
+
     losses, shares, finest = [], [], None
     for scale, disparity in enumerate(disparities):
         depth = enlarged_depth(disparity, size, *depth_range)
-        warped = sample(sources, sampling_grid(depth, rays), config.align_corners)
+        grid = sampling_grid(depth, rays)
+        warped = sample(sources, grid, config.align_corners)
         error = photometric_error(warped, moments, config.ssim_weight)
+        if mask is not None:
+            error = shown_error(error, mask, grid, config.align_corners)
         best = minimum_error(error, None if identity is None else tie_break(identity, config.tie_break))
         colour = F.adaptive_avg_pool2d(target, disparity.shape[-2:])
-        smoothness = edge_aware_smoothness(mean_normalised(disparity.float()), colour)
-        losses.append(best.error.mean() + config.smoothness_weight * smoothness / 2**scale)
+        coarse = at_size(mask, disparity.shape[-2:])
+        smoothness = edge_aware_smoothness(mean_normalised(disparity.float(), coarse), colour, coarse)
+        counted = None if whole is None else whole[:, 0] & best.error.isfinite()
+        losses.append(mean_where(best.error, counted) + config.smoothness_weight * smoothness / 2**scale)
         shares.append(best.reprojected.float().mean())
         if finest is None:
             finest = depth, warped, best.reprojected
@@ -109,6 +128,7 @@ class PhotometricMethod(ViewSynthesisMethod):
             views.intrinsics,
             self.config,
             (self.depth_network.min_depth, self.depth_network.max_depth),
+            views.mask,
         )
         values = {f"loss_scale_{scale}": value for scale, value in enumerate(loss.scales)}
         values |= {f"reprojected_scale_{scale}": value for scale, value in enumerate(loss.reprojected_share)}

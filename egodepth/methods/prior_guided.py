@@ -14,6 +14,7 @@ from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resize, resized, without_augmentation
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.losses.distillation import auxiliary_loss, gradient_consistency
+from egodepth.losses.photometric import at_size
 from egodepth.methods.configurations import OptimiserConfig, PriorGuidedConfig
 from egodepth.methods.method import ParameterGroup
 from egodepth.methods.photometric import photometric_loss
@@ -58,7 +59,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         network = self.depth_network
         affinity = network.fusion.affinity_parameters() if isinstance(network, RPrDepth) else []
         encoder = _without(network.encoder.parameters(), affinity)
-        rest = _without(self.parameters(), [*affinity, *encoder])
+        rest = _without(self.network_parameters(), [*affinity, *encoder])
 
         def others(step: int, total: int) -> float:
             return float(not affinity or step >= config.affinity_alone * total)
@@ -99,6 +100,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             judged.intrinsics,
             config.photometric,
             depth_range,
+            judged.mask,
         )
         depth = enlarged_depth(disparities[0], self._size(), *depth_range)
         parts = {"synthesis": synthesis.total, "gradient_consistency": gradient_consistency(depth, taught, reliable)}
@@ -118,6 +120,9 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         reliable = None
         if self.config.reliable_only:
             reliable = resize(self.teacher.reliable(views, rich).float(), *self._size())
+        if views.mask is not None:
+            used = at_size(views.mask, self._size()).float()
+            reliable = used if reliable is None else reliable * used
         return F.interpolate(rich.float(), self._size(), mode="bilinear", align_corners=False), reliable
 
     def _places(self) -> Tensor | None:

@@ -6,6 +6,7 @@ Source: FA-Depth, equations 20 to 22 and table IX. It joins any loss of view syn
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.transforms import Views, mirrored, recoloured, resized
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.consistency import mean_absolute_difference, symmetric_divergence
+from egodepth.losses.photometric import at_size
 from egodepth.methods.configurations import Level, LevelName
 from egodepth.networks.disparity import Features
 
@@ -55,12 +57,14 @@ def consistency(
     reference: tuple[tuple[Tensor, ...], Features],
     seen: tuple[tuple[Tensor, ...], Features],
     detach: bool,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How far disparities and features of a level are from those of the views as they are (equation 22).
 
     Args:
         reference, seen: disparities and features of the views as they are, and of the level.
         detach: let the level alone follow.
+        mask: (B, 1, H, W) bool, the pixels of the views as they are that show the scene; none is all of them.
 
     Returns:
         the distance of the disparities, mean over the heads, and that of the finest decoder feature and the
@@ -71,6 +75,9 @@ def consistency(
         found = found.flip(-1) if name == "flip" else found
         found = F.interpolate(found.float(), expected.shape[-2:], mode="bilinear", align_corners=False)
         expected = expected.detach().float() if detach else expected.float()
+        if mask is not None:
+            used = at_size(mask, expected.shape[-2:])
+            expected, found = torch.where(used, expected, 0), torch.where(used, found, 0)
         return DISTANCES[level.distance](expected, found)
 
     def mean_distance(expected: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> Tensor:

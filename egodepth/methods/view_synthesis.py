@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import Views, augment, resized, without_augmentation
+from egodepth.data.transforms import Views, resized, without_augmentation
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
 from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
@@ -100,7 +100,7 @@ class ViewSynthesisMethod(Method):
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         pyramid = self.training_setup.pyramid
-        views = augment(batch, self._augmentation(batch), self.seed, self.global_step)
+        views = self.augmented(batch, self._augmentation(batch))
         if pyramid is None or self._synthesis_weight() == 0:
             yield self._first_result(views).loss
         elif pyramid.sequential:
@@ -127,6 +127,7 @@ class ViewSynthesisMethod(Method):
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             predicted = self._motions(views, places)
+            self.watch_turns(torch.stack(predicted))
             transforms |= dict(zip(places, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":
@@ -144,10 +145,18 @@ class ViewSynthesisMethod(Method):
             seen = level_views(views, name, self._size(), self.training_setup.augmentation, self.seed, self.global_step)
             with frozen_statistics(self):
                 result = self.step_result(resized(seen, *self._size()) if pyramid.rescaled else seen, seen)
-            yield self._level_loss(name, level, result, reference, pyramid.sequential)
+            yield self._level_loss(name, level, result, reference, pyramid.sequential, views.mask)
 
-    def _level_loss(self, name: str, level: Level, result: StepResult, reference: tuple, detach: bool) -> Tensor:
-        disparity, feature = consistency(name, level, reference, (result.disparities, result.features), detach)
+    def _level_loss(
+        self,
+        name: str,
+        level: Level,
+        result: StepResult,
+        reference: tuple,
+        detach: bool,
+        mask: Tensor | None,
+    ) -> Tensor:
+        disparity, feature = consistency(name, level, reference, (result.disparities, result.features), detach, mask)
         self.log_training(
             {f"loss_{name}": result.loss, f"disparity_{name}": disparity, f"feature_{name}": feature},
             batch_size=len(result.depth),
@@ -166,7 +175,7 @@ class ViewSynthesisMethod(Method):
         result = self.step_result(views) if self._synthesis_weight() > 0 else self._unjudged(views)
         if setup.teacher is not None:
             student = result.disparities, result.features
-            taught, parts = setup.teacher.loss(read.target_jittered, student, views.size[1])
+            taught, parts = setup.teacher.loss(read.target_jittered, student, views.size[1], views.mask)
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))

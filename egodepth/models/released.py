@@ -187,13 +187,15 @@ def save_model(
     provenance: Mapping[str, Any],
     folded: bool,
     intrinsics: torch.Tensor | None = None,
+    intrinsics_from: str | None = None,
 ) -> None:
     """Write a released model: what `load` reads.
 
     Args:
         networks: `depth`, and `pose` where there is one.
         folded: the depth network is `deployed`, not in the form in which it is trained.
-        intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with.
+        intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with, or that was learnt.
+        intrinsics_from: how they were obtained, `given` or `learned`.
         scale: None where depth is up to scale.
         provenance: what it was made from, for people to read.
     """
@@ -206,6 +208,7 @@ def save_model(
         "teacher_network": as_data(recipe.teacher_network) if "teacher" in networks else None,
         "folded": folded,
         "intrinsics": None if intrinsics is None else intrinsics.tolist(),
+        "intrinsics_from": intrinsics_from,
         "lookups": recipe.lookups,
         "height": recipe.height,
         "width": recipe.width,

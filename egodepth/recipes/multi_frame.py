@@ -48,6 +48,8 @@ class MultiFrameRecipe(Recipe):
 
     modes: ClassVar[tuple[Mode, ...]] = ("mono", "mono+stereo")
 
+    learns_camera: ClassVar[bool] = True
+
     @property
     def lookups(self) -> tuple[int, ...]:
         """Time offsets of the frames that are matched with."""
@@ -77,7 +79,8 @@ class MultiFrameRecipe(Recipe):
         return {"teacher": trained["depth"]} | trained
 
     def unused_options(self) -> Mapping[str, str]:
-        return {"metres_per_unit": "it belongs to --mode mono+stereo."} if self.mode == "mono" else {}
+        unused = {"metres_per_unit": "it belongs to --mode mono+stereo."} if self.mode == "mono" else {}
+        return {**super().unused_options(), **unused}
 
 
 RECIPES: dict[str, Recipe] = {

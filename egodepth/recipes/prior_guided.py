@@ -121,7 +121,7 @@ class PriorGuidedRecipe(Recipe):
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of what is not made, and of views that are not explained."""
-        unused = {}
+        unused = dict(super().unused_options())
         if not self.fusion:
             unused["prior"] = "it belongs to --fusion."
         if not self.all:

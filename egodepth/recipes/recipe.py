@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Suppress, arg
 
-from egodepth.data.configurations import AugmentationConfig, DataConfig, Source, as_intrinsics
+from egodepth.data.configurations import LEARNED, AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
-from egodepth.methods.configurations import OptimiserConfig
+from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.networks.configurations import SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
 from egodepth.recipes.scale import Scale
 
@@ -75,8 +75,10 @@ class Recipe:
         width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames, a file is
-            camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio.
+            camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio, `learned` finds them in footage beside
+            depth and motion.
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
+        learned_camera: how intrinsics are learnt, with --intrinsics learned.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, or an imported model, whose networks this training starts from.
     """
@@ -91,6 +93,7 @@ class Recipe:
     width: int = 640
     intrinsics: str = "calibrated"
     fov: float | None = None
+    learned_camera: LearnedCameraConfig = field(default_factory=LearnedCameraConfig)
     pretrained: str = "imagenet"
     start_from: Annotated[str | None, arg(name="from")] = None
 
@@ -98,9 +101,17 @@ class Recipe:
         # Runs, packs and priors know one setting of the camera, so that a field of view becomes one of its values.
         object.__setattr__(self, "intrinsics", as_intrinsics(self.fov, self.intrinsics))
         object.__setattr__(self, "fov", None)
+        if self.intrinsics == LEARNED and not self.learns_camera:
+            raise UserError(
+                f"--intrinsics {LEARNED}: this recipe cannot learn them. Give --fov or --intrinsics, or learn them "
+                "with a recipe that trains by view synthesis alone, such as monodepth2."
+            )
 
     modes: ClassVar[tuple[Mode, ...]] = tuple(VIEWS)
     """What views the scheme can learn from."""
+
+    learns_camera: ClassVar[bool] = False
+    """Whether the scheme can learn the intrinsics of footage."""
 
     lookups: ClassVar[tuple[int, ...] | None] = None
     """Time offsets of the frames that the released network matches with."""
@@ -183,7 +194,7 @@ class Recipe:
 
     def unused_options(self) -> Mapping[str, str]:
         """Fields that this training never reads, with what would make it read them."""
-        return {}
+        return {} if self.intrinsics == LEARNED else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
 
     def check_options(self, published: "Recipe") -> None:
         """Refuse options that nothing would read.

@@ -55,7 +55,8 @@ class SelfDistilledRecipe(Recipe):
         return Scale(unit, "stereo baseline")
 
     def unused_options(self) -> Mapping[str, str]:
-        return {} if self.losses.perceptual_weight > 0 else {"perceptual": "--losses.perceptual-weight is 0."}
+        unused = {} if self.losses.perceptual_weight > 0 else {"perceptual": "--losses.perceptual-weight is 0."}
+        return {**super().unused_options(), **unused}
 
 
 def _sdfa_net(network: SDFANetConfig) -> SelfDistilledRecipe:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tyro import MISSING
 
@@ -77,6 +77,8 @@ class ViewSynthesisRecipe(Recipe):
     teacher: str | None = None
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
+    learns_camera: ClassVar[bool] = True
+
     @property
     def views(self) -> tuple[Source, ...]:
         return VIEWS[self.mode]
@@ -135,7 +137,7 @@ class ViewSynthesisRecipe(Recipe):
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of losses, parts and schemes that are off."""
-        unused = {}
+        unused = dict(super().unused_options())
         other = {"photometric": "bidirectional", "bidirectional": "photometric"}[self.loss]
         unused[other] = f"it belongs to --loss {other}."
         if not self.etm:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from egodepth.data.calibrations.finding import with_whole_path
+from egodepth.data.configurations import LEARNED
 from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
@@ -42,6 +43,7 @@ from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data, restored_recipe
 from egodepth.recipes.scale import Scale
 from egodepth.training.fit import LAST_CHECKPOINT, check_run_folder, fit
+from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.scale import scale_from_poses
 
 log = logging.getLogger("egodepth")
@@ -51,6 +53,9 @@ LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every",
 
 FRAMES_FOLDER = "frames"
 """Folder of a run for the frames unpacked from its footage."""
+
+MASK_FILE = "mask.png"
+"""In a run's folder: what is left out of the pictures, where anything is."""
 
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
@@ -82,6 +87,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     options = _run_options(name, recipe, data) | _fingerprint(sets)
     _check_same_samples(options, data, run, resume)
     _report(sets, bool(recipe.data.also))
+    _show_mask(sets.first, run / MASK_FILE)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = recipe.build_networks()
     if needs.references is not None:
@@ -90,10 +96,13 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         _load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
+    if recipe.intrinsics == LEARNED:
+        method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
     intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
+    origin = None if intrinsics is None else "given"
 
     def release(trained: Method) -> None:
         provenance = {
@@ -108,7 +117,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         used = networks["depth"] if steady is None else steady(networks["depth"])
         networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
-        save_model(model, name, released, networks, scale, provenance, folded=True, intrinsics=intrinsics)
+        camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
+        save_model(model, name, released, networks, scale, provenance, True, *camera)
 
     fit(method, sets.training, sets.validation, recipe.training, run, resume, release, steady)
     return model
@@ -122,9 +132,10 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data beside DATA and a file of intrinsics named as they are from any folder."""
+    """The recipe with the data beside DATA, and files of intrinsics and of a mask, named as they are from any folder."""
     whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
-    return replace(recipe, data=replace(recipe.data, **whole), intrinsics=with_whole_path(recipe.intrinsics))
+    mask = recipe.data.mask if recipe.data.mask in ("auto", "none") else str(Path(recipe.data.mask).absolute())
+    return replace(recipe, data=replace(recipe.data, **whole, mask=mask), intrinsics=with_whole_path(recipe.intrinsics))
 
 
 def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackReport:
@@ -231,6 +242,17 @@ def _report(sets: TrainingSets, also: bool) -> None:
         log.warning("left out: %s", message)
     if len(sets.left_out) > MESSAGES_SHOWN:
         log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
+
+
+@rank_zero_only
+def _show_mask(dataset: TrainingDataset, file: Path) -> None:
+    """Say which part of the pictures is left out, and show it over a frame from the middle."""
+    sample = dataset[len(dataset) // 2]
+    if sample.mask is None:
+        return
+    write_mask_picture(file, sample.target, sample.mask)
+    share = 1 - float(sample.mask.float().mean())
+    log.info("%.1f %% of the picture is left out: see %s; --mask none takes it in.", 100 * share, file)
 
 
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from egodepth.data.calibrations.calibration import Calibration
 from egodepth.data.calibrations.finding import file_beside, named_file, own_places
 from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.camera_checking import Numbers, are_fractions, check_camera, numbers_of, same_aspect, shown
-from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
+from egodepth.data.configurations import FIELD_OF_VIEW, LEARNED, field_of_view_in
 from egodepth.data.footage.video import video_info
 from egodepth.data.images import image_size, list_images
 from egodepth.errors import UserError
@@ -22,6 +22,9 @@ from egodepth.geometry.lenses import Lens, straight_camera
 class CameraUnknown(UserError):
     """Footage comes without intrinsics."""
 
+
+LEARNED_START_DEGREES = 60.0
+"""The horizontal field of view that a camera has before it is learnt."""
 
 OWN_SIZE = "Give the intrinsics of the frames' own size"
 
@@ -52,10 +55,11 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
 
     Args:
         path: video file or folder of frames.
-        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, `fov=DEGREES` from left to right, or a file of
-            intrinsics. Without it `camera.json` is read, in the folder or beside the video (also as `<name of the
-            video>.json`): an object of fx, fy, cx and cy, and width and height where it was calibrated at another
-            size; or the one file there that another program is known to write.
+        intrinsics: `fx,fy,cx,cy` in pixels of the native frames, `fov=DEGREES` from left to right, a file of
+            intrinsics, or `learned` for the camera that learning starts from. Without it `camera.json` is read, in the
+            folder or beside the video (also as `<name of the video>.json`): an object of fx, fy, cx and cy, and width
+            and height where it was calibrated at another size; or the one file there that another program is known to
+            write.
 
     Raises:
         CameraUnknown: neither is there.
@@ -76,6 +80,8 @@ def footage_lens(path: Path | str, intrinsics: str | None = None) -> Lens | None
 def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens | None]:
     """The camera of the frames as they are, and what bends them."""
     height, width = footage_size(path)
+    if intrinsics == LEARNED:
+        return camera_of_field_of_view(LEARNED_START_DEGREES, height, width), None
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
         return camera_of_field_of_view(field_of_view_in(intrinsics), height, width), None
     file, name = (None, None) if intrinsics is None else named_file(intrinsics) or (None, None)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from egodepth.data.configurations import Source
 from egodepth.data.footage.unpacking import unpack
@@ -33,6 +34,7 @@ class Footage:
         stride: how many frames apart the views are that an offset of 1 means; for footage of a high frame rate.
         cache_bytes: see `FrameStore`.
         bits, lens: see `unpack`.
+        mask: (1, height, width) bool, the pixels that show the scene; none means that all do.
 
     Attributes:
         left_out: one message per frame that was left out and one for all static frames.
@@ -54,6 +56,7 @@ class Footage:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         bits: int | None = None,
         lens: Lens | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
@@ -70,6 +73,7 @@ class Footage:
             )
         self._frames = FrameStore(unpacked.frames, height, width, cache_bytes)
         self._intrinsics = camera.normalised()
+        self._mask = mask
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -84,6 +88,7 @@ class Footage:
             target=self._frames[position],
             sources=torch.stack([self._frames[position + offset] for offset in self._offsets]),
             intrinsics=self._intrinsics,
+            mask=self._mask,
         )
 
     def _find_targets(self, runs: Sequence[int], stage: Stage) -> list[int]:

@@ -7,10 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
-from egodepth.data.footage.camera import CameraUnknown, camera_of_field_of_view, footage_camera, footage_lens
+from egodepth.data.footage.camera import (
+    CameraUnknown,
+    camera_of_field_of_view,
+    footage_camera,
+    footage_lens,
+    footage_size,
+)
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.footage.dataset import Footage
-from egodepth.data.footage.unpacking import MIN_FRAMES, survey_video
+from egodepth.data.footage.masking import footage_mask
+from egodepth.data.footage.unpacking import MIN_FRAMES, survey_video, unpack
 from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is_image, list_images
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
 from egodepth.data.samples import NoUsableFrames
@@ -54,6 +61,9 @@ def _open(wanted: Wanted) -> TrainingSets:
         for remark in _remarks(list_images(wanted.root), bits):
             log.warning(remark)
 
+    unpacked = unpack(wanted.root, wanted.cache_folder, *size, bits, lens)
+    mask = footage_mask(wanted.config.mask, unpacked.frames, footage_size(wanted.root), size)
+
     def frames(stage: Stage) -> Footage:
         return Footage(
             wanted.root,
@@ -66,6 +76,7 @@ def _open(wanted: Wanted) -> TrainingSets:
             wanted.cache_bytes,
             bits,
             lens,
+            mask,
         )
 
     return TrainingSets.of_stages(frames)

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.data.configurations import Source
+from egodepth.data.configurations import LEARNED, Source
 from egodepth.data.images import IMAGE_SUFFIXES
 from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage
@@ -214,6 +214,7 @@ class PackedDataset:
             stereo_offset=entry["stereo_offset"],
             baseline_m=math.nan if entry["baseline_m"] is None else entry["baseline_m"],
             centred=entry["centred"],
+            mask=self._frames[entry["mask"]][:1] > 0 if "mask" in entry else None,
         )
 
 
@@ -226,7 +227,7 @@ def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> Non
         wanted = getattr(asked, name)
         if wanted == value or (name in ("split", "stride", "crop") and wanted == defaults[name]):
             continue
-        if name == "intrinsics" and wanted == defaults[name] and value != "fixed":
+        if name == "intrinsics" and wanted == defaults[name] and value not in ("fixed", LEARNED):
             continue
         raise UserError(
             f"{folder}: was packed with {name} {_shown(value)}, this training wants {_shown(wanted)}. "

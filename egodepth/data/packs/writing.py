@@ -184,7 +184,9 @@ def _write_part(
                 entries.append({"broken": sample})
                 continue
             places = []
-            for view in (sample.target, *sample.sources):
+            # A mask is kept as one more frame: it is the same for all samples, so that it stands there once.
+            masks = () if sample.mask is None else (255 * sample.mask.byte().expand(3, -1, -1),)
+            for view in (sample.target, *sample.sources, *masks):
                 content = view.contiguous().numpy().tobytes()
                 digest = digest_of(content)
                 if digest not in number_of:
@@ -192,7 +194,8 @@ def _write_part(
                     frames.append((digest, zlib.crc32(content)))
                     pixels.write(content)
                 places.append(number_of[digest])
-            entries.append(_entry(sample, places))
+            entry = _entry(sample, places[: len(places) - len(masks)])
+            entries.append(entry | {"mask": places[-1]} if masks else entry)
     content = {"stage": stage, "frames": frames, "samples": entries}
     write_text(samples_file(out, number), json.dumps(content) + "\n")
 
