@@ -1,7 +1,7 @@
 """COLMAP's mapping of runs of frames, as a program of its own: `mapping.py SETTINGS.json`.
 
-It imports nothing but pycolmap. In one process with Pillow, writing a PNG aborted with corrupted memory once pycolmap was
-imported (pycolmap 4.2.1, Pillow 13.0).
+It imports nothing but pycolmap. In one process with Pillow, writing a PNG aborted with corrupted memory once pycolmap
+was imported (pycolmap 4.2.1, Pillow 13.0).
 
 It writes a line of JSON for each stage, and one for each model that it finds.
 """

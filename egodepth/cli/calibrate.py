@@ -87,7 +87,7 @@ def _from_footage(source: Path, out: Path, frames: int) -> None:
     write_footage_calibration(out, source, found)
     _say(f"{camera_said(found.calibration)}: the focal length is known to {found.deviation:.1%}.")
     if found.doubts:
-        _say(f"Not to be trusted: {'; '.join(found.doubts)}. More --frames or a chessboard (--board) give more.")
+        _say(f"Not to be trusted: {'; '.join(found.doubts)}. Film a chessboard (--board), or drive with turns.")
     _say(f"Wrote {out}")
 
 
