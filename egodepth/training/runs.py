@@ -132,7 +132,7 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data beside DATA, and files of intrinsics and of a mask, named as they are from any folder."""
+    """The recipe with the data beside DATA, and files of a camera and of a mask, named as they are from any folder."""
     whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
     mask = recipe.data.mask if recipe.data.mask in ("auto", "none") else str(Path(recipe.data.mask).absolute())
     return replace(recipe, data=replace(recipe.data, **whole, mask=mask), intrinsics=with_whole_path(recipe.intrinsics))
