@@ -157,9 +157,9 @@ class Method(lightning.LightningModule):
         if uncertainty > self.camera.config.largest_uncertainty:
             raise UserError(
                 f"--intrinsics learned: the motion found until step {self.global_step} does not determine the focal "
-                f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, by which a "
-                f"wrong one shows from {uncertainty:.1f} times its length on. Give --fov or --intrinsics, footage with "
-                "bends, or more --steps where the motion was not learnt yet."
+                f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, at which "
+                f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
+                "footage with bends, or more --steps where the motion was not learnt yet."
             )
 
     def configure_optimizers(self) -> dict:

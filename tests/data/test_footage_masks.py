@@ -44,7 +44,8 @@ def test_a_bonnet_is_found_and_goes_with_every_sample(tmp_path):
 
 def test_none_takes_all_pixels_and_so_does_footage_without_fixed_parts(tmp_path):
     assert opened(write_drive(tmp_path / "drive"), tmp_path, mask="none").training[0].mask is None
-    assert opened(write_frames(tmp_path / "free", range(20)), tmp_path, (32, 64)).training[0].mask is None
+    free = write_frames(tmp_path / "free", range(20), (HEIGHT, WIDTH))
+    assert opened(free, tmp_path).training[0].mask is None
 
 
 def test_a_picture_is_taken_in_place_of_what_is_found(tmp_path):
@@ -121,7 +122,7 @@ def test_a_pack_keeps_the_mask(tmp_path):
 
 def test_a_pack_with_a_learnt_camera_serves_the_same_alone(tmp_path, capsys):
     drive, out = write_frames(tmp_path / "drive", range(14)), tmp_path / "pack"
-    options = ("--height", 32, "--width", 96)
+    options = ("--height", 64, "--width", 96)
     assert run("data", "pack", "monodepth2", drive, "--out", out, *options, "--intrinsics", "learned") == 0
     capsys.readouterr()
     assert train(out, tmp_path / "run", *options) == 2

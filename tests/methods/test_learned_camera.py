@@ -129,7 +129,7 @@ def test_on_a_simulated_drive_the_camera_moves_to_the_true_one(street, width):
         schedule.step()
     found = Camera.from_normalised(camera().detach(), height, width).intrinsics
     assert abs(found[0, 0] - true_px) < 0.6 * abs(start * width - true_px)
-    assert found[0, 0] == pytest.approx(true_px, rel=0.12)
+    assert found[0, 0] == pytest.approx(true_px, rel=0.15)
     assert found[:2, 2].tolist() == pytest.approx([0.491 * 192 - left, 0.46 * height], abs=1)
 
 
