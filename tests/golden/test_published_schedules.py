@@ -35,6 +35,7 @@ NO_PUBLISHED_MATTER = {
     "data.bits": "of the user's frames",
     "data.stride": "of the user's footage",
     "data.mask": "of the user's footage",
+    "data.beside": "the other videos of the user",
     "data.also": "further data of the user's",
     "training.steps": "for runs that are shorter than the recipe",
     "training.seed": "ours",
