@@ -13,6 +13,7 @@ from egodepth.data.configurations import FIELD_OF_VIEW, DataConfig, DataKind, So
 from egodepth.data.findings import Findings
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.joint import JointDataset
+from egodepth.data.motion import SequenceMotion
 from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
@@ -59,7 +60,7 @@ class Wanted:
 
     def require_no_stride(self, reason: str) -> None:
         """Refuse a stride for data that have none, for the reason given."""
-        if self.config.stride != 1:
+        if self.config.stride not in (None, 1):
             raise UserError(f"--data.stride {self.config.stride}: is for footage; {reason}. Leave it out.")
 
 
@@ -70,11 +71,13 @@ class TrainingSets:
     Attributes:
         validation: None where nothing is held out.
         left_out: one message for each frame, or group of frames, that cannot be used.
+        motion: how each piece of footage moves; nothing for data whose neighbours are given.
     """
 
     training: TrainingDataset
     validation: TrainingDataset | None
     left_out: tuple[str, ...]
+    motion: tuple[SequenceMotion, ...] = ()
 
     @property
     def first(self) -> TrainingDataset:
@@ -91,6 +94,7 @@ class TrainingSets:
             JointDataset([part.training for part in parts]),
             JointDataset(validation) if validation else None,
             sum((part.left_out for part in parts), ()),
+            sum((part.motion for part in parts), ()),
         )
 
     @classmethod

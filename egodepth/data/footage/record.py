@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,7 +80,8 @@ def _open(wanted: Wanted) -> TrainingSets:
             mask,
         )
 
-    return TrainingSets.of_stages(frames)
+    sets = TrainingSets.of_stages(frames)
+    return replace(sets, motion=(sets.training.motion,))
 
 
 def _remarks(images: Sequence[Path], bits: int | None = None) -> list[str]:
