@@ -167,6 +167,11 @@ def no_hint(path: Path) -> str | None:
     return None
 
 
+def has_camera(path: Path) -> bool:
+    """Whether a kind of data that comes with its calibration lacks it: never."""
+    return False
+
+
 def no_sequences(root: Path) -> Mapping[str, Callable[[], PosedSequence]]:
     """The sequences of a kind of data that has no poses."""
     return {}
@@ -187,6 +192,7 @@ class DatasetKind:
         lists: how its split lists are read; None for data that have none.
         hint: what a folder of no known layout is, if it is near this one and the user is one folder off: a predicate
             and what to do (`is one date of KITTI raw; give the folder above, X.`), else None.
+        lacks_camera: whether nothing says what camera the data are of, so that it must be given or learnt.
         sequences: openers of its sequences with poses, by name.
     """
 
@@ -199,6 +205,7 @@ class DatasetKind:
     evaluation_frames: Mapping[str, FramesReader] = field(default_factory=dict)
     lists: Callable[[Path], SplitLists] | None = None
     hint: Callable[[Path], str | None] = no_hint
+    lacks_camera: Callable[[Path], bool] = has_camera
     sequences: Callable[[Path], Mapping[str, Callable[[], PosedSequence]]] = no_sequences
 
 

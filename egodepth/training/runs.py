@@ -18,7 +18,7 @@ from torch import nn
 from egodepth.data.calibrations.finding import with_whole_path
 from egodepth.data.configurations import LEARNED
 from egodepth.data.motion import SequenceMotion
-from egodepth.data.opening import open_training_sets
+from egodepth.data.opening import lacks_camera, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
@@ -85,7 +85,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
-    recipe = replace(recipe, network=_sized_network(recipe, run, resume))
+    recipe = replace(_with_camera(recipe, data), network=_sized_network(recipe, run, resume))
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
@@ -135,6 +135,21 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
     if not (isinstance(dataset, PosedDataset) and "pose" in networks and "stereo" not in recipe.views):
         return recipe.scale_of_baseline(dataset)
     return scale_from_poses(networks["pose"], dataset, recipe.height, recipe.width)
+
+
+def _with_camera(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe, with a camera that is learnt where nothing says what camera DATA is of."""
+    roots = (data, *recipe.data.beside)
+    if recipe.intrinsics != "calibrated" or not recipe.learns_camera or recipe.data.also:
+        return recipe
+    if not all(lacks_camera(root, recipe.data) for root in roots):
+        return recipe
+    _notice(
+        "%s: the camera is not known, so its intrinsics are learnt, from a view of 60 degrees on. Give --fov DEGREES "
+        "or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
+        data,
+    )
+    return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:

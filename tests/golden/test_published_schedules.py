@@ -29,6 +29,7 @@ NO_PUBLISHED_MATTER = {
     "learned_camera.rate": "for cameras that nobody knows, which is ours",
     "learned_camera.freeze_from": "as above",
     "learned_camera.square_pixels": "as above",
+    "learned_camera.insist": "as above",
     "learned_camera.largest_uncertainty": "as above",
     "data.kind": "the layout of the user's data",
     "data.split": "where the user's lists are",
