@@ -71,7 +71,8 @@ class SequenceMotion:
         frames = np.array([abs(other - place) for place, other in pairs])
         moved = np.array([abs(self.travelled[other] - self.travelled[place]) for place, other in pairs])
         times = [abs(self.seconds[other] - self.seconds[place]) for place, other in pairs if None not in self.seconds]
-        apart = f"{np.median(frames):.0f} frames" + (f", {np.median(times):.2f} s" if times else "")
+        usual = round(float(np.median(frames)))
+        apart = f"{usual} frame{'s' if usual > 1 else ''}" + (f", {np.median(times):.2f} s" if times else "")
         least, most = np.quantile(moved, (0.1, 0.9))
         return (
             f"{self.name}: {len(self.runs)} frames are used; neighbours lie {apart} apart (median), in which half of "

@@ -144,7 +144,7 @@ def _check_camera(path: Path, findings: Findings) -> None:
         if lens is not None:
             findings.notes.append(f"frames are undistorted for training, {field_said(lens)}")
     except CameraUnknown as error:
-        findings.notes.append(str(error))
+        findings.notes.append(f"{error} Training from video learns it otherwise.")
     except UserError as error:
         if str(error) not in findings.faults:
             findings.faults.append(str(error))
