@@ -27,6 +27,9 @@ NUMBER = re.compile(r"([0-9]+)")
 DECIMAL = re.compile(r"([^0-9]*)([0-9]+\.[0-9]+)(\.[a-z]+)")
 
 BIT_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
+LEAST_ROWS = 32
+"""Of a thumbnail, so that windows of flow fit into it."""
+
 DEPTH_PROBES = 16
 """How many images of a sequence are looked into for its bit depth."""
 
@@ -64,6 +67,23 @@ def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
 def read_resized_image(path: Path | str, height: int, width: int) -> np.ndarray:
     """`resize_image(read_image(path), height, width)` without the copies between."""
     return np.asarray(_resize(_open_rgb(Path(path)), height, width))
+
+
+def read_thumbnail(path: Path, width: int) -> np.ndarray:
+    """A small grey copy (h, width) uint8 of an image, without decoding all of a JPEG.
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    with _reading(path), Image.open(path) as image:
+        image.draft("L", (2 * width, 2 * width * image.height // image.width))
+        return shrunk(ImageOps.exif_transpose(image).convert("L"), width)
+
+
+def shrunk(image: Image.Image, width: int) -> np.ndarray:
+    """A grey image at a small width, (h, width) uint8, and at least `LEAST_ROWS` high."""
+    rows = max(LEAST_ROWS, round(width * image.height / image.width))
+    return np.asarray(image.resize((width, rows), Image.Resampling.BOX))
 
 
 def read_depth_png(path: Path | str) -> np.ndarray:

@@ -12,15 +12,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
-THUMBNAIL_WIDTH = 192
-LEAST_ROWS = 32
+from egodepth.data.images import shrunk
 
+THUMBNAIL_WIDTH = 192
 AGREE_PX = 1.5
 """How far from where it started the flow there and back may end, for a pixel to count as found again."""
 ALIKE = 0.25
 """How much its grey may differ then, in spreads of the picture's grey."""
 SAME_SCENE = 0.15
 """Share of the pixels that must be found again. Between KITTI's frames it is 0.6 to 0.9, across a cut below 0.1."""
+
+STANDING = 0.001
+"""In widths, by which half of the picture moves: less is a standing camera. Noise of a sensor gives a twentieth of it,
+KITTI's drives at 10 frames a second six times as much at least."""
 
 LEAST_CONTRAST = 4.0
 """Spread of grey levels below which two pictures are alike whatever the camera does: fog, a covered lens."""
@@ -82,9 +86,7 @@ class SequenceMotion:
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """A small grey copy (h, 192) uint8 of a picture (H, W, 3) uint8."""
-    height, width = pixels.shape[:2]
-    rows = max(LEAST_ROWS, round(THUMBNAIL_WIDTH * height / width))
-    return np.asarray(Image.fromarray(pixels).convert("L").resize((THUMBNAIL_WIDTH, rows), Image.Resampling.BOX))
+    return shrunk(Image.fromarray(pixels).convert("L"), THUMBNAIL_WIDTH)
 
 
 def is_flat(picture: np.ndarray) -> bool:

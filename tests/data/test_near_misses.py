@@ -152,3 +152,30 @@ def test_digits_that_are_no_decimals_are_no_frame_numbers(one_camera):
     assert check_data(one_camera).counts["frames"] == 4
     with pytest.raises(UserError, match=r"line 1: .* is not `<folder> <frame> <l or r>`"):
         training_lines(one_camera, str(listed), "train", (-1,))
+
+
+# --- standing parts ---
+
+
+def test_parts_in_which_the_camera_stands_are_left_out_of_drives_that_nobody_listed(tmp_path):
+    calibration(tmp_path / DATE)
+    data = tmp_path / DATE / DRIVE / "image_02" / "data"
+    # Ten frames in motion, then the same picture six times, then motion again.
+    write_frames(data, [*range(10), *[10] * 6, *range(11, 21)], (HEIGHT, WIDTH))
+    sets = open_training_sets(tmp_path, DataConfig(), "calibrated", (-1, 1), 32, 64, tmp_path / "cache")
+    used = {int(sets.training[place].name.split()[1]) for place in range(len(sets.training))}
+    assert used.isdisjoint(range(10, 16))
+    assert used >= {*range(1, 10), *range(16, 20)}
+    assert any("6 frames around which the camera stands still" in message for message in sets.left_out)
+    resumed = open_training_sets(tmp_path, DataConfig(), "calibrated", (-1, 1), 32, 64, tmp_path / "cache")
+    assert list(resumed.training.sample_names()) == list(sets.training.sample_names())
+
+
+def test_a_list_is_taken_at_its_word(tmp_path):
+    calibration(tmp_path / DATE)
+    write_frames(tmp_path / DATE / DRIVE / "image_02" / "data", [0] * 8, (HEIGHT, WIDTH))
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{DATE}/{DRIVE} 3 l\n")
+    config = DataConfig(split=str(listed))
+    sets = open_training_sets(tmp_path, config, "calibrated", (-1, 1), 32, 64, tmp_path / "cache")
+    assert len(sets.training) == 1

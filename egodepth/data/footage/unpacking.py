@@ -15,7 +15,7 @@ from rich.progress import track
 from egodepth.data.footage.camera import common_size, image_sizes
 from egodepth.data.footage.video import Cut, read_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
-from egodepth.data.motion import is_flat, motion_between, thumbnail
+from egodepth.data.motion import STANDING, is_flat, motion_between, thumbnail
 from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
@@ -26,11 +26,6 @@ MIN_FRAMES = 3
 
 CACHE_VERSION = 3
 """Grows when frames are unpacked in another way, so that what earlier versions left is not used again."""
-
-# In widths of the picture, by which half of it moves. Noise of the sensor gives a twentieth of it, KITTI's drives at 10
-# frames a second six times as much at least. The comparison is with the last frame kept, so that slow motion or a high
-# frame rate thins a sequence out instead of emptying it.
-STANDING = 0.001
 
 
 @dataclass(frozen=True)
@@ -232,6 +227,7 @@ def _usable(
             flat += 1
             continue
         if kept is not None:
+            # With the last frame kept, so that slow motion thins a sequence out instead of emptying it.
             motion = motion_between(kept, seen)
             if motion.is_cut:
                 scenes += 1
