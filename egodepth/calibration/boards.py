@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from egodepth.data.calibrations.calibration import Calibration, coefficients_listed
 from egodepth.data.footage.video import read_video_frames, video_info
 from egodepth.data.images import list_images, read_image
 from egodepth.errors import UserError
-from egodepth.geometry.lenses import Lens, LensModel, opencv, straight_camera
+from egodepth.geometry.lenses import Lens, LensModel, straight_camera
 
 log = logging.getLogger("egodepth")
 
@@ -106,9 +107,8 @@ def calibrate_boards(source: Path, board: Board, model: LensModel = "opencv", fr
         frames: of a video, so many that lie evenly are looked into.
 
     Raises:
-        UserError: OpenCV is missing, the board is found in too few pictures, or the result is no camera.
+        UserError: the board is found in too few pictures, or the result is no camera.
     """
-    opencv()
     views, left_out, size = _views(source, board, frames)
     if len(views) < LEAST_PICTURES:
         raise UserError(
@@ -184,7 +184,6 @@ def _pictures(source: Path, frames: int) -> Iterator[tuple[str, np.ndarray | str
 
 
 def _corners(picture: np.ndarray, board: Board) -> np.ndarray | None:
-    cv2 = opencv()
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     shape = board.columns, board.rows
     flags = cv2.CALIB_CB_ADAPTIVE_THRESH | cv2.CALIB_CB_NORMALIZE_IMAGE
@@ -212,7 +211,6 @@ class _Fit:
 
 def _fitted(source: Path, views: Sequence[BoardView], board: Board, model: LensModel, size: tuple[int, int]) -> _Fit:
     """The model with as many coefficients as hold up to the border of the picture."""
-    cv2 = opencv()
     attempts: list[tuple[int, str]] = [(0, "")]
     if model == "opencv":
         attempts += [
@@ -240,7 +238,6 @@ def _fitted(source: Path, views: Sequence[BoardView], board: Board, model: LensM
 
 
 def _fit(views: Sequence[BoardView], board: Board, size: tuple[int, int], flags: int, remark: str) -> _Fit:
-    cv2 = opencv()
     corners = [view.corners.astype(np.float32) for view in views]
     rms, matrix, coefficients, _, shifts, spread, _, errors = cv2.calibrateCameraExtended(
         [board.points()] * len(views), corners, size[::-1], None, None, flags=flags
@@ -250,7 +247,6 @@ def _fit(views: Sequence[BoardView], board: Board, size: tuple[int, int], flags:
 
 
 def _fit_fisheye(views: Sequence[BoardView], board: Board, size: tuple[int, int]) -> _Fit:
-    cv2 = opencv()
     points = board.points().astype(np.float64)[None]
     corners = [view.corners.astype(np.float64)[None] for view in views]
     matrix, coefficients = np.eye(3), np.zeros((4, 1))

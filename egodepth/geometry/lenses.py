@@ -8,9 +8,9 @@ it is and only its pixel changes.
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from types import ModuleType
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from egodepth.errors import UserError
@@ -82,24 +82,11 @@ class Lens:
         return lens
 
 
-def opencv() -> ModuleType:
-    """OpenCV.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError:
-        raise UserError("lens distortion needs OpenCV. Install it: pip install 'egodepth[calibrate]'.") from None
-    return cv2
-
-
 def straight_camera(lens: Lens) -> Camera:
     """The camera of the undistorted picture: as large as the distorted one, and with the same shape of pixel.
 
     Raises:
-        UserError: OpenCV is missing, or the coefficients do not describe the picture up to its border.
+        UserError: the coefficients do not describe the picture up to its border.
     """
     fx, fy, cx, cy = _straight_numbers(lens)
     return Camera(pinhole(fx, fy, cx, cy), lens.height, lens.width)
@@ -114,7 +101,6 @@ def field_said(lens: Lens) -> str:
 
 def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
     """The undistorted picture of one (H, W) or (H, W, C) that the lens took; black where it saw nothing."""
-    cv2 = opencv()
     _check_size(image, lens)
     return cv2.remap(image, *_distorted_pixels(lens), cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
 
@@ -125,7 +111,6 @@ def distort_depth(depth: np.ndarray, lens: Lens) -> np.ndarray:
     Inverse depth is interpolated, which for a plane is exact. Pixels that the undistorted picture does not show are not
     a number.
     """
-    cv2 = opencv()
     _check_size(depth, lens)
     across, down = _undistorted_pixels(lens)
     inverse = (1 / depth.astype(np.float32)).astype(np.float32)
@@ -145,7 +130,6 @@ def rays(lens: Lens, pixels: np.ndarray) -> np.ndarray:
 
     The distortion is inverted by iteration, and each result is held against the pixel that it came from.
     """
-    cv2 = opencv()
     pixels = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, ITERATIONS, 1e-10)
     coefficients = np.array(lens.coefficients)
@@ -162,7 +146,6 @@ def rays(lens: Lens, pixels: np.ndarray) -> np.ndarray:
 
 def _project(lens: Lens, points: np.ndarray) -> np.ndarray:
     """Pixels (N, 2) of points (N, 2) of the plane at distance 1."""
-    cv2 = opencv()
     coefficients = np.array(lens.coefficients)
     if lens.model == "fisheye":
         return cv2.fisheye.distortPoints(points[:, None], lens.matrix, coefficients).reshape(-1, 2)
@@ -234,7 +217,6 @@ def _beyond(lens: Lens) -> str:
 @lru_cache(maxsize=4)
 def _distorted_pixels(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     """For each pixel of the undistorted picture, column and row in the distorted one: (H, W) float32 each."""
-    cv2 = opencv()
     fx, fy, cx, cy = _straight_numbers(lens)
     new = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     size, coefficients = (lens.width, lens.height), np.array(lens.coefficients)
