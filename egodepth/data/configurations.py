@@ -119,7 +119,8 @@ class EvaluationDataConfig:
     Attributes:
         kind: layout of the data; recognised where not given.
         split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
-            also the name of one of their own splits, such as `val`.
+            also the name of one of their own splits, such as `val`; for DDAD also a list of scenes, `ddad.json` or
+            `ddad.json:val`.
     """
 
     kind: DataKind | None = None
