@@ -84,7 +84,8 @@ class DataConfig:
 
     Attributes:
         kind: layout of the data; recognised where not given.
-        split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
+        split: name of a folder in DATA/splits, or a path to a folder or file of split lists; for DDAD a list of scenes
+            such as `ddad.json`, where there are several.
         stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
             multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or

@@ -19,9 +19,10 @@ LARGEST_LIST_BYTES = 1 << 24
 
 def find_lists(root: Path) -> list[Path]:
     """The lists of a folder, or of the folders in it that archives unpack (`ddad_train_val`, `DDAD_tiny`)."""
-    inner = (entry for entry in sorted(root.iterdir()) if entry.name.lower().startswith("ddad") and entry.is_dir())
-    places = (root, root / "ddad_train_val", *inner) if root.is_dir() else ()
-    return next((found for folder in places if (found := _lists_in(folder))), [])
+    for folder in (root, root / "ddad_train_val", *sorted(root.glob("[dD][dD][aA][dD]*"))):
+        if lists := _lists_in(folder):
+            return lists
+    return []
 
 
 def _lists_in(folder: Path) -> list[Path]:
