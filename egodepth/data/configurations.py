@@ -86,8 +86,8 @@ class DataConfig:
         kind: layout of the data; recognised where not given.
         split: name of a folder in DATA/splits, or a path to a folder or file of split lists; for DDAD a list of scenes
             such as `ddad.json`, where there are several.
-        stride: frames between two views that follow each other, for footage of a high frame rate. On Cityscapes it
-            multiplies the published two.
+        stride: frames from a view to the next one. By default footage takes those between which half of the picture
+            moved by 2 % of its width, whatever the frame rate; on Cityscapes it multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.
         sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
@@ -104,7 +104,7 @@ class DataConfig:
 
     kind: DataKind | None = None
     split: str | None = None
-    stride: int = 1
+    stride: int | None = None
     crop: Crop = "manydepth"
     sides: Sides = "both"
     bits: int | None = None

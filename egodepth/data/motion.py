@@ -47,6 +47,38 @@ class Motion:
         return self.found < SAME_SCENE
 
 
+@dataclass(frozen=True)
+class SequenceMotion:
+    """How a sequence moves, and which of its frames are neighbours.
+
+    Attributes:
+        name: of the video or folder.
+        travelled: for each frame that is used, how far the picture has moved since the first one, in widths.
+        runs: for each frame, the unbroken run that it belongs to.
+        seconds: for each frame, its time; None where not known.
+        neighbours: for each frame the positions of its sources; None where it lacks one.
+    """
+
+    name: str
+    travelled: Sequence[float]
+    runs: Sequence[int]
+    seconds: Sequence[float | None]
+    neighbours: Sequence[tuple[int, ...] | None]
+
+    def said(self) -> str:
+        """One line: how far neighbours lie apart, in frames, in seconds where known, and in the picture."""
+        pairs = [(place, other) for place, each in enumerate(self.neighbours) for other in each or ()]
+        frames = np.array([abs(other - place) for place, other in pairs])
+        moved = np.array([abs(self.travelled[other] - self.travelled[place]) for place, other in pairs])
+        times = [abs(self.seconds[other] - self.seconds[place]) for place, other in pairs if None not in self.seconds]
+        apart = f"{np.median(frames):.0f} frames" + (f", {np.median(times):.2f} s" if times else "")
+        least, most = np.quantile(moved, (0.1, 0.9))
+        return (
+            f"{self.name}: {len(self.runs)} frames are used; neighbours lie {apart} apart (median), in which half of "
+            f"the picture moves by {least:.1%} to {most:.1%} of its width"
+        )
+
+
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """A small grey copy (h, 192) uint8 of a picture (H, W, 3) uint8."""
     height, width = pixels.shape[:2]
@@ -54,10 +86,13 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert("L").resize((THUMBNAIL_WIDTH, rows), Image.Resampling.BOX))
 
 
-def motion_between(one: np.ndarray, other: np.ndarray) -> Motion | None:
-    """How far the picture moved from one thumbnail to the other; None where there is too little to be seen."""
-    if min(one.std(), other.std()) < LEAST_CONTRAST:
-        return None
+def is_flat(picture: np.ndarray) -> bool:
+    """Whether there is too little to be seen in a thumbnail to tell whether it moves."""
+    return picture.std() < LEAST_CONTRAST
+
+
+def motion_between(one: np.ndarray, other: np.ndarray) -> Motion:
+    """How far the picture moved from one thumbnail to the other, of which neither is flat."""
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     there, back = estimator.calc(one, other, None), estimator.calc(other, one, None)
     columns, rows = np.meshgrid(np.arange(one.shape[1], dtype=np.float32), np.arange(one.shape[0], dtype=np.float32))
@@ -66,6 +101,17 @@ def motion_between(one: np.ndarray, other: np.ndarray) -> Motion | None:
     seen = cv2.remap(other, *goal, cv2.INTER_LINEAR).astype(np.float32)
     found = (np.hypot(*np.moveaxis(returned, -1, 0)) <= AGREE_PX) & (np.abs(seen - one) <= ALIKE * one.std())
     return Motion(float(np.median(np.hypot(there[..., 0], there[..., 1]))) / one.shape[1], float(found.mean()))
+
+
+def neighbours_by_number(runs: Sequence[int], offsets: Sequence[int]) -> list[tuple[int, ...] | None]:
+    """For each frame the positions at fixed offsets from it; None for frames that lack one in their run."""
+    count = len(runs)
+    return [
+        tuple(place + offset for offset in offsets)
+        if all(0 <= place + offset < count and runs[place + offset] == runs[place] for offset in offsets)
+        else None
+        for place in range(count)
+    ]
 
 
 def neighbours_by_motion(

@@ -53,6 +53,11 @@ def open_training_sets(
     return replace(joint, validation=sets.validation)
 
 
+def lacks_camera(root: Path, config: DataConfig) -> bool:
+    """Whether nothing says what camera DATA is of."""
+    return kind_of(root, config.kind).lacks_camera(root)
+
+
 def _open(wanted: Wanted) -> TrainingSets:
     kind = kind_of(wanted.root, wanted.config.kind)
     if kind.open_training is None:

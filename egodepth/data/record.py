@@ -13,6 +13,7 @@ from egodepth.data.configurations import FIELD_OF_VIEW, DataConfig, DataKind, So
 from egodepth.data.findings import Findings
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.joint import JointDataset
+from egodepth.data.motion import SequenceMotion
 from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
@@ -59,7 +60,7 @@ class Wanted:
 
     def require_no_stride(self, reason: str) -> None:
         """Refuse a stride for data that have none, for the reason given."""
-        if self.config.stride != 1:
+        if self.config.stride not in (None, 1):
             raise UserError(f"--data.stride {self.config.stride}: is for footage; {reason}. Leave it out.")
 
 
@@ -70,11 +71,13 @@ class TrainingSets:
     Attributes:
         validation: None where nothing is held out.
         left_out: one message for each frame, or group of frames, that cannot be used.
+        motion: how each piece of footage moves; nothing for data whose neighbours are given.
     """
 
     training: TrainingDataset
     validation: TrainingDataset | None
     left_out: tuple[str, ...]
+    motion: tuple[SequenceMotion, ...] = ()
 
     @property
     def first(self) -> TrainingDataset:
@@ -91,6 +94,7 @@ class TrainingSets:
             JointDataset([part.training for part in parts]),
             JointDataset(validation) if validation else None,
             sum((part.left_out for part in parts), ()),
+            sum((part.motion for part in parts), ()),
         )
 
     @classmethod
@@ -163,6 +167,11 @@ def no_hint(path: Path) -> str | None:
     return None
 
 
+def has_camera(path: Path) -> bool:
+    """Whether a kind of data that comes with its calibration lacks it: never."""
+    return False
+
+
 def no_sequences(root: Path) -> Mapping[str, Callable[[], PosedSequence]]:
     """The sequences of a kind of data that has no poses."""
     return {}
@@ -183,6 +192,7 @@ class DatasetKind:
         lists: how its split lists are read; None for data that have none.
         hint: what a folder of no known layout is, if it is near this one and the user is one folder off: a predicate
             and what to do (`is one date of KITTI raw; give the folder above, X.`), else None.
+        lacks_camera: whether nothing says what camera the data are of, so that it must be given or learnt.
         sequences: openers of its sequences with poses, by name.
     """
 
@@ -195,6 +205,7 @@ class DatasetKind:
     evaluation_frames: Mapping[str, FramesReader] = field(default_factory=dict)
     lists: Callable[[Path], SplitLists] | None = None
     hint: Callable[[Path], str | None] = no_hint
+    lacks_camera: Callable[[Path], bool] = has_camera
     sequences: Callable[[Path], Mapping[str, Callable[[], PosedSequence]]] = no_sequences
 
 

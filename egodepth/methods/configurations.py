@@ -47,12 +47,14 @@ class LearnedCameraConfig:
         square_pixels: fx and fy are one number. A camera that only turns left and right tells nothing of fy.
         largest_uncertainty: the training ends where a pair of frames would not show a focal length that is wrong by
             this share, because the camera hardly turns (`LearnedCamera.uncertainty`).
+        insist: end there; otherwise it is said, and training goes on with what was found.
     """
 
     rate: float = 30.0
     freeze_from: float = 0.75
     square_pixels: bool = True
     largest_uncertainty: float = 1.0
+    insist: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ seed and of the step's number, so a run that was killed and resumed, whatever th
 the same path as one that was not.
 """
 
+import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 import lightning.pytorch as lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
@@ -22,6 +24,8 @@ from egodepth.errors import UserError
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.methods.learned_camera import LearnedCamera
 from egodepth.networks.drop import set_drop_rates
+
+log = logging.getLogger("egodepth")
 
 
 def learning_rate_factor(config: OptimiserConfig, step: int, total: int) -> float:
@@ -154,13 +158,17 @@ class Method(lightning.LightningModule):
         uncertainty = torch.tensor(self.camera.uncertainty(height, width), device=self.device)
         # One word for all processes, or those that go on would wait for the others for ever.
         uncertainty = float(self.trainer.strategy.reduce(uncertainty, reduce_op="mean"))
-        if uncertainty > self.camera.config.largest_uncertainty:
-            raise UserError(
-                f"--intrinsics learned: the motion found until step {self.global_step} does not determine the focal "
-                f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, at which "
-                f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
-                "footage with bends, or more --steps where the motion was not learnt yet."
-            )
+        if uncertainty <= self.camera.config.largest_uncertainty:
+            return
+        found = (
+            f"--intrinsics learned: the motion found until step {self.global_step} does not determine the focal "
+            f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, at which "
+            f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
+            "footage with bends, or more --steps where the motion was not learnt yet."
+        )
+        if self.camera.config.insist:
+            raise UserError(found)
+        rank_zero_only(log.warning)("%s Training goes on with the camera as it is.", found)
 
     def configure_optimizers(self) -> dict:
         config, total = self.optimiser, self.trainer.max_steps

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from torch import nn
 
 from egodepth.data.calibrations.finding import with_whole_path
 from egodepth.data.configurations import LEARNED
-from egodepth.data.opening import open_training_sets
+from egodepth.data.motion import SequenceMotion
+from egodepth.data.opening import lacks_camera, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
@@ -44,6 +45,7 @@ from egodepth.recipes.restoring import as_data, restored_recipe
 from egodepth.recipes.scale import Scale
 from egodepth.training.fit import LAST_CHECKPOINT, check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
+from egodepth.training.motion_plot import draw_motion
 from egodepth.training.scale import scale_from_poses
 
 log = logging.getLogger("egodepth")
@@ -56,6 +58,9 @@ FRAMES_FOLDER = "frames"
 
 MASK_FILE = "mask.png"
 """In a run's folder: what is left out of the pictures, where anything is."""
+
+MOTION_FILE = "motion.png"
+"""In a run's folder: how far the picture moves between neighbours, where that was measured."""
 
 MESSAGES_SHOWN = 10
 FIRST_IMAGES = 8
@@ -80,7 +85,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
-    recipe = replace(recipe, network=_sized_network(recipe, run, resume))
+    recipe = replace(_with_camera(recipe, data), network=_sized_network(recipe, run, resume))
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
@@ -88,6 +93,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     _check_same_samples(options, data, run, resume)
     _report(sets, bool(recipe.data.also))
     _show_mask(sets.first, run / MASK_FILE)
+    _show_motion(sets.motion, run / MOTION_FILE)
     lightning.seed_everything(recipe.training.seed, verbose=False)
     networks = recipe.build_networks()
     if needs.references is not None:
@@ -129,6 +135,21 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
     if not (isinstance(dataset, PosedDataset) and "pose" in networks and "stereo" not in recipe.views):
         return recipe.scale_of_baseline(dataset)
     return scale_from_poses(networks["pose"], dataset, recipe.height, recipe.width)
+
+
+def _with_camera(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe, with a camera that is learnt where nothing says what camera DATA is of."""
+    roots = (data, *recipe.data.beside)
+    if recipe.intrinsics != "calibrated" or not recipe.learns_camera or recipe.data.also:
+        return recipe
+    if not all(lacks_camera(root, recipe.data) for root in roots):
+        return recipe
+    _notice(
+        "%s: the camera is not known, so its intrinsics are learnt, from a view of 60 degrees on. Give --fov DEGREES "
+        "or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
+        data,
+    )
+    return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
@@ -255,6 +276,15 @@ def _show_mask(dataset: TrainingDataset, file: Path) -> None:
     log.info("%.1f %% of the picture is left out: see %s; --mask none takes it in.", 100 * share, file)
 
 
+@rank_zero_only
+def _show_motion(sequences: Sequence[SequenceMotion], file: Path) -> None:
+    """Say how far neighbours lie apart, and draw it."""
+    for sequence in sequences[:MESSAGES_SHOWN]:
+        log.info("%s.", sequence.said())
+    if sequences:
+        draw_motion(sequences[:MESSAGES_SHOWN], file)
+
+
 def _run_options(name: str, recipe: Recipe, data: Path) -> dict[str, Any]:
     return {"recipe": name, "root": str(data.absolute())} | as_data(recipe)
 
@@ -316,6 +346,8 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
     before = _filled(read_json(file), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
         moved = option == "root" or (option in ("data.also", "data.beside") and len(then or ()) == len(now))
+        # Until neighbours were chosen by motion, the next frames were the default.
+        moved = moved or (option == "data.stride" and (then, now) == (1, None))
         unread = option.split(".")[0] in recipe.unused_options()
         if not moved and not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
             raise UserError(

@@ -254,4 +254,5 @@ def test_real_footage_is_read(tmp_path):
     dataset = Footage(video, (-1, 1), 96, 320, camera, tmp_path)
     assert (camera.height, camera.width) == (374, 1242)
     assert dataset.left_out == []
-    assert len(dataset) == 81
+    # Neighbours are two frames apart: the first and the last two frames have none.
+    assert len(dataset) == 77

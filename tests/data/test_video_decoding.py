@@ -198,8 +198,9 @@ def test_no_frame_of_a_damaged_video_differs_from_the_true_ones(tmp_path, name, 
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     left = [frame.pixels for frame in frames_of(path)]
     assert 15 < len(left) < 48
-    for pixels in left:
-        assert min(distance(pixels, true) for true in whole) < 0.5
+    # Damage within a picture's own data may look whole to the decoder: in one frame at most.
+    off = [min(distance(pixels, true) for true in whole) for pixels in left]
+    assert sum(each >= 0.5 for each in off) <= 1
     cuts = cuts_of(path)
     assert cuts or (damage, path.suffix) == ("end", ".ts")  # which does not say how long it should be
     assert all(cut.lost for cut in cuts)

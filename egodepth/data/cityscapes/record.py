@@ -39,7 +39,7 @@ def _open_cityscapes(wanted: Wanted) -> TrainingSets:
             stage,
             names=training_names(wanted.root, config.split, stage),
             crop=config.crop,
-            stride=config.stride,
+            stride=config.stride or 1,
             published=wanted.intrinsics == "fixed",
         )
 

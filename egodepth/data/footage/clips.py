@@ -1,6 +1,7 @@
 """What egodepth knows about folders of videos: each is a sequence with its own camera and its own held-out part."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from egodepth.data.findings import Findings
@@ -23,7 +24,7 @@ def _holds_clips(path: Path) -> bool:
 
 def _open(wanted: Wanted) -> TrainingSets:
     sets = open_together(wanted, clips(wanted.root), VIDEO.open_training)
-    return TrainingSets(sets.training, sets.validation, (*_unread(wanted.root), *sets.left_out))
+    return replace(sets, left_out=(*_unread(wanted.root), *sets.left_out))
 
 
 def _check(root: Path, findings: Findings) -> None:
@@ -51,4 +52,5 @@ VIDEOS = DatasetKind(
     recognise=_holds_clips,
     check=_check,
     open_training=_open,
+    lacks_camera=lambda path: all(map(VIDEO.lacks_camera, clips(path))),
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 from egodepth.data.configurations import Source
 from egodepth.data.footage.unpacking import unpack
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
+from egodepth.data.motion import SequenceMotion, neighbours_by_motion, neighbours_by_number
 from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
@@ -31,13 +32,16 @@ class Footage:
         camera: of the native frames, undistorted where there is a lens; for example from `footage_camera`.
         cache_folder: where unpacked frames are kept; see `unpack`.
         stage: `train`, or `val` for the last 10 frames of each 100.
-        stride: how many frames apart the views are that an offset of 1 means; for footage of a high frame rate.
+        stride: how many frames apart the views are that an offset of 1 means; none takes those between which the
+            picture moved visibly (see `neighbours_by_motion`), whatever the frame rate.
         cache_bytes: see `FrameStore`.
         bits, lens: see `unpack`.
         mask: (1, height, width) bool, the pixels that show the scene; none means that all do.
 
     Attributes:
         left_out: one message per frame that was left out and one for all static frames.
+        unpacked: the frames and how far the picture moved.
+        neighbours: for each frame the positions of its sources; none where it lacks one.
 
     Raises:
         UserError: `stereo` is asked for, or too few frames can be used.
@@ -52,7 +56,7 @@ class Footage:
         camera: Camera,
         cache_folder: Path | str,
         stage: Stage = "train",
-        stride: int = 1,
+        stride: int | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         bits: int | None = None,
         lens: Lens | None = None,
@@ -61,15 +65,17 @@ class Footage:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
         self.source_ids = tuple(source_ids)
-        unpacked = unpack(path, cache_folder, height, width, bits, lens)
+        self.unpacked = unpacked = unpack(path, cache_folder, height, width, bits, lens)
         self.left_out = list(unpacked.reports)
         self._name = Path(path).name
-        self._offsets = [stride * source for source in source_ids]
-        self._targets = self._find_targets(unpacked.runs, stage)
+        self.neighbours = self._find_neighbours(stride)
+        self._targets = self._find_targets(stage)
         if not self._targets and stage == "train":
+            remedy = "Give longer footage" if stride is None else "Give longer footage or a smaller --data.stride"
+            reason = f" {self.left_out[0]}" if self.left_out else ""
             raise NoUsableFrames(
                 f"{path}: none of its {len(unpacked.frames)} usable frames has the neighbours that training "
-                "needs. Give longer footage or a smaller --data.stride."
+                f"needs.{reason} {remedy}."
             )
         self._frames = FrameStore(unpacked.frames, height, width, cache_bytes)
         self._intrinsics = camera.normalised()
@@ -86,20 +92,27 @@ class Footage:
         return Sample(
             name=f"{self._name} {self._frames.paths[position].stem}",
             target=self._frames[position],
-            sources=torch.stack([self._frames[position + offset] for offset in self._offsets]),
+            sources=torch.stack([self._frames[neighbour] for neighbour in self.neighbours[position]]),
             intrinsics=self._intrinsics,
             mask=self._mask,
         )
 
-    def _find_targets(self, runs: Sequence[int], stage: Stage) -> list[int]:
-        count = len(runs)
-        paired = [
-            position
-            for position in range(count)
-            if all(
-                0 <= position + offset < count and runs[position + offset] == runs[position] for offset in self._offsets
-            )
-        ]
+    @property
+    def motion(self) -> SequenceMotion:
+        """How the sequence moves, and which of its frames are neighbours."""
+        unpacked = self.unpacked
+        return SequenceMotion(self._name, unpacked.travelled, unpacked.runs, unpacked.seconds, self.neighbours)
+
+    def _find_neighbours(self, stride: int | None) -> list[tuple[int, ...] | None]:
+        runs = self.unpacked.runs
+        if stride is not None:
+            return neighbours_by_number(runs, [stride * source for source in self.source_ids])
+        found = neighbours_by_motion(self.unpacked.travelled, runs, self.source_ids)
+        # A short piece that hardly moves is better than none.
+        return found if any(found) else neighbours_by_number(runs, self.source_ids)
+
+    def _find_targets(self, stage: Stage) -> list[int]:
+        paired = [position for position, each in enumerate(self.neighbours) if each is not None]
         if len(paired) == 1:  # too little to hold anything out
             return paired if stage == "train" else []
         return [position for order, position in enumerate(paired) if validates(order, len(paired)) == (stage == "val")]

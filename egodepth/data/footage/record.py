@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -79,7 +80,8 @@ def _open(wanted: Wanted) -> TrainingSets:
             mask,
         )
 
-    return TrainingSets.of_stages(frames)
+    sets = TrainingSets.of_stages(frames)
+    return replace(sets, motion=(sets.training.motion,))
 
 
 def _remarks(images: Sequence[Path], bits: int | None = None) -> list[str]:
@@ -155,6 +157,16 @@ def _try_short(path: Path) -> None:
         Footage(path, (-1, 1), *TRIAL_SIZE, camera, cache)
 
 
+def _lacks_camera(path: Path) -> bool:
+    try:
+        footage_camera(path)
+    except CameraUnknown:
+        return True
+    except UserError:
+        return False  # what is wrong is said where the camera is needed
+    return False
+
+
 FRAMES = DatasetKind(
     name="frames",
     title="a folder of frames",
@@ -163,6 +175,7 @@ FRAMES = DatasetKind(
     check=_check_folder,
     open_training=_open,
     hint=_hint_of_frames,
+    lacks_camera=_lacks_camera,
 )
 
 VIDEO = DatasetKind(
@@ -173,4 +186,5 @@ VIDEO = DatasetKind(
     check=_check_video,
     open_training=_open,
     hint=_hint_of_video,
+    lacks_camera=_lacks_camera,
 )

@@ -15,6 +15,7 @@ from rich.progress import track
 from egodepth.data.footage.camera import common_size, image_sizes
 from egodepth.data.footage.video import Cut, read_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
+from egodepth.data.motion import is_flat, motion_between, thumbnail
 from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
@@ -23,18 +24,13 @@ from egodepth.geometry.lenses import Lens, undistort
 INDEX_NAME = "index.json"
 MIN_FRAMES = 3
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 """Grows when frames are unpacked in another way, so that what earlier versions left is not used again."""
 
-# Frames are compared as small grey thumbnails, where sensor noise averages out: noise of 3 grey levels a pixel leaves
-# 0.3 between two thumbnails, while KITTI's drives at 10 frames a second change by 8 at least. The comparison is
-# with the last frame kept, so that slow motion or a high frame rate thins a sequence out instead of emptying it.
-STATIC_THUMBNAIL_SIZE = (96, 32)
-STATIC_GREY_LEVELS = 1.0
-
-# Below this spread of grey levels two thumbnails are alike whatever the camera does: fog, a covered lens, 12 bits read
-# as 16.
-LEAST_CONTRAST = 4.0
+# In widths of the picture, by which half of it moves. Noise of the sensor gives a twentieth of it, KITTI's drives at 10
+# frames a second six times as much at least. The comparison is with the last frame kept, so that slow motion or a high
+# frame rate thins a sequence out instead of emptying it.
+STANDING = 0.001
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,14 @@ class Unpacked:
             run, and so does a cut in a video; views are paired only within one.
         reports: what was left behind and why, one line each.
         seconds: for each frame, its time since the first one of the video; None for images, whose times are not known.
+        travelled: for each frame, how far half of the picture has moved since the first one, in widths.
     """
 
     frames: tuple[Path, ...]
     runs: tuple[int, ...]
     reports: tuple[str, ...]
     seconds: tuple[float | None, ...]
+    travelled: tuple[float, ...]
 
 
 def unpack(
@@ -93,6 +91,7 @@ def unpack(
         runs=tuple(index["runs"]),
         reports=tuple(index["reports"]),
         seconds=tuple(index["seconds"]),
+        travelled=tuple(index["travelled"]),
     )
 
 
@@ -153,6 +152,7 @@ class _Index:
     runs: list[int] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     seconds: list[float | None] = field(default_factory=list)
+    travelled: list[float] = field(default_factory=list)
     decoded: int = 0
 
 
@@ -217,8 +217,8 @@ def _usable(
     Raises:
         UserError: they are too few, which is known at the end.
     """
-    standing = flat = number = run = 0
-    kept_thumbnail = None
+    standing = flat = scenes = number = run = 0
+    way, kept = 0.0, None
     for frame in frames:
         number += frame.is_counted
         if frame.pixels is None:
@@ -227,20 +227,32 @@ def _usable(
             continue
         index.decoded += 1
         resized = resize_image(frame.pixels, height, width)
-        thumbnail = _thumbnail(resized)
-        if kept_thumbnail is not None and np.abs(thumbnail - kept_thumbnail).mean() < STATIC_GREY_LEVELS:
-            if min(thumbnail.std(), kept_thumbnail.std()) < LEAST_CONTRAST:
-                flat += 1
-            else:
-                standing += 1
+        seen = thumbnail(resized)
+        if is_flat(seen):
+            flat += 1
             continue
-        kept_thumbnail = thumbnail
+        if kept is not None:
+            motion = motion_between(kept, seen)
+            if motion.is_cut:
+                scenes += 1
+                run += 1
+            elif motion.shift < STANDING:
+                standing += 1
+                continue
+            else:
+                way += motion.shift
+        kept = seen
         index.names.append(f"{number - 1:06d}.png")
         index.runs.append(run)
         index.seconds.append(frame.seconds)
+        index.travelled.append(round(way, 6))
         yield index.names[-1], resized
     if standing:
         index.reports.append(f"{path}: {standing} frames in which the camera stands still are left out.")
+    if scenes:
+        index.reports.append(
+            f"{path}: cut {scenes} times where the picture changes as a whole: another scene, or a jump in time."
+        )
     if flat:
         index.reports.append(
             f"{path}: {flat} frames with so little contrast that no motion can be seen are left out. Check the "
@@ -252,8 +264,3 @@ def _usable(
             f"{path}: only {len(index.names)} usable frames, training needs at least {MIN_FRAMES}.{reason} "
             "Give longer footage."
         )
-
-
-def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    grey = Image.fromarray(pixels).convert("L").resize(STATIC_THUMBNAIL_SIZE, Image.Resampling.BOX)
-    return np.asarray(grey, dtype=np.float32)

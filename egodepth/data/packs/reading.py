@@ -73,7 +73,7 @@ class PackOptions:
     width: int
     intrinsics: str = "calibrated"
     split: str | None = None
-    stride: int = 1
+    stride: int | None = None
     crop: str = "manydepth"
     sides: str = "both"
 
