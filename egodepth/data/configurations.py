@@ -84,7 +84,8 @@ class DataConfig:
 
     Attributes:
         kind: layout of the data; recognised where not given.
-        split: name of a folder in DATA/splits, or a path to a folder or file of split lists.
+        split: name of a folder in DATA/splits, or a path to a folder or file of split lists; for DDAD a list of scenes
+            such as `ddad.json`, where there are several.
         stride: frames from a view to the next one. By default footage takes those between which half of the picture
             moved by 2 % of its width, whatever the frame rate; on Cityscapes it multiplies the published two.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
@@ -119,7 +120,8 @@ class EvaluationDataConfig:
     Attributes:
         kind: layout of the data; recognised where not given.
         split: name of a folder in DATA/splits, or a path to a folder or file of test lists. For Cityscapes and DDAD
-            also the name of one of their own splits, such as `val`.
+            also the name of one of their own splits, such as `val`; for DDAD also a list of scenes, `ddad.json` or
+            `ddad.json:val`.
     """
 
     kind: DataKind | None = None

@@ -121,37 +121,48 @@ def write_triplet(root, name="ulm_000002_000025", third=(12, 32), camera=None):
 # --- DDAD ---
 
 
-def write_ddad_scene(root, folder, frames=3):
+def write_ddad_scene(root, folder, frames=3, camera="CAMERA_01", lidar="LIDAR"):
     """A standing car whose lidar sees two points."""
     home = root / folder
-    for name in ("calibration", "rgb/CAMERA_01", "point_cloud/LIDAR"):
+    for name in ("calibration", f"rgb/{camera}", f"point_cloud/{lidar}"):
         (home / name).mkdir(parents=True)
     data, samples = [], []
+    optical = {"rotation": {"qw": 0.5, "qx": -0.5, "qy": 0.5, "qz": -0.5}, "translation": {"z": 1.5}}
     for number in range(frames):
-        cloud, image = f"point_cloud/LIDAR/{number}.npz", f"rgb/CAMERA_01/{number + 10}.png"
+        cloud, image = f"point_cloud/{lidar}/{number}.npz", f"rgb/{camera}/{number + 10}.png"
         np.savez(home / cloud, data=np.array([[10.0, 0.1, 1.5, 0], [10, -0.1, 1.4, 0]]))
         Image.fromarray(texture(number)).convert("RGB").save(home / image)
-        optical = {"rotation": {"qw": 0.5, "qx": -0.5, "qy": 0.5, "qz": -0.5}, "translation": {"z": 1.5}}
         for key, name, datum in (
-            (f"l{number}", "LIDAR", {"point_cloud": {"filename": cloud, "pose": {}}}),
-            (f"c{number}", "CAMERA_01", {"image": {"filename": image, "pose": optical}}),
+            (f"l{number}", lidar, {"point_cloud": {"filename": cloud, "pose": {}}}),
+            (f"c{number}", camera, {"image": {"filename": image, "pose": optical}}),
         ):
             data.append({"key": key, "id": {"name": name}, "datum": datum})
         samples.append({"calibration_key": "k", "datum_keys": [f"l{number}", f"c{number}"]})
     intrinsics = [{}, {"fx": 100, "fy": 100, "cx": 112, "cy": 24}]
-    calibration = {"names": ["LIDAR", "CAMERA_01"], "intrinsics": intrinsics}
+    calibration = {"names": [lidar, camera], "intrinsics": intrinsics, "extrinsics": [{}, optical]}
     (home / "calibration" / "k.json").write_text(json.dumps(calibration))
     (home / "scene_0.json").write_text(json.dumps({"data": data, "samples": samples}))
 
 
-def write_ddad(root, train: Sequence[str] = ("000000",), val: Sequence[str] = ("000150", "000151"), frames=3):
-    """Scenes and the file that lists them by split."""
-    for folder in (*train, *val):
-        write_ddad_scene(root, folder, frames)
-    listed = {"0": train, "1": val}
+def write_ddad(
+    root,
+    train: Sequence[str] = ("000000",),
+    val: Sequence[str] = ("000150", "000151"),
+    frames=3,
+    listing="ddad.json",
+    **sensors,
+):
+    """Scenes and the file that lists them by split; a scene may be in both."""
+    for folder in dict.fromkeys((*train, *val)):
+        write_ddad_scene(root, folder, frames, **sensors)
+    write_ddad_list(root / listing, train, val)
+
+
+def write_ddad_list(file, train: Sequence[str], val: Sequence[str]):
+    """A split without scenes is left out, as DDAD's own lists have it."""
+    listed = {number: names for number, names in (("0", train), ("1", val)) if names}
     splits = {number: {"filenames": [f"{name}/scene_0.json" for name in names]} for number, names in listed.items()}
-    listing = {"scene_splits": splits}
-    (root / "ddad.json").write_text(json.dumps(listing))
+    file.write_text(json.dumps({"metadata": {}, "scene_splits": splits}))
 
 
 # --- Make3D, whose MATLAB files are written byte by byte ---

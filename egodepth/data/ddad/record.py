@@ -4,41 +4,51 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from egodepth.data.ddad.checking import check_ddad
-from egodepth.data.ddad.scenes import Ddad, DdadFrames, find_scenes_file, listed_scenes
+from egodepth.data.ddad.lists import find_list, find_lists, list_and_split, listed_scenes
+from egodepth.data.ddad.scenes import Ddad, DdadFrames
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
 from egodepth.errors import UserError
 
 
 def _is_ddad(path: Path) -> bool:
-    return find_scenes_file(path) is not None
+    return bool(find_lists(path))
 
 
 def _hint(path: Path) -> str | None:
-    if path.name.isdecimal() and any(entry.name.startswith("scene_") for entry in visible_entries(path)):
-        return f"is one scene of DDAD; give the folder above, {path.parent}."
+    if path.is_file() and path in find_lists(path.parent):
+        return f"is a list of DDAD's scenes; give its folder, {path.parent}, and --data.split {path.name}."
+    if any(entry.match("scene_*.json") for entry in visible_entries(path)):
+        above = next((folder for folder in path.resolve().parents[:3] if find_lists(folder)), path.resolve().parent)
+        return f"is one scene of DDAD; give the folder above, {above}."
     return None
 
 
 def _open(wanted: Wanted) -> TrainingSets:
     wanted.require_intrinsics("DDAD", ("calibrated",))
     wanted.require_no_stride("DDAD goes frame by frame")
-    if wanted.config.split is not None:
-        raise UserError(f"--data.split {wanted.config.split}: DDAD's own splits train and validate. Leave it out.")
+    name, split = list_and_split(wanted.config.split)
+    if split is not None:
+        raise UserError(
+            f"--data.split {wanted.config.split}: the list's own splits train and validate. "
+            "Give the name of a list (ddad.json), or leave it out."
+        )
+    listing = find_list(wanted.root, name)
     size = wanted.height, wanted.width
-    training = Ddad(wanted.root, wanted.source_ids, *size)
-    has_validation = bool(listed_scenes(wanted.root, "val"))
-    validation = Ddad(wanted.root, wanted.source_ids, *size, stage="val") if has_validation else None
+    training = Ddad(wanted.root, wanted.source_ids, *size, name=listing.name)
+    has_validation = bool(listed_scenes(listing, "val"))
+    validation = Ddad(wanted.root, wanted.source_ids, *size, "val", name=listing.name) if has_validation else None
     return TrainingSets(training, validation, tuple(training.left_out))
 
 
 def _frames(root: Path, split: str | None, time_offsets: Sequence[int]) -> DdadFrames:
-    return DdadFrames(root, split or "val", time_offsets=time_offsets)
+    name, part = list_and_split(split)
+    return DdadFrames(root, part or "val", time_offsets=time_offsets, name=name)
 
 
 DDAD = DatasetKind(
     name="ddad",
     title="DDAD",
-    expected="DDAD (ddad.json)",
+    expected="DDAD (ddad.json or another list with scene_splits)",
     recognise=_is_ddad,
     check=check_ddad,
     open_training=_open,

@@ -1,12 +1,12 @@
 """DDAD in its scene format: front-camera videos as training data, and laser depth by projection to evaluate on.
 
 Scenes are JSON that was written from protocol buffers; it is read directly. Sensors are paired by the keys of a
-sample, never by file names, which are the sensors' own time stamps.
+sample, never by file names, which are the sensors' own time stamps. Other data of the same format (DDAD_tiny, TRI's
+test scenes, a list of one's own) differ in the names of lists, scenes, sensors and images; none of these is fixed.
 
 Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,20 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import Source
+from egodepth.data.ddad.lists import find_list, read_json, scene_files
 from egodepth.data.ddad.points import Drawing, project_points, read_points
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
-from egodepth.data.images import image_size, read_image
+from egodepth.data.images import IMAGE_SUFFIXES, image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
-from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole
 
 FRONT = "CAMERA_01"
 LIDAR = "LIDAR"
-NUMBER_OF_SPLIT = {"train": "0", "val": "1", "test": "2", "train_overfit": "3"}
+
+# Terms of DGP's calibrations that a pinhole camera does not have.
+NOT_PINHOLE = ("skew", "fov", "k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "xi", "alpha", "beta")
 
 
 # --- scenes ----------------------------------------------------------------------------------------------------------
@@ -40,17 +42,34 @@ class Datum:
     Attributes:
         file: image or point cloud.
         world_from_sensor: (4, 4) float64, at the sensor's own time stamp.
+        size: height and width of the image that was recorded; None where the record does not say.
     """
 
     file: Path
     world_from_sensor: np.ndarray
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibration file, by the sensors' names in lower case.
+
+    Attributes:
+        intrinsics: (3, 3) in pixels, of every camera.
+        ahead: how far every camera looks along the car's x axis: the cosine of the angle between.
+        lenses: the terms other than zero that a pinhole does not have.
+    """
+
+    intrinsics: dict[str, Tensor]
+    ahead: dict[str, float]
+    lenses: dict[str, tuple[str, ...]]
 
 
 class DdadScene:
     """One scene: samples in order of time, each with its sensors' records and its calibration.
 
     Args:
-        file: `scene_<digits>.json`.
+        file: `scene_<hash>.json`, beside its folders of images, point clouds and calibrations.
 
     Raises:
         UserError: the file is missing, cut short, or lacks a field that is needed.
@@ -68,7 +87,7 @@ class DdadScene:
             ]
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: has no {error}, which every scene has. Unpack the scene again.") from None
-        self._calibrations: dict[str, dict[str, Tensor]] = {}
+        self._calibrations: dict[str, Calibration] = {}
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -76,6 +95,26 @@ class DdadScene:
     def sensors(self, number: int) -> tuple[str, ...]:
         """The names of a sample's sensors, in lower case."""
         return tuple(self._samples[number][1])
+
+    def front(self, number: int) -> str:
+        """The camera that looks ahead: `CAMERA_01` where there is one, else the nearest to the car's x axis.
+
+        Raises:
+            UserError: no camera of the sample has a calibration.
+        """
+        if FRONT.lower() in self.sensors(number):
+            return FRONT
+        ahead = self._calibration(number).ahead
+        cameras = [sensor for sensor in self.sensors(number) if sensor in ahead]
+        if not cameras:
+            raise UserError(f"{self.file}: sample {number} has no camera with a calibration. Unpack the scene again.")
+        return max(cameras, key=ahead.__getitem__)
+
+    def lidar(self, number: int) -> str:
+        """The sensor of the point cloud: `LIDAR` where there is one, else the only one."""
+        entries = self._samples[number][1]
+        clouds = [sensor for sensor, entry in entries.items() if "point_cloud" in entry.get("datum", ())]
+        return clouds[0] if LIDAR.lower() not in entries and len(clouds) == 1 else LIDAR
 
     def datum(self, number: int, sensor: str) -> Datum:
         """What a sensor recorded; names are compared without case.
@@ -91,93 +130,40 @@ class DdadScene:
             )
         try:
             record = entry["datum"].get("image") or entry["datum"]["point_cloud"]
-            return Datum(_existing(self.folder / record["filename"]), pose_matrix(record["pose"]))
+            return Datum(_existing(self.folder / record["filename"]), pose_matrix(record["pose"]), _size(record))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise UserError(f"{self.file}: {sensor} of sample {number}: no {error}. Unpack the scene again.") from None
 
     def intrinsics(self, number: int, sensor: str) -> Tensor:
-        """(3, 3) in pixels of the native image.
+        """(3, 3) in pixels of the image that was recorded.
 
         Raises:
-            UserError: the calibration file is missing, or does not have the sensor.
+            UserError: the calibration file is missing, does not have the sensor, or is no pinhole's.
         """
-        key = self._samples[number][0]
-        if key not in self._calibrations:
-            self._calibrations[key] = _read_calibration(self.calibration_file(number))
-        if sensor.lower() not in self._calibrations[key]:
-            raise UserError(f"{self.calibration_file(number)}: has no {sensor} with a focal length. Unpack it again.")
-        return self._calibrations[key][sensor.lower()]
+        calibration, file = self._calibration(number), self.calibration_file(number)
+        if sensor.lower() not in calibration.intrinsics:
+            raise UserError(f"{file}: has no {sensor} with a focal length. Unpack it again.")
+        if terms := calibration.lenses[sensor.lower()]:
+            raise UserError(
+                f"{file}: {sensor} has {', '.join(terms)} other than 0; only pinhole cameras are read. "
+                "Undistort the images, and set these to 0."
+            )
+        return calibration.intrinsics[sensor.lower()]
+
+    def camera(self, number: int, sensor: str, height: int, width: int) -> Camera:
+        """The camera of a sample's image of this size, which is smaller than the recorded one if it was made so."""
+        native = self.datum(number, sensor).size or (height, width)
+        camera = Camera(self.intrinsics(number, sensor), *native)
+        return camera if native == (height, width) else camera.resize(height, width)
 
     def calibration_file(self, number: int) -> Path:
         return self.folder / "calibration" / f"{self._samples[number][0]}.json"
 
-
-def find_scenes_file(root: Path) -> Path | None:
-    """The JSON that lists the scenes of each split: `ddad.json`, in the root or in `ddad_train_val`."""
-    for folder in (root, root / "ddad_train_val"):
-        if (folder / "ddad.json").is_file():
-            return folder / "ddad.json"
-    return None
-
-
-def scene_files(root: Path, split: str) -> list[Path]:
-    """The scenes of `train`, `val`, `test` or `train_overfit`, in the data set's order.
-
-    Raises:
-        UserError: there is no `ddad.json`, it lacks the split, or a scene that it names is missing.
-    """
-    listing = _require_scenes_file(root)
-    files = listed_scenes(root, split)
-    if not files:
-        raise UserError(f"{listing}: lists no {split} scenes. Unpack the archive that has them.")
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise UserError(
-            f"{missing[0]}: no such scene; {len(missing)} of {len(files)} {split} scenes are missing. "
-            "The archive is unpacked in part: unpack all of it."
-        )
-    return files
-
-
-def listed_scenes(root: Path, split: str) -> list[Path]:
-    """What `ddad.json` lists of a split, there or not.
-
-    Raises:
-        UserError: there is no `ddad.json`, it has another form, or the split has another name.
-    """
-    listing = _require_scenes_file(root)
-    if split not in NUMBER_OF_SPLIT:
-        raise UserError(f"--data.split {split}: DDAD's splits are {', '.join(NUMBER_OF_SPLIT)}. Choose one.")
-    try:
-        splits = read_json(listing, "Unpack it again")["scene_splits"]
-        names = splits.get(NUMBER_OF_SPLIT[split], {}).get("filenames", [])
-        return [listing.parent / name for name in names]
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{listing}: has no scene_splits with filenames. Unpack it again.") from None
-
-
-def _require_scenes_file(root: Path) -> Path:
-    listing = find_scenes_file(root)
-    if listing is None:
-        raise UserError(f"{root}: has no ddad.json. Give the folder that DDAD.tar unpacks, ddad_train_val.")
-    return listing
-
-
-def read_json(file: Path, remedy: str) -> dict:
-    """A JSON object.
-
-    Raises:
-        UserError: the file is missing or cut short.
-    """
-    try:
-        entries = json.loads(read_text(file))
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file. {remedy}.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: is damaged or cut short ({error}). {remedy}.") from None
-    if not isinstance(entries, dict):
-        raise UserError(f"{file}: expected a JSON object. {remedy}.")
-    return entries
+    def _calibration(self, number: int) -> Calibration:
+        key = self._samples[number][0]
+        if key not in self._calibrations:
+            self._calibrations[key] = _read_calibration(self.calibration_file(number))
+        return self._calibrations[key]
 
 
 def pose_matrix(pose: dict) -> np.ndarray:
@@ -204,25 +190,39 @@ def _name(datum: dict) -> str:
     return datum["id"]["name"].lower()
 
 
+def _size(record: dict) -> tuple[int, int] | None:
+    height, width = int(record.get("height", 0)), int(record.get("width", 0))
+    return (height, width) if height > 0 and width > 0 else None
+
+
 def _existing(file: Path) -> Path:
-    """The file, or its JPEG where images were converted."""
+    """The file, or its like of another suffix where images were converted."""
     if file.is_file():
         return file
-    if file.with_suffix(".jpg").is_file():
-        return file.with_suffix(".jpg")
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        for suffix in sorted(IMAGE_SUFFIXES):
+            if file.with_suffix(suffix).is_file():
+                return file.with_suffix(suffix)
     raise UserError(f"{file}: no such file. The scene is unpacked in part: unpack all of it.")
 
 
-def _read_calibration(file: Path) -> dict[str, Tensor]:
+def _read_calibration(file: Path) -> Calibration:
     entries = read_json(file, "Unpack the scene's calibration again")
     try:
         pairs = zip(entries["names"], entries["intrinsics"], strict=True)
         # A lidar has no focal length.
-        return {
-            name.lower(): pinhole(*(float(values.get(key, 0)) for key in ("fx", "fy", "cx", "cy")))
-            for name, values in pairs
-            if values.get("fx", 0) > 0 and values.get("fy", 0) > 0
+        cameras = {
+            name.lower(): values for name, values in pairs if values.get("fx", 0) > 0 and values.get("fy", 0) > 0
         }
+        places = dict(zip(map(str.lower, entries["names"]), entries.get("extrinsics", ()), strict=False))
+        return Calibration(
+            {
+                name: pinhole(*(float(values.get(key, 0)) for key in ("fx", "fy", "cx", "cy")))
+                for name, values in cameras.items()
+            },
+            {name: float(pose_matrix(places.get(name, {}))[0, 2]) for name in cameras},
+            {name: tuple(key for key in NOT_PINHOLE if values.get(key, 0)) for name, values in cameras.items()},
+        )
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UserError(
             f"{file}: expected as many names as intrinsics (fx, fy, cx, cy). Unpack the scene again."
@@ -236,12 +236,13 @@ class Ddad:
     """Training samples from the videos of one camera (a `PosedDataset`).
 
     Args:
-        root: the folder with `ddad.json`, or the one above.
-        source_ids: time offsets in frames of 10 Hz.
+        root: see `find_list`.
+        source_ids: time offsets in samples, 0.1 s apart in DDAD.
         height, width: training size in pixels.
         stage: `train` or `val`, both splits of the data set.
-        camera: one of its six.
+        camera: the name of one; None takes the one that looks ahead.
         cache_bytes: see `FrameStore`.
+        name: of the list, where there are several.
 
     Attributes:
         left_out: one message for all samples at the ends of scenes.
@@ -257,21 +258,22 @@ class Ddad:
         height: int,
         width: int,
         stage: Stage = "train",
-        camera: str = FRONT,
+        camera: str | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        name: str | None = None,
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{root}: DDAD has no rectified pairs, so it cannot train with stereo. Use --mode mono.")
         self.source_ids = tuple(source_ids)
         self._camera = camera
-        self._scenes = [DdadScene(file) for file in scene_files(Path(root), stage)]
+        self._scenes = [DdadScene(file) for file in scene_files(find_list(Path(root), name), stage)]
         files: list[Path] = []
         self._first_of_scene: list[int] = []
         self._poses: list[np.ndarray] = []
         for scene in self._scenes:
             self._first_of_scene.append(len(files))
             for number in range(len(scene)):
-                datum = scene.datum(number, camera)
+                datum = scene.datum(number, camera or scene.front(number))
                 files.append(datum.file)
                 self._poses.append(datum.world_from_sensor)
         self._targets = [
@@ -298,12 +300,12 @@ class Ddad:
         place, number = self._targets[index]
         scene = self._scenes[place]
         frame = self._first_of_scene[place] + number
-        native = Camera(scene.intrinsics(number, self._camera), *image_size(self._frames.paths[frame]))
+        camera = scene.camera(number, self._camera or scene.front(number), *image_size(self._frames.paths[frame]))
         return Sample(
             name=f"{scene.folder.name} {self._frames.paths[frame].stem}",
             target=self._frames[frame],
             sources=torch.stack([self._frames[frame + source] for source in self.source_ids]),
-            intrinsics=native.normalised(),
+            intrinsics=camera.normalised(),
         )
 
     def moved_m(self, index: int) -> tuple[float, ...]:
@@ -321,11 +323,12 @@ class DdadFrames(EvaluationFrames):
     """Images of one camera with sparse depth from the laser points of the same sample.
 
     Args:
-        root: the folder with `ddad.json`, or the one above.
+        root: see `find_list`.
         split: `val` is what is published; `train` and `train_overfit` have ground truth as well.
-        camera: one of the six.
+        camera: the name of one; None takes the one that looks ahead.
         drawing: see `project_points`.
         time_offsets: of frames to read as well, where the scene has them.
+        name: of the list, where there are several.
 
     Raises:
         UserError: a scene is missing or damaged, or a sample lacks the camera or the lidar.
@@ -335,18 +338,18 @@ class DdadFrames(EvaluationFrames):
         self,
         root: Path | str,
         split: str = "val",
-        camera: str = FRONT,
+        camera: str | None = None,
         drawing: Drawing = "published",
         time_offsets: Sequence[int] = (),
+        name: str | None = None,
     ) -> None:
         self._camera = camera
         self._drawing = drawing
         self._time_offsets = tuple(time_offsets)
-        self._frames = [
-            (scene, number) for scene in map(DdadScene, scene_files(Path(root), split)) for number in range(len(scene))
-        ]
+        files = scene_files(find_list(Path(root), name), split)
+        self._frames = [(scene, number) for scene in map(DdadScene, files) for number in range(len(scene))]
         for scene, number in self._frames:
-            for sensor in (camera, LIDAR):
+            for sensor in (camera or scene.front(number), scene.lidar(number)):
                 scene.datum(number, sensor)
 
     def __len__(self) -> int:
@@ -354,15 +357,16 @@ class DdadFrames(EvaluationFrames):
 
     def __getitem__(self, index: int) -> EvaluationFrame:
         scene, number = self._frames[index]
-        datum = scene.datum(number, self._camera)
+        camera = self._camera or scene.front(number)
+        datum = scene.datum(number, camera)
         image = read_image(datum.file)
-        around = [offset for offset in self._time_offsets if 0 <= number + offset < len(scene)]
+        around = {offset: number + offset for offset in self._time_offsets if 0 <= number + offset < len(scene)}
         return EvaluationFrame(
             name=f"{scene.folder.name} {datum.file.stem}",
             image=image,
-            depth=lidar_depth(scene, number, self._camera, *image.shape[:2], self._drawing),
-            camera=Camera(scene.intrinsics(number, self._camera), *image.shape[:2]),
-            neighbours={offset: read_image(scene.datum(number + offset, self._camera).file) for offset in around},
+            depth=lidar_depth(scene, number, camera, *image.shape[:2], self._drawing),
+            camera=scene.camera(number, camera, *image.shape[:2]),
+            neighbours={offset: read_image(scene.datum(other, camera).file) for offset, other in around.items()},
         )
 
 
@@ -374,7 +378,7 @@ def lidar_depth(
     The poses are those of the two records, not the sensors' places on the car: the car moves between
     the two recordings.
     """
-    lidar, image = scene.datum(number, LIDAR), scene.datum(number, camera)
+    lidar, image = scene.datum(number, scene.lidar(number)), scene.datum(number, camera)
     camera_from_points = np.linalg.inv(image.world_from_sensor) @ lidar.world_from_sensor
-    intrinsics = scene.intrinsics(number, camera).double().numpy()
+    intrinsics = scene.camera(number, camera, height, width).intrinsics.double().numpy()
     return project_points(read_points(lidar.file), camera_from_points, intrinsics, height, width, drawing)
