@@ -106,7 +106,7 @@ def write_board_video(file: Path, board: tuple[int, int]) -> None:
         container.mux(stream.encode())
 
 
-def board_seen(columns: int, rows: int, turn: int, height: int = 360, width: int = 480) -> np.ndarray:
+def board_seen(columns: int, rows: int, turn: int, height: int = 240, width: int = 480) -> np.ndarray:
     """A board with so many inner corners, tilted in a direction that `turn` chooses."""
     focal = width / 2 / np.tan(np.radians(30))
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
