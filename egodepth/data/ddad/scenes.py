@@ -7,7 +7,7 @@ Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from egodepth.data.configurations import Source
 from egodepth.data.ddad.points import Drawing, project_points, read_points
+from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
@@ -233,7 +234,7 @@ def _read_calibration(file: Path) -> dict[str, Tensor]:
 
 
 class Ddad:
-    """Training samples from the videos of one camera (a `PosedDataset`).
+    """Training samples from the videos of one camera (a `PosedDataset` and a `NativeDataset`).
 
     Args:
         root: the folder with `ddad.json`, or the one above.
@@ -295,14 +296,20 @@ class Ddad:
         return (f"{self._scenes[place].folder.name} {number}" for place, number in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
+        return self._sample(index, self._frames.__getitem__)
+
+    def read_window(self, index: int, window: Window) -> Sample:
+        return self._sample(index, lambda number: self._frames.cut(number, window))
+
+    def _sample(self, index: int, read: Callable[[int], Tensor]) -> Sample:
         place, number = self._targets[index]
         scene = self._scenes[place]
         frame = self._first_of_scene[place] + number
         native = Camera(scene.intrinsics(number, self._camera), *image_size(self._frames.paths[frame]))
         return Sample(
             name=f"{scene.folder.name} {self._frames.paths[frame].stem}",
-            target=self._frames[frame],
-            sources=torch.stack([self._frames[frame + source] for source in self.source_ids]),
+            target=read(frame),
+            sources=torch.stack([read(frame + source) for source in self.source_ids]),
             intrinsics=native.normalised(),
         )
 
