@@ -156,6 +156,11 @@ class AugmentationConfig:
     crop: tuple[int, int] | None = None
 
     @property
+    def scales(self) -> bool:
+        """Whether the views are enlarged, each time by another factor or always by one that is not 1."""
+        return (self.min_scale, self.max_scale) != (1, 1)
+
+    @property
     def cuts(self) -> bool:
-        """Whether a window is cut out of the enlarged views."""
-        return self.crop is not None or (self.min_scale, self.max_scale) != (1, 1)
+        """Whether a window is cut out of the views, enlarged or not."""
+        return self.crop is not None or self.scales

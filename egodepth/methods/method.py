@@ -111,9 +111,12 @@ class Method(lightning.LightningModule):
         self.uses_every_parameter = False
 
     def cutting(self, frame_size: tuple[int, int]) -> Cutting | None:
-        """How the loader is to scale and cut frames of this size; None where it reads them whole."""
+        """How the loader is to scale and cut frames of this size; None where it reads them whole.
+
+        Frames that keep their scale are read whole, and remembered; cutting them costs nothing.
+        """
         config = self.augmentation_of(frame_size)
-        return Cutting(config, self.seed, frame_size) if config.cuts else None
+        return Cutting(config, self.seed, frame_size) if config.scales else None
 
     def augmented(self, batch: Batch) -> Views:
         """The batch as this step trains on it, seen by the learnt camera where there is one."""

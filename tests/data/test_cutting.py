@@ -132,6 +132,17 @@ def test_frames_cut_by_other_draws_are_refused(pairs):
             augment(batch, CONFIG, seed, step)
 
 
+@pytest.mark.parametrize("name", ["sdfa-net-r18", "monodepth2", "small-depth"])
+def test_the_loader_cuts_frames_for_recipes_that_scale_them_alone(name):
+    recipe = RECIPES[name]
+    if name == "sdfa-net-r18":
+        recipe = replace(recipe, losses=replace(recipe.losses, perceptual_weight=0.0))
+    unscaled = replace(recipe, augmentation=replace(recipe.augmentation, min_scale=1.0, max_scale=1.0, crop=(64, 96)))
+    methods = [each.build_method(each.build_networks()) for each in (recipe, unscaled)]
+    expected = None if name == "monodepth2" else Cutting(recipe.augmentation, recipe.training.seed, FRAME)
+    assert [method.cutting(FRAME) for method in methods] == [expected, None]
+
+
 def test_frames_are_read_whole_where_nothing_is_cut(pairs):
     (batch,) = batches_of(pairs, stop=1, cutting=None)
     assert batch.windows is None
