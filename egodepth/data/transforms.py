@@ -1,7 +1,7 @@
 """From a batch of 8-bit images to the float images that a training step sees: flip, crop, colour jitter.
 
-Runs on the device that trains, by what `draws` gives each sample. Frames that training scales were cut by the loader
-(`cutting`), so that the intrinsics alone follow here; whole frames are cut here, and enlarged bilinearly if need be.
+Runs on the device that trains, by what `draws` gives each sample. Frames that are read at their scale were cut by the
+loader (`cutting`), so that the intrinsics alone follow here; whole frames are enlarged, bilinearly, and cut here.
 
 Source: Monodepth2 specification, section 7.
 """

@@ -116,7 +116,7 @@ class Method(lightning.LightningModule):
         Frames that keep their scale are read whole, and remembered; cutting them costs nothing.
         """
         config = self.augmentation_of(frame_size)
-        return Cutting(config, self.seed, frame_size) if config.scales else None
+        return Cutting(config, self.seed, frame_size) if config.native and config.scales else None
 
     def augmented(self, batch: Batch) -> Views:
         """The batch as this step trains on it, seen by the learnt camera where there is one."""

@@ -133,13 +133,14 @@ def test_frames_cut_by_other_draws_are_refused(pairs):
 
 
 @pytest.mark.parametrize("name", ["sdfa-net-r18", "monodepth2", "small-depth"])
-def test_the_loader_cuts_frames_for_recipes_that_scale_them_alone(name):
+def test_the_loader_cuts_frames_for_recipes_that_scale_native_ones_alone(name):
     recipe = RECIPES[name]
     if name == "sdfa-net-r18":
         recipe = replace(recipe, losses=replace(recipe.losses, perceptual_weight=0.0))
     unscaled = replace(recipe, augmentation=replace(recipe.augmentation, min_scale=1.0, max_scale=1.0, crop=(64, 96)))
     methods = [each.build_method(each.build_networks()) for each in (recipe, unscaled)]
-    expected = None if name == "monodepth2" else Cutting(recipe.augmentation, recipe.training.seed, FRAME)
+    scaled = name == "sdfa-net-r18"
+    expected = Cutting(recipe.augmentation, recipe.training.seed, FRAME) if scaled else None
     assert [method.cutting(FRAME) for method in methods] == [expected, None]
 
 
