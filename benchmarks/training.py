@@ -88,12 +88,13 @@ def run(options: Benchmark, dataset) -> None:
     optimiser = torch.optim.Adam(method.parameters(), lr=recipe.optimiser.learning_rate, fused=True)
     # A fresh dataset object in each pass would hide the cache; the first pass through these steps decodes.
     steps = StepSampler(len(dataset), options.batch_size, 0, 0, options.steps + 2)
-    batches = iter(make_loader(dataset, steps, workers=0))
+    cutting = method.cutting((options.height, options.width))
+    batches = iter(make_loader(dataset, steps, workers=0, cutting=cutting))
     for step in range(options.steps + 2):
         with watch("load"):
             batch = next(batches).to(device)
         with watch("augmentation"):
-            views = augment(batch, recipe.augmentation, 0, step)
+            views = augment(batch, recipe.augmentation, method.seed, step)
         with watch("networks forward"):
             disparities = method.depth_network(views.target_jittered)
             transforms = method.transforms(views)

@@ -143,6 +143,8 @@ class AugmentationConfig:
         min_scale, max_scale: all views of a sample are enlarged by a factor between these, before the crop.
         crop: height and width of the window that is cut out, at a place drawn for each sample; none keeps the size
             of the images, so that a factor of 1 cuts nothing off.
+        native: frames are read at their drawn scale from the files as they are, in one Lanczos step, where data have
+            such; otherwise the frames of the recipe's size are enlarged bilinearly, which blurs.
     """
 
     flip_probability: float = 0.5
@@ -156,8 +158,14 @@ class AugmentationConfig:
     min_scale: float = 1.0
     max_scale: float = 1.0
     crop: tuple[int, int] | None = None
+    native: bool = False
+
+    @property
+    def scales(self) -> bool:
+        """Whether the views are enlarged before the crop."""
+        return (self.min_scale, self.max_scale) != (1, 1)
 
     @property
     def cuts(self) -> bool:
-        """Whether a window is cut out of the enlarged views."""
-        return self.crop is not None or (self.min_scale, self.max_scale) != (1, 1)
+        """Whether a window is cut out of the views, enlarged or not."""
+        return self.crop is not None or self.scales

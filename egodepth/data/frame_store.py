@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.data.images import read_resized_image
+from egodepth.data.draws import Window
+from egodepth.data.images import read_cut_image, read_resized_image
 
 DEFAULT_CACHE_BYTES = 2 * 2**30
 
@@ -55,6 +56,14 @@ class FrameStore:
             self._frames[number] = self._read(number)
             self._known[number] = True
         return self._frames[number]
+
+    def cut(self, number: int, window: Window) -> Tensor:
+        """A window of the frame as (3, *window.size) uint8, in one step from the native frame; not remembered.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        return channels_first(read_cut_image(self.paths[number], window.shares(), *window.size))
 
     def _read(self, number: int) -> Tensor:
         return channels_first(read_resized_image(self.paths[number], self.height, self.width))

@@ -86,6 +86,23 @@ def shrunk(image: Image.Image, width: int) -> np.ndarray:
     return np.asarray(image.resize((width, rows), Image.Resampling.BOX))
 
 
+def cut_image(image: np.ndarray, shares: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
+    """Resize a part of an image (H, W, 3) uint8 to (height, width, 3) in one Lanczos step.
+
+    The pixels are those that the part has after the whole image is resized; what lies beside it takes part in the
+    filter.
+
+    Args:
+        shares: top, left, bottom and right of the part, in shares of the image's height and width.
+    """
+    return np.asarray(_resize_part(Image.fromarray(image), shares, height, width))
+
+
+def read_cut_image(path: Path | str, shares: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
+    """`cut_image(read_image(path), …)` without the copies between."""
+    return np.asarray(_resize_part(_open_rgb(Path(path)), shares, height, width))
+
+
 def read_depth_png(path: Path | str) -> np.ndarray:
     """Read a 16-bit depth PNG as (H, W) float32 in metres, 0 where there is no depth.
 
@@ -225,6 +242,12 @@ def _open_rgb(path: Path, bits: int | None = None) -> Image.Image:
 
 def _resize(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _resize_part(image: Image.Image, shares: tuple[float, float, float, float], height: int, width: int) -> Image.Image:
+    top, left, bottom, right = shares
+    box = left * image.width, top * image.height, right * image.width, bottom * image.height
+    return image.resize((width, height), Image.Resampling.LANCZOS, box)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from egodepth.data.configurations import Source
+from egodepth.data.cutting import Cutting
 from egodepth.data.samples import Batch, Sample, TrainingDataset
 from egodepth.errors import UserError
 
@@ -97,23 +98,43 @@ class _Read:
 
 
 class _Readable(Dataset[_Read]):
-    """A dataset that answers with the next readable sample instead of failing."""
+    """A dataset that answers with the next readable sample instead of failing; asked by step and index."""
 
-    def __init__(self, dataset: TrainingDataset) -> None:
+    def __init__(self, dataset: TrainingDataset, cutting: Cutting | None) -> None:
         self.dataset = dataset
+        self.cutting = cutting
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> _Read:
+    def __getitem__(self, asked: tuple[int, int]) -> _Read:
+        step, index = asked
         broken: dict[int, str] = {}
         for place in range(index, index + min(len(self), _broken_allowed(len(self)) + 1)):
             wrapped = place % len(self)
             try:
-                return _Read(wrapped, self.dataset[wrapped], broken)
+                return _Read(wrapped, self._sample(wrapped, step), broken)
             except UserError as error:
                 broken[wrapped] = str(error)
         return _Read(index, None, broken)
+
+    def _sample(self, index: int, step: int) -> Sample:
+        return self.dataset[index] if self.cutting is None else self.cutting.read(self.dataset, index, step)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Batches of (step, index), because a dataset does not know the step that decides what is cut out of a frame."""
+
+    sampler: "StepSampler | Sequence[Sequence[int]]"
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first = self.sampler.start_step if isinstance(self.sampler, StepSampler) else 0
+        for step, indices in enumerate(self.sampler, first):
+            yield [(step, index) for index in indices]
+
+    def __len__(self) -> int:
+        return len(self.sampler)
 
 
 @dataclass(frozen=True)
@@ -168,17 +189,22 @@ class BatchLoader:
 
 
 def make_loader(
-    dataset: TrainingDataset, sampler: StepSampler | Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+    dataset: TrainingDataset,
+    sampler: StepSampler | Sequence[Sequence[int]],
+    workers: int,
+    pin_memory: bool = False,
+    cutting: Cutting | None = None,
 ) -> BatchLoader:
     """Load the sampler's batches with `workers` processes beside this one; 0 loads in this one.
 
     Args:
         sampler: gives the indices of each batch.
         pin_memory: put batches where a CUDA device can fetch them without waiting.
+        cutting: how frames are scaled and cut at each step; none reads them whole.
     """
     loader = DataLoader(
-        _Readable(dataset),
-        batch_sampler=sampler,
+        _Readable(dataset, cutting),
+        batch_sampler=_Asked(sampler),
         num_workers=workers,
         collate_fn=_Collate(tuple(dataset.source_ids)),
         pin_memory=pin_memory,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import Source
+from egodepth.data.draws import Window
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 
@@ -33,6 +34,8 @@ class Sample:
         centred: the principal point is put at W/2 and H/2 by decree and stays there under a flip (Monodepth2's
             fixed intrinsics for KITTI), instead of moving with the picture.
         mask: (1, H, W) bool, the pixels that show the scene, the same for all views; None where all do.
+        window: that the views are cut to, in the frame as training sees it (mirrored where the sample will be); the
+            intrinsics are the whole frame's. None where the views are whole frames.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Sample:
     baseline_m: float = float("nan")
     centred: bool = False
     mask: Tensor | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Batch:
         baseline_m: (B,).
         centred: see `Sample`; one dataset, and all that train jointly, have one rule.
         mask: (B, 1, H, W) bool, see `Sample`; None where no sample has one.
+        windows: of the B samples, see `Sample`; None where the views are whole frames.
     """
 
     names: tuple[str, ...]
@@ -72,6 +77,7 @@ class Batch:
     baseline_m: Tensor
     centred: bool
     mask: Tensor | None = None
+    windows: tuple[Window, ...] | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], indices: Sequence[int], source_ids: Sequence[Source]) -> "Batch":
@@ -86,6 +92,7 @@ class Batch:
             baseline_m=torch.tensor([sample.baseline_m for sample in samples]),
             centred=samples[0].centred,
             mask=_stacked_masks(samples),
+            windows=None if samples[0].window is None else tuple(sample.window for sample in samples),
         )
 
     def __len__(self) -> int:
@@ -102,6 +109,11 @@ class Batch:
     @property
     def size(self) -> tuple[int, int]:
         return self.target.shape[-2], self.target.shape[-1]
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Of whole frames, which the views may be cut out of."""
+        return self.size if self.windows is None else self.windows[0].frame
 
 
 def _stacked_masks(samples: Sequence[Sample]) -> Tensor | None:
@@ -134,6 +146,14 @@ class PosedDataset(TrainingDataset, Protocol):
 
     def moved_m(self, index: int) -> tuple[float, ...]:
         """Distance of the camera between a sample's target and each of its sources."""
+
+
+@runtime_checkable
+class NativeDataset(TrainingDataset, Protocol):
+    """A training dataset that reads parts of its frames at any scale from the files as they are."""
+
+    def read_window(self, index: int, window: Window) -> Sample:
+        """The sample, its views cut to the window; intrinsics as of whole frames."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
-"""From a batch of 8-bit images to the float images that a training step sees: flip, scale and crop, colour jitter.
+"""From a batch of 8-bit images to the float images that a training step sees: flip, crop, colour jitter.
 
-Runs on the device that trains. What is drawn for a sample depends on the seed, a key (the epoch or the step) and
-the sample's index alone, so that a run that was stopped and resumed, or spread over processes, draws the same.
+Runs on the device that trains, by what `draws` gives each sample. Frames that are read at their scale were cut by the
+loader (`cutting`), so that the intrinsics alone follow here; whole frames are enlarged, bilinearly, and cut here.
 
 Source: Monodepth2 specification, section 7.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from egodepth.data.configurations import AugmentationConfig, Source
+from egodepth.data.draws import Draw, Window, draw, draw_colours
 from egodepth.data.samples import Batch
 from egodepth.geometry.cameras import Camera
 
@@ -55,26 +57,6 @@ class Views:
 ALL_USED = 1 - 1e-4
 """A resampled pixel is used where all that it is made of are."""
 
-Operation = tuple[str, float | tuple[float, float, float]]
-"""Name and amount of a change of colours."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What chance decided for one sample.
-
-    Attributes:
-        flip: mirror left to right.
-        operations: colour operations and their amounts, in the order in which they are applied; none without jitter.
-        scale: what the views are enlarged by before the crop.
-        place: vertical and horizontal place of the crop, as shares of the room there is for it.
-    """
-
-    flip: bool
-    operations: tuple[Operation, ...] = field(default=())
-    scale: float = 1.0
-    place: tuple[float, float] = (0.0, 0.0)
-
 
 def _adjust_channels(images: Tensor, gains: tuple[float, float, float]) -> Tensor:
     channels = zip(images.unbind(-3), gains, strict=True)
@@ -94,33 +76,6 @@ COLOUR_OPERATIONS = {
 }
 
 
-def draw(config: AugmentationConfig, seed: int, key: int, index: int) -> Draw:
-    """Draw one sample's augmentation, a pure function of its arguments (all three numbers not negative)."""
-    generator = np.random.default_rng([seed, key, index])
-    jitter = generator.random() < config.jitter_probability
-    flip = bool(generator.random() < config.flip_probability)
-    operations = _draw_colours(config, generator) if jitter else ()
-    if not config.cuts:
-        return Draw(flip, operations)
-    scale = float(generator.uniform(config.min_scale, config.max_scale))
-    return Draw(flip, operations, scale, (float(generator.random()), float(generator.random())))
-
-
-def _draw_colours(config: AugmentationConfig, generator: np.random.Generator) -> tuple[Operation, ...]:
-    if config.colours == "tone":
-        gamma, gain = float(generator.uniform(0.8, 1.2)), float(generator.uniform(0.5, 2.0))
-        channels = tuple(map(float, generator.uniform(0.8, 1.2, 3)))
-        return ("gamma", gamma), ("brightness", gain), ("channels", channels)
-    amounts = {
-        "brightness": generator.uniform(1 - config.brightness, 1 + config.brightness),
-        "contrast": generator.uniform(1 - config.contrast, 1 + config.contrast),
-        "saturation": generator.uniform(1 - config.saturation, 1 + config.saturation),
-        "hue": generator.uniform(-config.hue, config.hue),
-    }
-    names = list(amounts)
-    return tuple((names[place], float(amounts[names[place]])) for place in generator.permutation(4))
-
-
 def augment(batch: Batch, config: AugmentationConfig, seed: int, key: int) -> Views:
     """Flip, cut and jitter a batch, each sample by its own draw and all its views alike.
 
@@ -128,6 +83,9 @@ def augment(batch: Batch, config: AugmentationConfig, seed: int, key: int) -> Vi
         batch: on any device; the result is on the same.
         seed: of the run.
         key: what sets this visit of a sample apart from the others: the epoch, or the step.
+
+    Raises:
+        ValueError: the loader cut the frames by other draws.
     """
     draws = [draw(config, seed, key, index) for index in batch.indices.tolist()]
     images = torch.cat([batch.target[:, None], batch.sources], dim=1)
@@ -144,57 +102,44 @@ def augment(batch: Batch, config: AugmentationConfig, seed: int, key: int) -> Vi
         if drawn.operations:
             jittered[row] = jitter(images[row], drawn)
     views = _as_views(batch, images, jittered, flipped)
-    return _cut(views, draws, config.crop or views.size) if config.cuts else views
+    if not config.cuts:
+        return views
+    windows = [Window.drawn(drawn, batch.frame_size, config.crop or batch.frame_size) for drawn in draws]
+    if batch.windows is None:
+        views = _cut(views, windows)
+    elif list(batch.windows) != windows:
+        raise ValueError("The frames were cut by other draws than these: another seed, step or augmentation.")
+    return _seen_through(views, windows, batch.frame_size)
 
 
-def _cut(views: Views, draws: list[Draw], size: tuple[int, int]) -> Views:
-    """Enlarge each sample by its factor and cut out its window; the intrinsics follow."""
-    cameras = [Camera(intrinsics, *views.size) for intrinsics in views.intrinsics]
-    windows = [_Window.drawn(drawn, views.size, size) for drawn in draws]
+def _cut(views: Views, windows: Sequence[Window]) -> Views:
+    """Cut views that were read as whole frames."""
 
-    def cut(images: Tensor) -> Tensor:
-        return torch.stack([window.of(image) for window, image in zip(windows, images, strict=True)])
+    def cut_each(images: Tensor) -> Tensor:
+        return torch.stack([cut(image, window) for window, image in zip(windows, images, strict=True)])
 
     return replace(
         views,
-        target=cut(views.target),
-        sources=cut(views.sources),
-        target_jittered=cut(views.target_jittered),
-        sources_jittered=cut(views.sources_jittered),
-        intrinsics=torch.stack(
-            [
-                camera.resize(*window.enlarged).crop(window.top, window.left, *size).intrinsics
-                for window, camera in zip(windows, cameras, strict=True)
-            ]
-        ),
-        centred=False,
-        mask=None if views.mask is None else cut(views.mask.float()) > ALL_USED,
+        target=cut_each(views.target),
+        sources=cut_each(views.sources),
+        target_jittered=cut_each(views.target_jittered),
+        sources_jittered=cut_each(views.sources_jittered),
+        mask=None if views.mask is None else cut_each(views.mask.float()) > ALL_USED,
     )
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Where an enlarged picture is cut: the sizes, and the window's upper left corner, in pixels."""
+def _seen_through(views: Views, windows: Sequence[Window], frame: tuple[int, int]) -> Views:
+    """The views with the intrinsics of their windows in place of those of whole frames."""
+    cameras = [
+        window.camera(Camera(intrinsics, *frame)) for window, intrinsics in zip(windows, views.intrinsics, strict=True)
+    ]
+    return replace(views, intrinsics=torch.stack([camera.intrinsics for camera in cameras]), centred=False)
 
-    enlarged: tuple[int, int]
-    size: tuple[int, int]
-    top: int
-    left: int
 
-    @classmethod
-    def drawn(cls, drawn: Draw, native: tuple[int, int], size: tuple[int, int]) -> "_Window":
-        # A window larger than the enlarged picture would reach outside, so the picture grows to it.
-        height, width = (max(int(length * drawn.scale), window) for length, window in zip(native, size, strict=True))
-        top, left = (
-            int(share * (length - window + 1))
-            for share, length, window in zip(drawn.place, (height, width), size, strict=True)
-        )
-        return cls((height, width), size, top, left)
-
-    def of(self, images: Tensor) -> Tensor:
-        """(..., H, W) to (..., *size)."""
-        enlarged = resize(images, *self.enlarged)
-        return enlarged[..., self.top : self.top + self.size[0], self.left : self.left + self.size[1]]
+def cut(images: Tensor, window: Window) -> Tensor:
+    """Cut a window out of images (..., H, W), which are enlarged bilinearly."""
+    enlarged = resize(images, *window.enlarged)
+    return enlarged[..., window.top : window.top + window.size[0], window.left : window.left + window.size[1]]
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
@@ -240,7 +185,7 @@ def recoloured(views: Views, config: AugmentationConfig, seed: int, key: int) ->
     """The same views with the colours of each sample changed anew; losses see the changed colours, too."""
     target, sources = [], []
     for row in range(len(views.names)):
-        drawn = Draw(False, _draw_colours(config, np.random.default_rng([seed, key, row])))
+        drawn = Draw(False, draw_colours(config, np.random.default_rng([seed, key, row])))
         target.append(jitter(views.target[row], drawn))
         sources.append(jitter(views.sources[row], drawn))
     changed = torch.stack(target), torch.stack(sources)
@@ -266,7 +211,7 @@ def jitter(images: Tensor, drawn: Draw) -> Tensor:
 
 
 def _as_views(batch: Batch, images: Tensor, jittered: Tensor, flipped: Tensor) -> Views:
-    camera = Camera.from_normalised(batch.intrinsics, *batch.size)
+    camera = Camera.from_normalised(batch.intrinsics, *batch.frame_size)
     turned = camera.intrinsics if batch.centred else camera.flip().intrinsics
     clean = images.float() / 255
     changed = clean if jittered is images else jittered.float() / 255

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.cutting import Cutting
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, augment
 from egodepth.errors import UserError
@@ -65,7 +66,7 @@ class ParameterGroup:
 
 
 class Method(lightning.LightningModule):
-    """A training scheme. A subclass gives `losses`, `validation_step` and `networks`.
+    """A training scheme. A subclass gives `augmentation_of`, `losses`, `validation_step` and `networks`.
 
     Attributes:
         uses_every_parameter: each part of the loss reaches all parameters. Where not, processes that train together
@@ -83,6 +84,10 @@ class Method(lightning.LightningModule):
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
         self.camera: LearnedCamera | None = None
+
+    @abstractmethod
+    def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
+        """How samples are changed whose whole frames have this height and width."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> Iterator[Tensor]:
@@ -109,8 +114,17 @@ class Method(lightning.LightningModule):
         self.camera = LearnedCamera(start, config)
         self.uses_every_parameter = False
 
-    def augmented(self, batch: Batch, config: AugmentationConfig) -> Views:
+    def cutting(self, frame_size: tuple[int, int]) -> Cutting | None:
+        """How the loader is to scale and cut frames of this size; None where it reads them whole.
+
+        Frames that keep their scale are read whole, and remembered; cutting them costs nothing.
+        """
+        config = self.augmentation_of(frame_size)
+        return Cutting(config, self.seed, frame_size) if config.native and config.scales else None
+
+    def augmented(self, batch: Batch) -> Views:
         """The batch as this step trains on it, seen by the learnt camera where there is one."""
+        config = self.augmentation_of(batch.frame_size)
         if self.camera is None:
             return augment(batch, config, self.seed, self.global_step)
         views = augment(self.camera.given_to(batch), config, self.seed, self.global_step)
@@ -142,7 +156,7 @@ class Method(lightning.LightningModule):
         self.log_training({"loss": total}, len(batch))
         if self.camera is not None:
             self.log_training(self.camera.values(), len(batch))
-            self._judge_camera(*batch.size)
+            self._judge_camera(*batch.frame_size)
         return {"loss": total}
 
     def _parts(self, batch: Batch) -> Iterator[Tensor]:

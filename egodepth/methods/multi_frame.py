@@ -98,12 +98,15 @@ class MultiFrameMethod(Method):
         """Whether teacher and pose network stay as they are at this step."""
         return step >= self.config.freeze_from * steps
 
+    def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
+        return self.augmentation
+
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         """The teacher's loss, which the poses follow too, then that of the network that matches (section B5)."""
         frozen = self.frozen(self.global_step, self.trainer.max_steps)
         self.teacher_network.train(not frozen)
         self.pose_network.train(not frozen)
-        views = self.augmented(batch, self.augmentation)
+        views = self.augmented(batch)
         with torch.set_grad_enabled(not frozen):
             scene = self.scene(views)
             taught = self.teacher_network(views.target_jittered)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
-from egodepth.data.transforms import Views, augment, without_augmentation
+from egodepth.data.transforms import Views, without_augmentation
 from egodepth.errors import UserError
 from egodepth.geometry.stereo_volume import expected_disparity, reproject, synthesise_other_view
 from egodepth.losses.photometric import patch_moments, photometric_error
@@ -98,13 +98,16 @@ class SelfDistilledMethod(Method):
         if self._perceptual[0] is not None:
             self._perceptual[0].to(self.device)
 
+    def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
+        return self.augmentation
+
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         """Equation 18 in parts: the raw path, the distilled path, and what both want of the encoder.
 
         Each path is differentiated as far as the features, so that the two decoders' activations, which take most of
         the memory, are never held together; then the encoder follows the sum of their wishes.
         """
-        views = augment(batch, self.augmentation, self.seed, self.global_step)
+        views = self.augmented(batch)
         encoded = self.depth_network.encode(views.target_jittered)
         features = [feature.detach().requires_grad_() for feature in encoded]
         raw = self.raw_loss(features, views)

@@ -100,7 +100,7 @@ class ViewSynthesisMethod(Method):
 
     def losses(self, batch: Batch) -> Iterator[Tensor]:
         pyramid = self.training_setup.pyramid
-        views = self.augmented(batch, self._augmentation(batch))
+        views = self.augmented(batch)
         if pyramid is None or self._synthesis_weight() == 0:
             yield self._first_result(views).loss
         elif pyramid.sequential:
@@ -196,12 +196,12 @@ class ViewSynthesisMethod(Method):
         teacher = self.training_setup.teacher
         return 1.0 if teacher is None else teacher.config.synthesis_weight
 
-    def _augmentation(self, batch: Batch) -> AugmentationConfig:
+    def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
         """With a window that is as large a part of the frames as they were read as the recipe's is of its pictures."""
         config = self.training_setup.augmentation
         if config.crop is None or self.training_setup.teacher is None:
             return config
-        sides = zip(config.crop, batch.size, self._size(), strict=True)
+        sides = zip(config.crop, frame_size, self._size(), strict=True)
         return replace(config, crop=tuple(round(window * read / own) for window, read, own in sides))
 
     def _view_size(self) -> tuple[int, int]:

@@ -66,7 +66,7 @@ def _sdfa_net(network: SDFANetConfig) -> SelfDistilledRecipe:
         network=network,
         optimiser=OptimiserConfig(beta1=0.5, epochs=50, decay_epochs=(30, 40), decay_factor=0.5),
         augmentation=AugmentationConfig(
-            colours="tone", swap_pairs=True, min_scale=0.75, max_scale=1.5, crop=(192, 640)
+            colours="tone", swap_pairs=True, min_scale=0.75, max_scale=1.5, crop=(192, 640), native=True
         ),
         data=DataConfig(crop="sdfa", sides="left"),
         height=384,

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from egodepth.data.cutting import Cutting
 from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequential_batches
 from egodepth.data.samples import Batch, TrainingDataset
 from egodepth.errors import UserError
@@ -38,6 +39,7 @@ def fit(
     method: Method,
     training_set: TrainingDataset,
     validation_set: TrainingDataset | None,
+    frame_size: tuple[int, int],
     config: TrainingConfig,
     run: Path,
     resume: bool,
@@ -47,6 +49,7 @@ def fit(
     """Train, from the start or from the run's last checkpoint.
 
     Args:
+        frame_size: height and width at which both sets give their frames.
         run: folder for checkpoints, logs and panels.
         resume: go on where the last checkpoint is; without one, start.
         release: writes the released model; called with every checkpoint, by one process.
@@ -97,7 +100,7 @@ def fit(
     # Convolutions run 15 % faster so on a CPU, and on tensor cores under mixed precision.
     method.to(memory_format=torch.channels_last)
     checkpoint = run / LAST_CHECKPOINT if resume and (run / LAST_CHECKPOINT).is_file() else None
-    data = _Batches(training_set, validation_set, config, steps)
+    data = _Batches(training_set, validation_set, method.cutting(frame_size), config, steps)
     try:
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C
@@ -111,12 +114,13 @@ class _Batches(lightning.LightningDataModule):
         self,
         training_set: TrainingDataset,
         validation_set: TrainingDataset | None,
+        cutting: Cutting | None,
         config: TrainingConfig,
         steps: int,
     ) -> None:
         super().__init__()
         self.training_set, self.validation_set = training_set, validation_set
-        self.config, self.steps = config, steps
+        self.cutting, self.config, self.steps = cutting, config, steps
         self.start_step = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -136,7 +140,7 @@ class _Batches(lightning.LightningDataModule):
             world_size=self.trainer.world_size,
         )
         workers = _workers(self.config, self.trainer.world_size)
-        return _Endless(make_loader(self.training_set, sampler, workers, self._pin()))
+        return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting))
 
     def val_dataloader(self) -> BatchLoader | list:
         if self.validation_set is None or len(self.validation_set) == 0:

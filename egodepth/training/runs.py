@@ -126,7 +126,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
         save_model(model, name, released, networks, scale, provenance, True, *camera)
 
-    fit(method, sets.training, sets.validation, recipe.training, run, resume, release, steady)
+    fit(method, sets.training, sets.validation, size, recipe.training, run, resume, release, steady)
     return model
 
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.draws import Draw, draw
 from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.data.samples import Batch, Sample
-from egodepth.data.transforms import Draw, augment, draw, jitter, without_augmentation
+from egodepth.data.transforms import augment, jitter, without_augmentation
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.warping import project
 

@@ -32,8 +32,9 @@ DEPARTS = {
     "the full width (section 4.3): on purpose, see docs/systems/sdfa-net.md.",
     "place of the crop": "Any pixel of the enlarged frame; the published code takes a whole pixel of the frame before "
     "it is enlarged (section 7).",
-    "resampling": "The training frame is enlarged bilinearly; the published code goes from the native frame in one "
-    "Lanczos step (corrections at the head of the specification).",
+    "resampling": "The frames of these cases are whole ones of the training size, which the step enlarges bilinearly; "
+    "frames that training reads come in one Lanczos step from the native ones, as in the published code "
+    "(tests/data/test_cutting.py).",
 }
 
 

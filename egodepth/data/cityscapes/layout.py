@@ -15,8 +15,9 @@ import numpy as np
 from torch import Tensor
 
 from egodepth.data.configurations import Crop
+from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore, channels_first
-from egodepth.data.images import read_image, read_png16, resize_image
+from egodepth.data.images import cut_image, read_image, read_png16, resize_image
 from egodepth.errors import UserError
 from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera, pinhole
@@ -269,6 +270,12 @@ class CroppedFrames(FrameStore):
         super().__init__(paths, height, width, cache_bytes)
         self.crop = crop
 
+    def cut(self, number: int, window: Window) -> Tensor:
+        return channels_first(cut_image(self._native(number), window.shares(), *window.size))
+
     def _read(self, number: int) -> Tensor:
+        return channels_first(resize_image(self._native(number), self.height, self.width))
+
+    def _native(self, number: int) -> np.ndarray:
         image = read_image(self.paths[number])
-        return channels_first(resize_image(image[self.crop.pixels(*image.shape[:2])], self.height, self.width))
+        return image[self.crop.pixels(*image.shape[:2])]

@@ -5,11 +5,12 @@ ManyDepth's preprocessed triplets are in `triplets`.
 Source: datasets specification, sections 1.5 to 1.7.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from egodepth.data.cityscapes.layout import (
     CROPS,
@@ -21,6 +22,7 @@ from egodepth.data.cityscapes.layout import (
     read_names,
 )
 from egodepth.data.configurations import Crop, Source
+from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.images import image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, NoUsableFrames, Sample
@@ -50,7 +52,7 @@ class _Target:
 
 
 class Cityscapes:
-    """Training samples from the unpacked archives (a `TrainingDataset`); targets are left images.
+    """Training samples from the unpacked archives (a `NativeDataset`); targets are left images.
 
     Args:
         root: the folder that the archives were unpacked into.
@@ -116,8 +118,14 @@ class Cityscapes:
         return (f"{target.split}/{target.name}" for target in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
+        return self._sample(index, self._frames.__getitem__)
+
+    def read_window(self, index: int, window: Window) -> Sample:
+        return self._sample(index, lambda number: self._frames.cut(number, window))
+
+    def _sample(self, index: int, read: Callable[[int], Tensor]) -> Sample:
         target = self._targets[index]
-        image, *sources = (self._frames[number] for number in target.views)
+        image, *sources = (read(number) for number in target.views)
         camera = self._tree.camera(target.split, target.name)
         native = camera.camera(*image_size(self._frames.paths[target.views[0]]))
         return Sample(

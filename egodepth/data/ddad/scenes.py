@@ -7,7 +7,7 @@ test scenes, a list of one's own) differ in the names of lists, scenes, sensors 
 Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from egodepth.data.configurations import Source
 from egodepth.data.ddad.lists import find_list, read_json, scene_files
 from egodepth.data.ddad.points import Drawing, project_points, read_points
+from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import IMAGE_SUFFIXES, image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
@@ -233,7 +234,7 @@ def _read_calibration(file: Path) -> Calibration:
 
 
 class Ddad:
-    """Training samples from the videos of one camera (a `PosedDataset`).
+    """Training samples from the videos of one camera (a `PosedDataset` and a `NativeDataset`).
 
     Args:
         root: see `find_list`.
@@ -297,14 +298,20 @@ class Ddad:
         return (f"{self._scenes[place].folder.name} {number}" for place, number in self._targets)
 
     def __getitem__(self, index: int) -> Sample:
+        return self._sample(index, self._frames.__getitem__)
+
+    def read_window(self, index: int, window: Window) -> Sample:
+        return self._sample(index, lambda number: self._frames.cut(number, window))
+
+    def _sample(self, index: int, read: Callable[[int], Tensor]) -> Sample:
         place, number = self._targets[index]
         scene = self._scenes[place]
         frame = self._first_of_scene[place] + number
         camera = scene.camera(number, self._camera or scene.front(number), *image_size(self._frames.paths[frame]))
         return Sample(
             name=f"{scene.folder.name} {self._frames.paths[frame].stem}",
-            target=self._frames[frame],
-            sources=torch.stack([self._frames[frame + source] for source in self.source_ids]),
+            target=read(frame),
+            sources=torch.stack([read(frame + source) for source in self.source_ids]),
             intrinsics=camera.normalised(),
         )
 

@@ -5,16 +5,18 @@ Source: Monodepth2 specification, sections 2.1, 2.6 and 8. Depth and evaluation 
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from egodepth.data.camera_checking import check_camera, same_aspect
 from egodepth.data.configurations import Sides, Source
+from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import image_size
 from egodepth.data.kitti.near_misses import DATE, DRIVE
@@ -322,7 +324,7 @@ def _are_unrectified(root: Path, drives: Sequence[str]) -> str:
 
 
 class KittiRaw:
-    """Training samples from KITTI raw drives (a `TrainingDataset`).
+    """Training samples from KITTI raw drives (a `NativeDataset`).
 
     Frames that a line names must exist; a line whose neighbours do not (the ends of a drive) is left out and
     listed in `left_out`.
@@ -382,8 +384,14 @@ class KittiRaw:
         return map(str, self._lines)
 
     def __getitem__(self, index: int) -> Sample:
+        return self._sample(index, self._frames.__getitem__)
+
+    def read_window(self, index: int, window: Window) -> Sample:
+        return self._sample(index, lambda number: self._frames.cut(number, window))
+
+    def _sample(self, index: int, read: Callable[[int], Tensor]) -> Sample:
         line = self._lines[index]
-        target, *sources = (self._frames[number] for number in self._views_of_line[index])
+        target, *sources = (read(number) for number in self._views_of_line[index])
         intrinsics, baseline_m = self._cameras[line.folder, line.side]
         return Sample(
             name=str(line),

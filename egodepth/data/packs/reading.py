@@ -1,7 +1,8 @@
 """A packed copy of a training set: every frame decoded and resized once, and kept as plain pixels.
 
-Training from a pack gives the very samples of the original, bit for bit, which rules out JPEG. For a frame of KITTI at
-640x192, read on one core of an AMD EPYC that had other work beside it:
+A pack gives the very samples of the original, bit for bit, which rules out JPEG. (Where frames are read at a random
+scale, training cuts them out of the packed ones, see `data.cutting`.) For a frame of KITTI at 640x192, read on one core
+of an AMD EPYC that had other work beside it:
 
                                            KiB     ms
     original JPEG, decoded and resized     107   22.3
