@@ -68,8 +68,13 @@ def named_path(path: Path) -> Path:
 
 
 def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
-    """Lengthen those of `names` that are shared until all differ. `paths`, all different, give what to add."""
+    """Lengthen those of `names` that are shared until all differ. `paths`, all different, give what to add.
+
+    Folders are added from the innermost on; the suffix stays away unless files of one folder differ in it alone.
+    """
     names = list(names)
+    shared = Counter((path.parent, path.stem) for path in paths)
+    paths = [path.with_suffix("") if path.is_file() and shared[path.parent, path.stem] == 1 else path for path in paths]
     level = 0
     while clashing := {name for name, count in Counter(names).items() if count > 1}:
         names = [
@@ -159,5 +164,5 @@ def _with_distinct_names(inputs: list[Input]) -> list[Input]:
 
 
 def _longer_name(path: Path, parents: int) -> Path:
-    """The whole file name below its `parents` innermost folders: all of them make it unlike any other."""
+    """The name below its `parents` innermost folders: all of them make it unlike any other."""
     return Path(*path.parts[1:][-(parents + 1) :])

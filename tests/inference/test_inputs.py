@@ -50,7 +50,7 @@ def test_links_into_a_store_keep_their_names_their_order_and_their_repetitions(t
             (tmp_path / folder / f"{number:04d}.png").symlink_to(f"../blobs/{blob}")
     assert names(expand_inputs([tmp_path / "A"])) == ["0000", "0001", "0002", "0003"]
     both = names(expand_inputs([tmp_path / "A", tmp_path / "B"]))
-    assert both == ["A/0000.png", "A/0001.png", "0002", "0003", "B/0000.png", "B/0001.png"]
+    assert both == ["A/0000", "A/0001", "0002", "0003", "B/0000", "B/0001"]
 
 
 def test_images_that_differ_in_suffix_alone_keep_it(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_the_frame_after_is_read_from_a_video_too(tmp_path: Path) -> None:
 def test_pictures_of_equal_name_do_not_replace_each_other(tmp_path: Path) -> None:
     paths = [save(tmp_path / side / "1.png", picture()) for side in ("left", "right")]
     predict(a_predictor(), paths, tmp_path / "out", "npy", progress=False)
-    assert everything_below(tmp_path / "out") == ["left/1.png.npy", "right/1.png.npy"]
+    assert everything_below(tmp_path / "out") == ["left/1.npy", "right/1.npy"]
 
 
 def test_an_input_is_never_replaced(tmp_path: Path) -> None:
