@@ -6,11 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from egodepth.data.simulator import textures as tiles
+from egodepth.data.simulator.profile import FLAT, Profile
 from egodepth.data.simulator.solids import BOX, CYLINDER, ELLIPSOID, Builder, Skin, Solids
+from egodepth.data.simulator.weather import Weather
 
-CAMERA_HEIGHT_M = 1.65
-KERB_M = 5.6  # from the middle of the road
-PAVEMENT_M = 3.2
 VIEW_M = 320.0
 GROUND_REACH_M = 400.0
 
@@ -27,12 +26,47 @@ ROOF_COLOURS = [(0.62, 0.32, 0.24), (0.45, 0.42, 0.42), (0.52, 0.38, 0.30), (0.3
 
 
 @dataclass(frozen=True)
+class Layout:
+    """The cross-section of a street; sides are metres to the right of its middle.
+
+    Attributes:
+        kerb_m: from the middle of the road to either kerb.
+        pavement_m: width of each pavement.
+        own_lane_m, oncoming_m: middles of the lanes of the camera and of those who meet it.
+        road_tile_m: width and length of the road's texture.
+    """
+
+    kerb_m: float = 5.6
+    pavement_m: float = 3.2
+    own_lane_m: float = 1.75
+    oncoming_m: float = -1.75
+    road_tile_m: tuple[float, float] = tiles.ROAD_TILE_M
+
+
+@dataclass(frozen=True)
+class Mount:
+    """How the camera sits on the car, and how fast the car is.
+
+    Attributes:
+        pitch, yaw, roll: radians; a positive pitch looks down.
+        pace: speed as a multiple of the usual 5 to 12 m/s.
+    """
+
+    height_m: float = 1.65
+    pitch: float = 0.0
+    yaw: float = 0.0
+    roll: float = 0.0
+    pace: float = 1.0
+
+
+@dataclass(frozen=True)
 class Road:
-    """A gently winding road: its middle lies at x = sum of sines of z."""
+    """A gently winding road: its middle lies at x = sum of sines of z, its ground at the heights of a profile."""
 
     amplitudes_m: np.ndarray
     lengths_m: np.ndarray
     phases: np.ndarray
+    profile: Profile = FLAT
 
     def middle(self, z: np.ndarray | float) -> np.ndarray:
         """x of the middle of the road."""
@@ -47,30 +81,40 @@ class Road:
     def place(self, along_m: float, lateral_m: float) -> tuple[np.ndarray, np.ndarray]:
         """Ground point (3,) beside the road and rotation (3, 3) of what faces along it there."""
         heading = self.heading(along_m)
-        point = [
-            self.middle(along_m) + lateral_m * np.cos(heading),
-            0.0,
-            along_m - lateral_m * np.sin(heading),
-        ]
+        z = along_m - lateral_m * np.sin(heading)
+        point = [self.middle(along_m) + lateral_m * np.cos(heading), -self.profile.height(z), z]
         return np.array(point), turn(float(heading))
+
+    def tilted(self, point: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """The rotation of what lies on the ground at a point instead of standing upright."""
+        return rotation if self.profile.flat else self.profile.tilt(float(point[2])) @ rotation
 
 
 @dataclass(frozen=True)
 class Traveller:
-    """A car on its way: its solids about its own ground point, and where it is at a time."""
+    """A car or a person on the way: the solids about their own ground point, and where they are at a time.
+
+    Attributes:
+        sideways_m_per_s, widest_m: of one who crosses the road, and how far from its middle that ends.
+    """
 
     solids: Solids
     start_m: float
     lateral_m: float
     speed_m_per_s: float
     sway_m: float
+    sideways_m_per_s: float = 0.0
+    widest_m: float = 100.0
 
     def at(self, time_s: float, road: Road) -> Solids:
         along_m = self.start_m + self.speed_m_per_s * time_s + self.sway_m * np.sin(0.8 * time_s)
-        point, rotation = road.place(along_m, self.lateral_m)
-        if self.speed_m_per_s < 0:
+        lateral_m = np.clip(self.lateral_m + self.sideways_m_per_s * time_s, -self.widest_m, self.widest_m)
+        point, rotation = road.place(along_m, lateral_m)
+        if self.sideways_m_per_s:
+            rotation = rotation @ turn(np.sign(self.sideways_m_per_s) * np.pi / 2)
+        elif self.speed_m_per_s < 0:
             rotation = rotation @ turn(np.pi)
-        return self.solids.moved(point, rotation)
+        return self.solids.moved(point, road.tilted(point, rotation))
 
 
 @dataclass(frozen=True)
@@ -92,6 +136,8 @@ class Street:
     sun: np.ndarray
     start_m: float
     end_m: float
+    layout: Layout = Layout()
+    weather: Weather = Weather()
 
     def course(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The road's middle and heading (N,) at many points: read off a table of one row per metre."""
@@ -119,12 +165,12 @@ def build_street(random: np.random.Generator, frames: int, frames_per_second: fl
         phases=random.uniform(0, 2 * np.pi, 3),
     )
     times_s = np.arange(frames) / frames_per_second
-    poses = _drive(random, road, times_s)
+    poses = drive_along(random, road, times_s, Layout(), Mount())
     start_m, end_m = -30.0, float(poses[-1, 2, 3]) + VIEW_M
     azimuth = random.choice([-1, 1]) * random.uniform(0.5, 2.6)
     elevation = random.uniform(0.7, 1.1)
     sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
-    builder = _Planner(random, road, Builder())
+    builder = Planner(random, road, Builder(), Layout())
     builder.line_both_sides(start_m, end_m)
     travellers = _traffic(random, poses, times_s) if moving_cars else ()
     return Street(road, builder.solids.build(), travellers, poses, times_s, sun, start_m, end_m)
@@ -135,23 +181,27 @@ def turn(angle: float) -> np.ndarray:
     return np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
 
 
-def _drive(random: np.random.Generator, road: Road, times_s: np.ndarray) -> np.ndarray:
+def drive_along(
+    random: np.random.Generator, road: Road, times_s: np.ndarray, layout: Layout, mount: Mount
+) -> np.ndarray:
     """Camera poses (frames, 4, 4) of a car that speeds up and slows down, drifts in its lane and bounces."""
-    mean, swing = random.uniform(7.5, 9.5), random.uniform(1.0, 2.5)
+    mean, swing = random.uniform(7.5, 9.5) * mount.pace, random.uniform(1.0, 2.5) * mount.pace
     periods_s, phases = random.uniform([4, 3, 1.2, 1.7, 0.9], [9, 6, 1.8, 2.6, 1.4]), random.uniform(0, 6.28, 5)
     angles = 2 * np.pi * times_s[:, None] / periods_s + phases
-    # Integral of mean + swing * sin: always between 5 and 12 metres a second.
+    # Integral of mean + swing * sin: always between 5 and 12 metres a second, times the pace.
     along = mean * times_s - swing * periods_s[0] / (2 * np.pi) * (np.cos(angles[:, 0]) - np.cos(phases[0]))
     drift = 0.35 * np.sin(angles[:, 1])
     steering = 0.35 * 2 * np.pi / periods_s[1] / mean * np.cos(angles[:, 1])
     poses = np.tile(np.eye(4), (len(times_s), 1, 1))
     for index, along_m in enumerate(along):
-        point, _ = road.place(along_m, 1.75 + drift[index])
-        pitch, roll = 0.004 * np.sin(angles[index, 2]), 0.004 * np.sin(angles[index, 3])
+        point, _ = road.place(along_m, layout.own_lane_m + drift[index])
+        pitch = 0.004 * np.sin(angles[index, 2]) - mount.pitch
+        roll = 0.004 * np.sin(angles[index, 3]) + mount.roll
         nod = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         lean = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
-        poses[index, :3, :3] = turn(float(road.heading(along_m)) + steering[index]) @ nod @ lean
-        poses[index, :3, 3] = point - [0, CAMERA_HEIGHT_M + 0.012 * np.sin(angles[index, 4]), 0]
+        course = turn(float(road.heading(along_m)) + steering[index] + mount.yaw)
+        poses[index, :3, :3] = road.tilted(point, course) @ nod @ lean
+        poses[index, :3, 3] = point - [0, mount.height_m + 0.012 * np.sin(angles[index, 4]), 0]
     return poses
 
 
@@ -159,15 +209,15 @@ def _traffic(random: np.random.Generator, poses: np.ndarray, times_s: np.ndarray
     """A car ahead in the own lane, at about the own speed, and others coming towards the camera."""
     duration_s = max(float(times_s[-1]), 1.0)
     length_m = float(poses[-1, 2, 3] - poses[0, 2, 3])
-    cars = [Traveller(_car(random, towards=False), random.uniform(14, 20), 1.75, length_m / duration_s, 1.5)]
+    cars = [Traveller(make_car(random, towards=False), random.uniform(14, 20), 1.75, length_m / duration_s, 1.5)]
     along_m = random.uniform(15, 35)
     while along_m < length_m + 10 * duration_s + 60:
-        cars.append(Traveller(_car(random, towards=True), along_m, -1.75, -random.uniform(8.5, 9.5), 0.5))
+        cars.append(Traveller(make_car(random, towards=True), along_m, -1.75, -random.uniform(8.5, 9.5), 0.5))
         along_m += random.uniform(18, 50)
     return tuple(cars)
 
 
-def _car(random: np.random.Generator, towards: bool) -> Solids:
+def make_car(random: np.random.Generator, towards: bool) -> Solids:
     """A car or a van on the origin, its bonnet towards +z.
 
     Args:
@@ -203,12 +253,13 @@ def _car(random: np.random.Generator, towards: bool) -> Solids:
 
 
 @dataclass(frozen=True)
-class _Planner:
+class Planner:
     """Puts things beside a road, one side after the other."""
 
     random: np.random.Generator
     road: Road
     solids: Builder
+    layout: Layout
 
     def line_both_sides(self, start_m: float, end_m: float) -> None:
         for side in (-1, 1):
@@ -226,16 +277,17 @@ class _Planner:
     def _add(self, kind: int, along_m: float, lateral_m: float, height_m: float, half: tuple, skins, **more) -> None:
         """Add a solid whose middle is `height_m` above the ground, turned as the road is there."""
         point, rotation = self.road.place(along_m, lateral_m)
+        if more.pop("lies", False):
+            rotation = self.road.tilted(point, rotation)
         if "angle" in more:
             rotation = rotation @ turn(more.pop("angle"))
-        self.solids.add(kind, (point[0], -height_m, point[2]), half, skins, rotation=rotation, **more)
+        self.solids.add(kind, (point[0], point[1] - height_m, point[2]), half, skins, rotation=rotation, **more)
 
-    def _pavement(self, side: int, start_m: float, end_m: float) -> None:
-        step_m = 8.0
+    def _pavement(self, side: int, start_m: float, end_m: float, step_m: float = 8.0) -> None:
         stone, slabs = Skin(tiles.ROUGH, (2.0, 2.0)), Skin(tiles.PAVING, (4.0, 4.0))
         for along_m in np.arange(start_m, end_m, step_m):
-            lateral_m = side * (KERB_M + PAVEMENT_M / 2)
-            half = (PAVEMENT_M / 2 - 0.14, 0.075, step_m / 2 + 0.1)
+            lateral_m = side * (self.layout.kerb_m + self.layout.pavement_m / 2)
+            half = (self.layout.pavement_m / 2 - 0.14, 0.075, step_m / 2 + 0.1)
             self._add(
                 BOX,
                 along_m,
@@ -245,13 +297,15 @@ class _Planner:
                 (stone, slabs, stone),
                 reach_m=150,
                 follows_road=True,
+                lies=True,
             )
             half = (0.15, 0.075, step_m / 2 + 0.1)
-            self._add(BOX, along_m, side * (KERB_M + 0.15), 0.075, half, stone, tint=(0.95, 0.94, 0.9), reach_m=150)
+            lateral_m = side * (self.layout.kerb_m + 0.15)
+            self._add(BOX, along_m, lateral_m, 0.075, half, stone, tint=(0.95, 0.94, 0.9), reach_m=150, lies=True)
 
     def _buildings(self, side: int, start_m: float, end_m: float) -> None:
         along_m = start_m + self.random.uniform(0, 5)
-        front_m = KERB_M + PAVEMENT_M
+        front_m = self.layout.kerb_m + self.layout.pavement_m
         while along_m < end_m:
             if self.random.random() < 0.16:
                 gap_m = self.random.uniform(5, 12)
@@ -264,7 +318,7 @@ class _Planner:
             along_m += wide_m + self.random.choice([0.0, 0.0, 0.0, 1.5])
 
     def _building(self, side: int, along_m: float, front_m: float, bays: int, wide_m: float) -> None:
-        random, storeys = self.random, int(self.random.integers(1, 6))
+        random, storeys = self.random, self._storeys()
         tall_m, deep_m = storeys * tiles.STOREY_M, random.uniform(9, 13)
         colour = self._varied(self._pick(WALL_COLOURS))
         number = tiles.FACADE + int(random.integers(tiles.FACADES))
@@ -308,6 +362,9 @@ class _Planner:
             half, cloth = (0.7, 0.12, wide_m * 0.3), self._varied((0.6, 0.45, 0.35), 0.3)
             self._add(BOX, along_m, side * (front_m - 0.6), 2.7, half, trim, tint=cloth, taper=(0.2, 0), reach_m=120)
 
+    def _storeys(self) -> int:
+        return int(self.random.integers(1, 6))
+
     def _gap(self, side: int, along_m: float, gap_m: float) -> None:
         """A side street or a garden: a hedge or a wall at the back, a tree, and a house beyond."""
         random, middle_m = self.random, along_m + gap_m / 2
@@ -315,13 +372,13 @@ class _Planner:
             leaves = Skin(tiles.LEAVES, (2.4, 2.4), tuple(random.random(2)))
             high_m = random.uniform(0.8, 2.0)
             half = (0.5, high_m / 2, gap_m / 2)
-            lateral_m = side * (KERB_M + PAVEMENT_M + 0.6)
+            lateral_m = side * (self.layout.kerb_m + self.layout.pavement_m + 0.6)
             self._add(BOX, middle_m, lateral_m, high_m / 2, half, leaves, tint=self._pick(LEAF_COLOURS))
-            self._tree(middle_m, side * (KERB_M + PAVEMENT_M + 4), 1.3)
+            self._tree(middle_m, side * (self.layout.kerb_m + self.layout.pavement_m + 4), 1.3)
         self._building(side, middle_m, random.uniform(20, 30), 5, 15.0)
 
     def _roadside(self, side: int, start_m: float, end_m: float) -> None:
-        random, lateral_m = self.random, side * (KERB_M + 0.7)
+        random, lateral_m = self.random, side * (self.layout.kerb_m + 0.7)
         along_m = start_m + random.uniform(0, 8)
         leafy = random.uniform(0.3, 0.6)
         while along_m < end_m:
@@ -375,7 +432,12 @@ class _Planner:
             upright = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # the disc's axis points along the road
             point, rotation = self.road.place(along_m - 0.07, lateral_m)
             self.solids.add(
-                CYLINDER, (point[0], -2.5, point[2]), (0.38, 0.02, 0.38), disc, rotation=rotation @ upright, reach_m=120
+                CYLINDER,
+                (point[0], point[1] - 2.5, point[2]),
+                (0.38, 0.02, 0.38),
+                disc,
+                rotation=rotation @ upright,
+                reach_m=120,
             )
         else:
             board = Skin(tiles.SIGN + 1, (0.7, 0.7), (0.5, 0.5))
@@ -401,11 +463,12 @@ class _Planner:
         random, along_m = self.random, start_m
         while along_m < end_m:
             along_m += random.choice([5.4, 5.8, 6.5, 9.0, 16.0])
-            car = _car(random, towards=side < 0)
-            point, rotation = self.road.place(along_m, side * (KERB_M - 1.05 + random.uniform(-0.1, 0.1)))
-            turned = rotation @ turn(random.uniform(-0.03, 0.03) + (np.pi if side < 0 else 0))
-            self.solids.rows.extend(_rows(car.moved(point, turned)))
+            car = make_car(random, towards=side < 0)
+            point, rotation = self.road.place(along_m, side * (self.layout.kerb_m - 1.05 + random.uniform(-0.1, 0.1)))
+            turned = self.road.tilted(point, rotation)
+            turned = turned @ turn(random.uniform(-0.03, 0.03) + (np.pi if side < 0 else 0))
+            self.solids.rows.extend(rows_of(car.moved(point, turned)))
 
 
-def _rows(solids: Solids) -> list[tuple]:
+def rows_of(solids: Solids) -> list[tuple]:
     return list(zip(*vars(solids).values(), strict=True))
