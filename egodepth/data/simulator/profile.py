@@ -62,9 +62,10 @@ class Profile:
             return np.full(down.shape, np.inf, dtype=np.float32)
         lowest = np.minimum.accumulate(drop_m / away_m)
         segment = np.searchsorted(-lowest, -down / ahead)
-        # One segment more, which no ray meets.
-        below_m = np.append(drop_m - fall * away_m, np.inf).astype(np.float32)[segment]
-        return below_m / (down - np.append(fall, 0).astype(np.float32)[segment] * ahead)
+        met = segment < len(lowest)
+        segment[~met] = 0
+        below_m = (drop_m - fall * away_m).astype(np.float32)[segment]
+        return np.where(met, below_m / (down - fall.astype(np.float32)[segment] * ahead), np.float32(np.inf))
 
 
 FLAT = Profile(np.empty(0), np.empty(0))
