@@ -6,6 +6,7 @@ import numpy as np
 
 from egodepth.data.simulator.casting import StereoView
 
+PIVOT = np.float32(0.4)  # a grey that the tone curve leaves alone
 BLUR_SHARES = (-0.375, -0.125, 0.125, 0.375)
 
 
@@ -32,9 +33,10 @@ class Sensor:
     exposure_s: float
 
     @classmethod
-    def draw(cls, random: np.random.Generator, noise: float = 1.0) -> "Sensor":
+    def draw(cls, random: np.random.Generator, gain: float, noise: float) -> "Sensor":
+        """A camera in a light that asks for this gain, and makes this much more noise than daylight does."""
         return cls(
-            gain=float(np.exp(random.uniform(-0.22, 0.28))),
+            gain=float(gain * np.exp(random.uniform(-0.25, 0.2))),
             white_balance=tuple(float(value) for value in np.exp(random.normal(0, 0.05, 3))),
             contrast=float(random.uniform(0.85, 1.25)),
             saturation=float(random.uniform(0.6, 1.2)),
@@ -67,7 +69,7 @@ class Sensor:
             value = blurred * (shade[..., None] * np.float32(self.white_balance) / 255)
             grey = value @ np.float32([0.3, 0.6, 0.1])
             value = grey[..., None] + np.float32(self.saturation) * (value - grey[..., None])
-            value = np.maximum(value, 0) ** np.float32(self.contrast)
+            value = PIVOT * (np.maximum(value, 0) / PIVOT) ** np.float32(self.contrast)
             spread = np.float32(self.noise) * np.sqrt(0.2 + 1.6 * np.minimum(value, 1.5))
             value += spread * random.standard_normal(value.shape, dtype=np.float32)
             picture[eye] = np.clip(value * 255 + 0.5, 0, 255)

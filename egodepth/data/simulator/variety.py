@@ -90,10 +90,11 @@ PLACES = {
 
 @dataclass(frozen=True)
 class Day:
-    """A kind of weather, and at which heights of the sun it is met (radians)."""
+    """A kind of weather, at which heights of the sun it is met (radians), and what the camera makes of its light."""
 
     weather: Weather
     sun: tuple[float, float] = (0.7, 1.1)
+    gain: float = 1.15
     noise: float = 1.0
 
 
@@ -103,10 +104,11 @@ DAYS = {
     "low sun": Day(
         Weather((1.0, 0.72, 0.42), (0.34, 0.38, 0.50), (244, 214, 170), (104, 140, 190), (255, 226, 190), 115),
         (0.42, 0.6),
+        gain=1.35,
     ),
     "rain": Day(
         Weather((0.03, 0.03, 0.03), (0.66, 0.70, 0.76), (184, 190, 198), (132, 140, 150), (190, 194, 200), 0,
-                0.006, (178, 184, 192), 1.0), noise=1.5,
+                0.006, (178, 184, 192), 1.0), gain=1.4, noise=1.5,
     ),
     "clear": Day(
         Weather((0.92, 0.86, 0.76), (0.40, 0.45, 0.56), (176, 206, 236), (58, 112, 196), clear=190), (0.6, 1.0)
@@ -117,6 +119,7 @@ DAYS = {
     ),
     "dusk": Day(
         Weather((0.10, 0.07, 0.06), (0.30, 0.33, 0.45), (150, 132, 138), (52, 64, 104), (120, 112, 128), 100),
+        gain=2.2,
         noise=2.5,
     ),
     "haze": Day(
@@ -246,7 +249,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         mount=mount,
         weather=day.weather,
         sun_elevation=float(random.uniform(*day.sun)),
-        sensor=Sensor.draw(random, day.noise),
+        sensor=Sensor.draw(random, day.gain, day.noise),
         field_of_view=float(np.deg2rad(_between(FIELD_OF_VIEW_DEGREES, field_share))),
         centre=(float(random.uniform(0.47, 0.53)), float(random.uniform(0.42, 0.56))),
         left_hand=left_hand,
