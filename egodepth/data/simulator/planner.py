@@ -71,6 +71,14 @@ class Planner:
             self._roadside(side, start_m, end_m)
             self._parked_cars(side, start_m, end_m)
 
+    @property
+    def _leaf_colours(self) -> list[tuple[float, float, float]]:
+        return LEAF_COLOURS
+
+    @property
+    def _wall_colours(self) -> list[tuple[float, float, float]]:
+        return WALL_COLOURS
+
     def _pick(self, options: list) -> tuple:
         return options[self.random.integers(len(options))]
 
@@ -123,7 +131,7 @@ class Planner:
     def _building(self, side: int, along_m: float, front_m: float, bays: int, wide_m: float) -> None:
         random, storeys = self.random, self._storeys()
         tall_m, deep_m = storeys * tiles.STOREY_M, random.uniform(9, 13)
-        colour = self._varied(self._pick(WALL_COLOURS))
+        colour = self._varied(self._pick(self._wall_colours))
         number = tiles.FACADE + int(random.integers(tiles.FACADES))
         bay_m = wide_m / bays
         # The offsets put the corner of a window bay at the corner of the house.
@@ -176,7 +184,7 @@ class Planner:
             high_m = random.uniform(0.8, 2.0)
             half = (0.5, high_m / 2, gap_m / 2)
             lateral_m = side * (self.layout.kerb_m + self.layout.pavement_m + 0.6)
-            self._add(BOX, middle_m, lateral_m, high_m / 2, half, leaves, tint=self._pick(LEAF_COLOURS))
+            self._add(BOX, middle_m, lateral_m, high_m / 2, half, leaves, tint=self._pick(self._leaf_colours))
             self._tree(middle_m, side * (self.layout.kerb_m + self.layout.pavement_m + 4), 1.3)
         self._building(side, middle_m, random.uniform(20, 30), 5, 15.0)
 
@@ -202,7 +210,7 @@ class Planner:
         bark = Skin(tiles.ROUGH, (0.9, 1.8), tuple(random.random(2)))
         half = (0.14 * size, trunk_m / 2 + 0.3, 0.14 * size)
         self._add(CYLINDER, along_m, lateral_m, trunk_m / 2 + 0.3, half, bark, tint=(0.42, 0.34, 0.27))
-        colour = self._pick(LEAF_COLOURS)
+        colour = self._pick(self._leaf_colours)
         for layer in range(7):
             angle, out_m = 2.4 * layer, (0.75 if layer else 0.0) * size
             radius_m = random.uniform(0.75, 1.25) * size
@@ -259,7 +267,7 @@ class Planner:
         else:
             leaves = Skin(tiles.LEAVES, (1.5, 1.5), tuple(random.random(2)))
             self._add(BOX, along_m, lateral_m, 0.35, (0.4, 0.35, 0.8), skin, tint=colour, reach_m=120)
-            tint = self._pick(LEAF_COLOURS)
+            tint = self._pick(self._leaf_colours)
             self._add(ELLIPSOID, along_m, lateral_m, 0.9, (0.5, 0.5, 0.85), leaves, tint=tint, reach_m=120)
 
     def _parked_cars(self, side: int, start_m: float, end_m: float) -> None:

@@ -38,6 +38,14 @@ class VariedPlanner(Planner):
             self._bridge(self.random.uniform(start_m + 60, end_m - 200))
 
     @property
+    def _leaf_colours(self) -> list[tuple[float, float, float]]:
+        return self.scene.palette.leaves
+
+    @property
+    def _wall_colours(self) -> list[tuple[float, float, float]]:
+        return self.scene.palette.walls
+
+    @property
     def _back_m(self) -> float:
         """Where the plots begin, from the middle of the road."""
         return self.layout.kerb_m + max(self.layout.pavement_m, 1.6)
@@ -80,7 +88,7 @@ class VariedPlanner(Planner):
         return int(self.random.integers(*self.scene.place.storeys))
 
     def _wall_colour(self) -> tuple[float, float, float]:
-        return self._varied(self._pick(self.scene.palette.walls))
+        return self._varied(self._pick(self._wall_colours))
 
     def _plinth(self, side: int, along_m: float, front_m: float, deep_m: float, wide_m: float) -> None:
         """Lets a house that stands level on a hill reach into the ground."""
@@ -133,7 +141,7 @@ class VariedPlanner(Planner):
         random, deep_m, tall_m = self.random, self.random.uniform(14, 26), self.random.uniform(5, 11)
         self._plinth(side, along_m, front_m, deep_m, wide_m)
         metal = Skin(more_tiles.HALL, (12.0, tall_m), (random.random(), 0.5))
-        colour = self._varied(self._pick([*self.scene.palette.walls, (0.5, 0.56, 0.62), (0.72, 0.74, 0.74)]))
+        colour = self._varied(self._pick([*self._wall_colours, (0.5, 0.56, 0.62), (0.72, 0.74, 0.74)]))
         half, lateral_m = (deep_m / 2, tall_m / 2, wide_m / 2), side * (front_m + deep_m / 2)
         self._add(BOX, along_m, lateral_m, tall_m / 2, half, metal, tint=colour)
         if random.random() < 0.5:
@@ -212,7 +220,7 @@ class VariedPlanner(Planner):
 
     def _border_tint(self, kind: str) -> tuple[float, float, float]:
         if kind == "hedge":
-            return self._pick(self.scene.palette.leaves)
+            return self._pick(self._leaf_colours)
         if kind == "fence":
             return self._pick([(0.95, 0.95, 0.93), (0.62, 0.46, 0.32), (0.46, 0.36, 0.30), (0.44, 0.52, 0.44)])
         if kind == "noise":
@@ -365,7 +373,7 @@ class VariedPlanner(Planner):
             self._add(BOX, along_m - 0.3, where_m, 6.4, (1.2, 1.2, 0.06), board)
 
     def _bush(self, along_m: float, lateral_m: float) -> None:
-        random, tint = self.random, self._pick(self.scene.palette.leaves)
+        random, tint = self.random, self._pick(self._leaf_colours)
         for _ in range(random.integers(1, 4)):
             radius_m = random.uniform(0.4, 1.0)
             half = (radius_m, radius_m * random.uniform(0.7, 1.0), radius_m * random.uniform(0.8, 1.3))
@@ -383,7 +391,7 @@ class VariedPlanner(Planner):
             getattr(self, f"_{kind}")(along_m, lateral_m, size)
 
     def _leaf(self) -> tuple[float, float, float]:
-        return self._varied(self._pick(self.scene.palette.leaves), 0.05)
+        return self._varied(self._pick(self._leaf_colours), 0.05)
 
     def _trunk(self, along_m: float, lateral_m: float, high_m: float, radius_m: float, tint: tuple) -> None:
         bark = Skin(tiles.ROUGH, (0.9, 1.8), self._shift())

@@ -114,10 +114,10 @@ def vary_traffic(
     for lane in range(scene.lanes):
         lateral_m = (lane + 0.5) * scene.lane_m
         if abs(lateral_m - abs(layout.own_lane_m)) > 0.1:  # beside the camera, a little faster or slower
+            speed, place_m = mean * random.uniform(0.85, 1.2), start_m + random.uniform(-15, 15)
             for _ in range(random.integers(1, 5)):
-                speed = mean * random.uniform(0.8, 1.25)
-                place_m = start_m + random.uniform(-15, 90)
                 present.append(Traveller(vehicle(random, towards=False), place_m, own * lateral_m, speed, 0.8))
+                place_m += random.uniform(13, 45)
         speed, along_m = -mean * random.uniform(0.8, 1.2), start_m + random.uniform(5, place.traffic_m)
         while along_m < start_m + length_m - speed * duration_s + 80:
             present.append(Traveller(vehicle(random, towards=True), along_m, -own * lateral_m, speed, 0.5))

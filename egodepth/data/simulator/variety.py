@@ -14,7 +14,9 @@ from egodepth.data.simulator.weather import Weather
 
 FIELD_OF_VIEW_DEGREES = (40.0, 110.0)
 CAMERA_HEIGHT_M = (1.1, 2.6)
-PITCH_DEGREES = (-4.0, 9.0)
+# As shares of the field of view, so that a camera that looks down still sees where the road ends.
+PITCH_OF_VIEW = (-0.04, 0.11)
+MOST_PITCH_DEGREES = 9.0
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,9 @@ class Scene:
         left_hand: the traffic keeps to the left.
         bends: multiple of the plain road's amplitudes.
         hills_m: amplitude of the longest hill.
-        leaf: colour of this season's leaves.
-        snow: the ground beside the road is white.
+        lanes, lane_m: in each direction, and their width.
+        parking_m: from the outer lane to the kerb.
+        border: what runs along the plots, one of the place's.
     """
 
     kind: str
@@ -204,11 +207,12 @@ def draw_scene(seed: int, number: int) -> Scene:
     deck, random = np.random.default_rng([seed, 0, 1]), np.random.default_rng([seed, number, 1])
     kinds, days = list(deck.permutation(list(PLACES))), list(deck.permutation(list(DAYS)))
     # Nine kinds and nine days: a shift of one after each round lets all of them meet.
-    kind = str(kinds[number % len(kinds)])
-    name = str(days[(2 * number + number // len(kinds)) % len(days)])
+    turn, round_number = number - 1, (number - 1) // len(kinds)
+    kind, name = str(kinds[turn % len(kinds)]), str(days[(2 * turn + round_number) % len(days)])
     place, day = PLACES[kind], DAYS[name]
     # Steps of the golden ratio and its like leave no gap and never repeat.
     field_share, height_share = ((deck.random() + number * step) % 1 for step in (0.6180, 0.7549))
+    view_degrees = _between(FIELD_OF_VIEW_DEGREES, field_share)
 
     lanes, lane_m = int(random.choice(place.lanes)), float(random.uniform(2.9, 3.7))
     parking_m = 2.2 if place.parking else float(random.uniform(0.3, 1.6))
@@ -224,7 +228,7 @@ def draw_scene(seed: int, number: int) -> Scene:
     )
     mount = Mount(
         height_m=_between(CAMERA_HEIGHT_M, height_share),
-        pitch=float(np.deg2rad(random.uniform(*PITCH_DEGREES))),
+        pitch=float(np.deg2rad(min(view_degrees * random.uniform(*PITCH_OF_VIEW), MOST_PITCH_DEGREES))),
         yaw=float(np.deg2rad(random.normal(0, 1.0))),
         roll=float(np.deg2rad(random.normal(0, 0.7))),
         pace=float(random.uniform(*place.pace)),
@@ -250,7 +254,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         weather=day.weather,
         sun_elevation=float(random.uniform(*day.sun)),
         sensor=Sensor.draw(random, day.gain, day.noise),
-        field_of_view=float(np.deg2rad(_between(FIELD_OF_VIEW_DEGREES, field_share))),
+        field_of_view=float(np.deg2rad(view_degrees)),
         centre=(float(random.uniform(0.47, 0.53)), float(random.uniform(0.42, 0.56))),
         left_hand=left_hand,
         lane_m=lane_m,
