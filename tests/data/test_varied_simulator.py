@@ -78,7 +78,7 @@ def hilly_and_winding(seed: int, count: int) -> list[int]:
 
 
 def errors(drive: Drive, source: tuple[int, int], scale: float = 1.0) -> tuple[float, float]:
-    """Mean colour difference of what the left view of frame 2 and a source (frame, eye) both see, and its share."""
+    """Mean colour difference of what the left view of frame 2 and a source (frame, eye) both see, and their share of those in view."""
     frame, eye = source
     street, shadows = drive.street, cast_shadows(drive.street)
     near, far = drive.hits(2), drive.hits(frame)
@@ -93,13 +93,14 @@ def errors(drive: Drive, source: tuple[int, int], scale: float = 1.0) -> tuple[f
     seen = np.isfinite(points).all(axis=0)
     points = transform[:3, :3] @ np.where(seen, points, 1) + transform[:3, 3:]
     inside, there = drive.shown_at(points, far.depth[eye])
-    seen &= inside & (np.abs(there - points[2]) < 0.02 * points[2])
+    inside &= seen
+    seen = inside & (np.abs(there - points[2]) < 0.02 * points[2])
     depth = torch.from_numpy(np.where(np.isfinite(near.depth[0]), near.depth[0] * scale, 1e3)).float()[None, None]
     target, other = (torch.from_numpy(picture).permute(2, 0, 1)[None] / 255 for picture in (lit[0][0], lit[1][eye]))
     intrinsics = torch.from_numpy(drive.intrinsics()).float()[None]
     warped = synthesise_view(other, depth, intrinsics, torch.from_numpy(transform).float()[None])
     difference = (warped - target).abs().mean(dim=1).flatten()[torch.from_numpy(seen)]
-    return float(difference.mean()), float(seen[np.isfinite(near.depth[0]).reshape(-1)].mean())
+    return float(difference.mean()), float(seen.sum() / inside.sum())
 
 
 @pytest.mark.parametrize("number", hilly_and_winding(2, 3))
@@ -111,7 +112,7 @@ def test_the_partner_and_the_neighbours_warp_into_a_frame_on_hills_and_in_bends(
         wrong, _ = errors(drive, source, scale=1.25)
         assert exact < 0.04
         assert exact < 0.85 * wrong
-        assert share > 0.6
+        assert share > 0.65
 
 
 def test_what_moves_has_the_depth_of_where_it_is() -> None:
