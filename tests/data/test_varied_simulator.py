@@ -78,7 +78,7 @@ def hilly_and_winding(seed: int, count: int) -> list[int]:
 
 
 def errors(drive: Drive, source: tuple[int, int], scale: float = 1.0) -> tuple[float, float]:
-    """Mean colour difference of what the left view of frame 2 and a source (frame, eye) both see, and their share of those in view."""
+    """Mean colour difference of what frame 2 and a source (frame, eye) both see, and its share of what is in view."""
     frame, eye = source
     street, shadows = drive.street, cast_shadows(drive.street)
     near, far = drive.hits(2), drive.hits(frame)
@@ -207,6 +207,14 @@ def test_the_drives_share_all_frames(drives: int, more: int) -> None:
     assert len(tests) == min(max(1, drives // 4), 8)
     assert min(training) >= 4
     assert min(tests) >= 3
+
+
+def test_a_plain_world_is_marked_as_it_was_before_there_were_varied_ones(tmp_path: Path) -> None:
+    config = SimulatorConfig(frames=8, height=32, width=64)
+    marker = json.loads((simulate(tmp_path / "plain", config, progress=False, workers=1) / MARKER).read_text())
+    assert set(marker["config"]) == {
+        *("frames", "height", "width", "seed", "baseline_m", "moving_cars", "frames_per_second"),
+    }
 
 
 def test_too_few_frames_for_the_drives_are_refused() -> None:

@@ -13,7 +13,7 @@ class SimulatorConfig:
     """What to simulate.
 
     Attributes:
-        frames: stereo frames of all drives together; about a quarter of them test.
+        frames: stereo frames of all drives together; of two drives, about a quarter of them is the test drive.
         height, width: of the pictures in pixels.
         seed: of the whole world; the same seed gives the same bytes.
         baseline_m: distance of the two cameras.
