@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from egodepth.data.simulator.profile import FLAT, Profile
 from egodepth.data.simulator.solids import CYLINDER, Solids, crossing, image_rectangles
 from egodepth.data.simulator.street import GROUND_REACH_M, Street
 
@@ -17,6 +18,7 @@ GROUND, SKY = -1, -2
 SCAN_REACH_M = 80.0
 SHADOW_CELL_M = 0.125
 SHADOW_SIDE_M = 26.0
+HILLY_SHADOW_SIDE_M = 42.0  # the map lies at y = 0, and what is up the hill falls on it farther off
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,18 @@ class Hits:
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def cast_pair(view: StereoView, pose: np.ndarray, solids: Solids) -> Hits:
+def cast_pair(view: StereoView, pose: np.ndarray, solids: Solids, profile: Profile = FLAT) -> Hits:
     """The first hit of every pixel of both eyes, left camera to world by `pose` (4, 4)."""
     x, y = view.rays()
     rotation, origins = pose[:3, :3], view.origins(pose)
     depth = np.empty((2, view.height, view.width), dtype=np.float32)
     down = rotation[1, 0] * x + (rotation[1, 1] * y + rotation[1, 2])[:, None]
+    ahead = None if profile.flat else rotation[2, 0] * x + (rotation[2, 1] * y + rotation[2, 2])[:, None]
     for eye in range(2):
-        depth[eye] = np.where(down > 0, -origins[eye, 1] / down, np.inf)
+        if ahead is None:
+            depth[eye] = np.where(down > 0, -origins[eye, 1] / down, np.inf)
+        else:
+            depth[eye] = profile.meet(origins[eye], down, ahead)
     depth[depth > GROUND_REACH_M] = np.inf
     solid = np.where(np.isfinite(depth), np.int32(GROUND), np.int32(SKY))
 
@@ -123,7 +129,7 @@ def scan_directions() -> tuple[np.ndarray, np.ndarray]:
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def cast_scan(scanner_to_world: np.ndarray, solids: Solids) -> tuple[np.ndarray, np.ndarray]:
+def cast_scan(scanner_to_world: np.ndarray, solids: Solids, profile: Profile = FLAT) -> tuple[np.ndarray, np.ndarray]:
     """A scan from a scanner with axes x forward, y left, z up.
 
     Returns:
@@ -139,7 +145,10 @@ def cast_scan(scanner_to_world: np.ndarray, solids: Solids) -> tuple[np.ndarray,
     )
     rotation, origin = scanner_to_world[:3, :3], scanner_to_world[:3, 3]
     world = np.einsum("ij,jea->iea", rotation, rays).astype(np.float32)
-    distance = np.where(world[1] > 0, -origin[1] / world[1], np.inf).astype(np.float32)
+    if profile.flat:
+        distance = np.where(world[1] > 0, -origin[1] / world[1], np.inf).astype(np.float32)
+    else:
+        distance = profile.meet(origin, world[1], world[2])
     solid = np.full(distance.shape, GROUND, dtype=np.int32)
 
     for index, (left, low, right, high), nearest in _around(scanner_to_world, solids, azimuths, elevations):
@@ -186,7 +195,7 @@ def _around(
 
 @dataclass(frozen=True)
 class ShadowMap:
-    """How high the sunlight is blocked above each piece of ground, along the sun's rays.
+    """How high the sunlight is blocked above each piece of the plane y = 0, along the sun's rays.
 
     Attributes:
         blocked_m: (rows along z, columns across), the greatest height of a hit on the ray that ends there.
@@ -194,6 +203,11 @@ class ShadowMap:
 
     street: Street
     blocked_m: np.ndarray
+
+    @property
+    def side_m(self) -> float:
+        """How far the map reaches to either side of the road."""
+        return _shadow_side_m(self.street)
 
     def shade(self, x: np.ndarray, height_m: np.ndarray, z: np.ndarray, facing: np.ndarray) -> np.ndarray:
         """How much of the sun is blocked at points (N,), from 0 to 1.
@@ -206,7 +220,7 @@ class ShadowMap:
         slack_m = np.float32(0.1) + np.float32(SHADOW_CELL_M) * np.sqrt(1 - cosine * cosine) / cosine
         run = height_m / sun[1].astype(np.float32)
         ground_x, ground_z = x + sun[0].astype(np.float32) * run, z + sun[2].astype(np.float32) * run
-        column = (ground_x - self.street.course(ground_z)[0] + SHADOW_SIDE_M) / SHADOW_CELL_M
+        column = (ground_x - self.street.course(ground_z)[0] + self.side_m) / SHADOW_CELL_M
         row = (ground_z - np.float32(self.street.start_m)) / SHADOW_CELL_M
         rows, columns = self.blocked_m.shape
         row, column = np.clip(row, 0, rows - 1.01), np.clip(column, 0, columns - 1.01)
@@ -219,13 +233,18 @@ class ShadowMap:
         return above * (1 - down) + below * down
 
 
+def _shadow_side_m(street: Street) -> float:
+    return SHADOW_SIDE_M if street.road.profile.flat else HILLY_SHADOW_SIDE_M
+
+
 @np.errstate(divide="ignore", invalid="ignore")
 def cast_shadows(street: Street) -> ShadowMap:
     """Follow the sun's rays through everything in the street that stands still."""
+    side_m, flat = _shadow_side_m(street), street.road.profile.flat
     z = np.arange(street.start_m, street.end_m, SHADOW_CELL_M)
-    across = np.arange(-SHADOW_SIDE_M, SHADOW_SIDE_M, SHADOW_CELL_M)
+    across = np.arange(-side_m, side_m, SHADOW_CELL_M)
     middle = street.road.middle(z)
-    blocked = np.full((len(z), len(across)), -1.0, dtype=np.float32)
+    blocked = np.full((len(z), len(across)), -1.0 if flat else -1e3, dtype=np.float32)
     solids, sun = street.solids, street.sun
     corners = solids.corners()
     run = corners[..., 1] / sun[1]
@@ -235,8 +254,8 @@ def cast_shadows(street: Street) -> ShadowMap:
     for index in np.flatnonzero(bottom > top):
         rows = slice(top[index], bottom[index])
         shift = middle[rows]
-        left = int((ground_x[index].min() - shift.max() + SHADOW_SIDE_M) / SHADOW_CELL_M)
-        right = int((ground_x[index].max() - shift.min() + SHADOW_SIDE_M) / SHADOW_CELL_M) + 2
+        left = int((ground_x[index].min() - shift.max() + side_m) / SHADOW_CELL_M)
+        right = int((ground_x[index].max() - shift.min() + side_m) / SHADOW_CELL_M) + 2
         columns = slice(max(left, 0), min(max(right, 0), len(across)))
         if columns.stop <= columns.start:
             continue
@@ -249,7 +268,8 @@ def cast_shadows(street: Street) -> ShadowMap:
         direction = tuple(np.float32(axes @ sun))
         half, taper = solids.half[index].tolist(), solids.taper[index].tolist()
         enter, leave = crossing(int(solids.kind[index]), half, taper, origin, direction)
-        height = np.where((enter <= leave) & (leave > 0), -sun[1] * leave, -1).astype(np.float32)
+        met = (enter <= leave) & ((leave > 0) | (not flat))
+        height = np.where(met, -sun[1] * leave, -1 if flat else -1e3).astype(np.float32)
         shown = blocked[rows, columns]
         np.maximum(shown, height, out=shown)
     return ShadowMap(street, blocked)

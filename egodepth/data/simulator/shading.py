@@ -4,6 +4,7 @@ All of it depends on the place in the world alone, never on the eye that looks, 
 from one eye to the other and from one frame to the next. Only filtering over the pixel's footprint differs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,8 @@ import numpy as np
 from egodepth.data.simulator import textures as tiles
 from egodepth.data.simulator.casting import GROUND, SKY, Hits, ShadowMap, StereoView
 from egodepth.data.simulator.solids import BOX, CYLINDER, Solids
-from egodepth.data.simulator.street import KERB_M
+from egodepth.data.simulator.street import Street
 from egodepth.data.simulator.textures import Atlas
-
-SUNLIGHT = np.array([0.82, 0.77, 0.67], dtype=np.float32)
-SKYLIGHT = np.array([0.50, 0.53, 0.60], dtype=np.float32)
-
 
 # Pixels are painted in pieces whose arrays stay in the processor's cache.
 PIECE = 8192
@@ -49,8 +46,8 @@ class _Table:
     offset: np.ndarray
 
     @classmethod
-    def of(cls, view: StereoView, pose: np.ndarray, solids: Solids, sun: np.ndarray) -> "_Table":
-        solids = solids + _ground(pose)
+    def of(cls, view: StereoView, pose: np.ndarray, solids: Solids, street: Street) -> "_Table":
+        solids, sun = solids + _ground(pose, street), street.sun
         origins = view.origins(pose)
         return cls(
             matrix=np.float32(np.einsum("nij,ik->jkn", solids.rotation, pose[:3, :3])),
@@ -94,32 +91,58 @@ def paint_pair(
 ) -> np.ndarray:
     """Pictures (2, H, W, 3) uint8 of both eyes."""
     picture = np.empty((*hits.depth.shape, 3), dtype=np.uint8)
-    table = _Table.of(view, pose, solids, shadows.street.sun)
+    for eye, pixels, light in _paint(view, pose, solids, hits, atlas, shadows):
+        picture[eye].reshape(-1, 3)[pixels] = np.clip(light + 0.5, 0, 255)
+    return picture
+
+
+def light_pair(
+    view: StereoView, pose: np.ndarray, solids: Solids, hits: Hits, atlas: Atlas, shadows: ShadowMap
+) -> np.ndarray:
+    """The light (2, H, W, 3) float32 that reaches both eyes, before any sensor: 255 is white paper's at noon."""
+    picture = np.empty((*hits.depth.shape, 3), dtype=np.float32)
+    for eye, pixels, light in _paint(view, pose, solids, hits, atlas, shadows):
+        picture[eye].reshape(-1, 3)[pixels] = light
+    return picture
+
+
+def _paint(
+    view: StereoView, pose: np.ndarray, solids: Solids, hits: Hits, atlas: Atlas, shadows: ShadowMap
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Eye, numbers (N,) of pixels and their colours (N, 3), piece by piece."""
+    table, weather = _Table.of(view, pose, solids, shadows.street), shadows.street.weather
     for eye in range(2):
-        flat, solid = picture[eye].reshape(-1, 3), hits.solid[eye].reshape(-1)
+        solid = hits.solid[eye].reshape(-1)
         for pixels in _pieces(np.flatnonzero(solid != SKY)):
             surface = _locate(view, pose, table, hits, eye, pixels)
-            flat[pixels] = np.clip(_light(table, surface, atlas, shadows) + 0.5, 0, 255)
+            light = _light(table, surface, atlas, shadows)
+            if weather.fog_per_m:
+                depth = hits.depth[eye].reshape(-1)[pixels]
+                light += (1 - np.exp(-np.float32(weather.fog_per_m) * depth))[:, None] * (_colour(weather.fog) - light)
+            yield eye, pixels, light
         for pixels in _pieces(np.flatnonzero(solid == SKY)):
-            flat[pixels] = np.clip(_sky(view, pose, pixels, atlas, shadows.street.sun) + 0.5, 0, 255)
-    return picture
+            yield eye, pixels, _sky(view, pose, pixels, atlas, shadows.street)
+
+
+def _colour(values: tuple[float, float, float]) -> np.ndarray:
+    return np.array(values, dtype=np.float32)
 
 
 def _pieces(pixels: np.ndarray) -> list[np.ndarray]:
     return [pixels[start : start + PIECE] for start in range(0, len(pixels), PIECE)]
 
 
-def _ground(pose: np.ndarray) -> Solids:
-    """The ground as one more solid: a flat box whose top is at y = 0 below the camera."""
-    one = np.ones((1, 3))
+def _ground(pose: np.ndarray, street: Street) -> Solids:
+    """The ground as one more solid: a flat box whose top is at y = 0 below the camera, or about there in the hills."""
+    one, deep_m = np.ones((1, 3)), 1.0 if street.road.profile.flat else 1e3
     return Solids(
         kind=np.array([BOX]),
-        centre=np.array([[pose[0, 3], 1.0, pose[2, 3]]]),
+        centre=np.array([[pose[0, 3], deep_m, pose[2, 3]]]),
         rotation=np.eye(3)[None],
-        half=one * [1e6, 1.0, 1e6],
+        half=one * [1e6, deep_m, 1e6],
         taper=np.zeros((1, 2)),
         texture=np.full((1, 3), tiles.ROAD),
-        scale=np.broadcast_to(1 / np.array(tiles.ROAD_TILE_M), (1, 3, 2)),
+        scale=np.broadcast_to(1 / np.array(street.layout.road_tile_m), (1, 3, 2)),
         offset=np.broadcast_to([0.5, 0.0], (1, 3, 2)),
         tint=one,
         reach_m=np.array([np.inf]),
@@ -143,7 +166,15 @@ def _locate(view: StereoView, pose: np.ndarray, table: _Table, hits: Hits, eye: 
 
 def _light(table: _Table, surface: _Surface, atlas: Atlas, shadows: ShadowMap) -> np.ndarray:
     """Colours (N, 3) in [0, 255]."""
+    street, last = shadows.street, len(table.kind) - 1
     normal, axis = _normals(table, surface)
+    on_ground = np.flatnonzero(surface.solid == last) if street.weather.wet or not street.road.profile.flat else None
+    if not street.road.profile.flat:
+        axis[on_ground] = 1
+        slope = street.road.profile.slope(surface.world[2, on_ground]).astype(np.float32)
+        steep = 1 / np.sqrt(1 + slope * slope)
+        normal[:, on_ground] = 0
+        normal[1, on_ground], normal[2, on_ground] = -steep, -slope * steep
     texel = _texel(table, surface, normal, axis, atlas, shadows)
     tintable = texel[:, 3:] * np.float32(1 / 255)
     albedo = texel[:, :3] * (1 + tintable * (table.tint.take(surface.solid, axis=0) - 1))
@@ -151,8 +182,38 @@ def _light(table: _Table, surface: _Surface, atlas: Atlas, shadows: ShadowMap) -
     blocked = shadows.shade(surface.world[0], -surface.world[1], surface.world[2], facing)
     sunlit = np.clip(facing, 0, 1) * (1 - blocked)
     upward = _dot(normal, table.up.take(surface.solid, axis=1))
-    light = sunlit[:, None] * SUNLIGHT + (0.85 + 0.15 * upward)[:, None] * SKYLIGHT
-    return albedo * light
+    sunlight, skylight = _colour(street.weather.sunlight), _colour(street.weather.skylight)
+    light = sunlit[:, None] * sunlight + (0.85 + 0.15 * upward)[:, None] * skylight
+    colour = albedo * light
+    if street.weather.wet:
+        _mirror(colour, surface, normal, on_ground, atlas, street)
+    return colour
+
+
+def _mirror(
+    light: np.ndarray, surface: _Surface, normal: np.ndarray, pixels: np.ndarray, atlas: Atlas, street: Street
+) -> None:
+    """Let the wet road among some pixels (M,) darken and mirror the sky, in puddles most of all.
+
+    What stands beside the street is not traced: rays that leave sideways meet dark walls, those ahead the sky.
+    """
+    x, z = surface.world[0, pixels], surface.world[2, pixels]
+    middle, heading = street.course(z)
+    on_road = np.abs(x - middle) * np.cos(heading) < street.layout.kerb_m
+    pixels, x, z = pixels[on_road], x[on_road], z[on_road]
+    if not len(pixels):
+        return
+    ray = surface.ray[:, pixels]
+    ray = ray / np.sqrt(_dot(ray, ray))
+    rise = np.abs(_dot(normal[:, pixels], ray))
+    spread = surface.pixel_m[pixels] / np.maximum(rise, 0.02) / 7
+    noise = atlas.look_up(np.full(len(pixels), tiles.NOISE), x / 7, z / 7, surface.pixel_m[pixels] / 7, spread)
+    puddle = np.clip((noise[:, 0] - 90) / 60, 0, 1) * np.float32(street.weather.wet)
+    share = (0.05 + 0.95 * (1 - rise) ** 5) * (0.25 + 0.75 * puddle) * np.float32(0.75 * street.weather.wet)
+    open_sky = np.clip(1.25 - 2.2 * np.abs(ray[0]), 0.25, 1)
+    sky = _colour(street.weather.horizon) * open_sky[:, None]
+    dark = light[pixels] * (1 - 0.4 * puddle[:, None])
+    light[pixels] = dark + share[:, None] * (sky - dark)
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -213,7 +274,9 @@ def _texel(
     middle, heading = shadows.street.course(z)
     lateral = (x - middle) * np.cos(heading)
     u[along_road], v[along_road] = lateral, z
-    beyond = along_road[(np.abs(lateral) > KERB_M + 0.2) & (surface.solid[along_road] == len(table.kind) - 1)]
+    beyond = along_road[
+        (np.abs(lateral) > shadows.street.layout.kerb_m + 0.2) & (surface.solid[along_road] == len(table.kind) - 1)
+    ]
     texture[beyond] = tiles.TERRAIN
     scale_u[beyond] = scale_v[beyond] = 1 / 8
 
@@ -230,9 +293,10 @@ def _texel(
     return atlas.look_up(texture, u * scale_u + offset_u, v * scale_v + offset_v, wide, tall)
 
 
-def _sky(view: StereoView, pose: np.ndarray, pixels: np.ndarray, atlas: Atlas, sun: np.ndarray) -> np.ndarray:
+def _sky(view: StereoView, pose: np.ndarray, pixels: np.ndarray, atlas: Atlas, street: Street) -> np.ndarray:
     """Colours (N, 3) in [0, 255] of what is infinitely far: blue, clouds, and hills on the horizon."""
     x, y = view.rays()
+    sun, weather = street.sun, street.weather
     across, down = x[pixels % view.width], y[pixels // view.width]
     rotation = pose[:3, :3].astype(np.float32)
     right, below, ahead = (row[0] * across + row[1] * down + row[2] for row in rotation)
@@ -245,14 +309,18 @@ def _sky(view: StereoView, pose: np.ndarray, pixels: np.ndarray, atlas: Atlas, s
     ceiling = np.float32(0.22) / (np.maximum(rise, 0) + 0.12)
     footprint = ceiling * pixel / (np.maximum(rise, 0) + 0.12)
     clouds = atlas.look_up(texture, right * ceiling, ahead * ceiling, footprint, footprint)[:, 0]
-    cover = np.clip((clouds - 105) / 70, 0, 1)[:, None]
+    cover = np.clip((clouds - weather.clear) / 70, 0, 1)[:, None]
     height = np.clip(rise / 0.5, 0, 1)[:, None]
-    blue = np.array([196, 214, 232], np.float32) * (1 - height) + np.array([92, 142, 208], np.float32) * height
+    blue = _colour(weather.horizon) * (1 - height) + _colour(weather.zenith) * height
     glow = np.clip((right * sun[0] + below * sun[1] + ahead * sun[2]) / length, 0, 1)[:, None] ** 8 * 40
-    colour = blue * (1 - cover) + np.array([240, 241, 243], np.float32) * cover + glow.astype(np.float32)
+    colour = blue * (1 - cover) + _colour(weather.cloud) * cover + glow.astype(np.float32)
     still = np.full(len(pixels), pixel)
     ridge = atlas.look_up(texture, azimuth / 4, np.full_like(azimuth, 0.3), still / 4, still)[:, 0] / 255
     crest = np.clip((0.02 + 0.09 * ridge - rise) / pixel + 0.5, 0, 1)[:, None]
     wood = atlas.look_up(texture, azimuth * 2, rise * 6, still * 2, still * 6)[:, :1] / 255
     hills = np.array([112, 134, 142], np.float32) * (0.7 + 0.6 * wood)
+    if weather.fog_per_m:
+        hills += (_colour(weather.fog) - hills) * np.float32(1 - np.exp(-weather.fog_per_m * 1500))
+        air_m = 60 / np.maximum(rise, np.float32(0.03))
+        colour += (1 - np.exp(-np.float32(weather.fog_per_m) * air_m))[:, None] * (_colour(weather.fog) - colour)
     return colour * (1 - crest) + hills * crest

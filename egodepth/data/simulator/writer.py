@@ -1,5 +1,6 @@
 """Render a world frame by frame and lay it out as KITTI raw does."""
 
+import datetime
 import json
 import multiprocessing
 import os
@@ -24,19 +25,25 @@ from egodepth.data.simulator.casting import (
     cast_shadows,
 )
 from egodepth.data.simulator.configuration import SimulatorConfig
-from egodepth.data.simulator.shading import paint_pair
+from egodepth.data.simulator.sensor import Sensor
+from egodepth.data.simulator.shading import light_pair, paint_pair
 from egodepth.data.simulator.street import Street, build_street
 from egodepth.data.simulator.textures import Atlas, paint_atlas
+from egodepth.data.simulator.varied_street import build_varied_street
+from egodepth.data.simulator.varied_tiles import paint_varied_atlas
+from egodepth.data.simulator.variety import Scene, draw_scene
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.progress import progress_bar
 
 MARKER = "simulation.json"
 VERSION = 1
-DATE = "2011_09_26"
+FIRST_DATE = datetime.date(2011, 9, 26)
 SPLIT = "simulated"
 FARTHEST_DEPTH_M = 255.0
 DEPTH_STEPS_PER_M = 256
+KEPT_DRIVES = 2
+NEWER_OPTIONS = ("varied", "drives")
 
 # Rectified camera 0, to which the laser scanner is calibrated, lies this far right of the left colour camera.
 CAMERA_0_M = 0.06
@@ -44,31 +51,93 @@ CAMERA_0_M = 0.06
 SCANNER_TO_CAMERA = np.array([[0.0, -1, 0, 0], [0, 0, -1, -0.08], [1, 0, 0, -0.27], [0, 0, 0, 1]])
 
 
-def stereo_view(config: SimulatorConfig) -> StereoView:
-    """The cameras, with the proportions of KITTI's: a wide lens, its centre a little left and high."""
+def stereo_view(config: SimulatorConfig, scene: Scene | None = None) -> StereoView:
+    """The cameras of a scene, or else with the proportions of KITTI's: a wide lens, centred a little left and high."""
+    if scene is not None:
+        focal, centre_x, centre_y = 0.5 / np.tan(scene.field_of_view / 2), *scene.centre
+    else:
+        focal, centre_x, centre_y = 0.58, 0.491, 0.46
     return StereoView(
         height=config.height,
         width=config.width,
-        focal_px=0.58 * config.width,
-        centre_x_px=0.491 * config.width,
-        centre_y_px=0.46 * config.height,
+        focal_px=focal * config.width,
+        centre_x_px=centre_x * config.width,
+        centre_y_px=centre_y * config.height,
         baseline_m=config.baseline_m,
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a drive before its street is drawn.
+
+    Attributes:
+        number: counts from 1; with the seed it decides all of the drive.
+        scene: of a varied drive.
+    """
+
+    number: int
+    frames: int
+    tests: bool
+    scene: Scene | None
+
+    @property
+    def date(self) -> str:
+        """Cameras are calibrated by date, so each camera has one of its own."""
+        days = datetime.timedelta(days=self.number - 1 if self.scene else 0)
+        return (FIRST_DATE + days).strftime("%Y_%m_%d")
+
+    @property
+    def folder(self) -> str:
+        return f"{self.date}/{self.date}_drive_{self.number:04d}_sync"
 
 
 @dataclass(frozen=True)
 class _Drive:
     """One drive, ready to render: everything that a worker needs for any of its frames."""
 
-    name: str
+    plan: _Plan
     view: StereoView
     street: Street
     atlas: Atlas
     shadows: ShadowMap
 
 
+class _Drives:
+    """The drives of a world, each built when its first frame is due; only the latest two are kept."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.config = config
+        training, tests = config.shares()
+        self.plans = [
+            _Plan(number, frames, number > len(training), draw_scene(config.seed, number) if config.varied else None)
+            for number, frames in enumerate(training + tests, start=1)
+        ]
+        self._built: dict[int, _Drive] = {}
+        self._atlas: Atlas | None = None
+
+    def __getitem__(self, number: int) -> _Drive:
+        """The drive of a number that counts from 1."""
+        if number not in self._built:
+            while len(self._built) >= KEPT_DRIVES:
+                self._built.pop(next(iter(self._built)))
+            self._built[number] = self._build(self.plans[number - 1])
+        return self._built[number]
+
+    def _build(self, plan: _Plan) -> _Drive:
+        config, random = self.config, np.random.default_rng([self.config.seed, plan.number])
+        rate, moving = config.frames_per_second, config.moving_cars
+        if plan.scene is not None:
+            atlas = paint_varied_atlas(np.random.default_rng([config.seed, plan.number, 0]), plan.scene)
+            street = build_varied_street(random, plan.scene, plan.frames, rate, moving)
+        else:  # the streets of a plain world share their textures and nothing else
+            self._atlas = self._atlas or paint_atlas(np.random.default_rng([config.seed, 0]))
+            atlas, street = self._atlas, build_street(random, plan.frames, rate, moving)
+        return _Drive(plan, stereo_view(config, plan.scene), street, atlas, cast_shadows(street))
+
+
 def simulate(out: Path, config: SimulatorConfig, progress: bool = True, workers: int | None = None) -> Path:
-    """Render two drives through two streets and write them under `out` in the layout of KITTI raw.
+    """Render drives, each through a street of its own, and write them under `out` in the layout of KITTI raw.
 
     Besides what KITTI raw has, each drive holds `poses.txt` (KITTI odometry's format, left camera to the first
     left camera) and exact depth in `proj_depth/groundtruth/image_0{2,3}` (16-bit PNG, metres x 256, 0 for the sky
@@ -88,57 +157,54 @@ def simulate(out: Path, config: SimulatorConfig, progress: bool = True, workers:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder. Name a new folder or empty this one first.")
     with replacing(out) as folder:
-        drives = _build(config)
-        _write_calibration(folder / DATE, stereo_view(config))
-        for drive in drives:
-            _write_drive_head(folder / DATE / drive.name, drive)
-        _write_splits(folder / "splits" / SPLIT, drives)
+        drives = _Drives(config)
+        for plan in drives.plans:
+            _write_calibration(folder / plan.date, stereo_view(config, plan.scene))
+            _make_folders(folder / plan.folder)
+        _write_splits(folder / "splits" / SPLIT, drives.plans)
         _render(folder, drives, progress, workers)
-        marker = {"version": VERSION, "seed": config.seed, "config": asdict(config)}
+        marker = {"version": VERSION, "seed": config.seed, "config": _set_options(config)}
         (folder / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     return out
 
 
-def _build(config: SimulatorConfig) -> list[_Drive]:
-    """The training street and the test street, which share their textures and nothing else."""
-    test_frames = max(3, round(config.frames / 4))
-    atlas = paint_atlas(np.random.default_rng([config.seed, 0]))
-    drives = []
-    for number, frames in ((1, config.frames - test_frames), (2, test_frames)):
-        random = np.random.default_rng([config.seed, number])
-        street = build_street(random, frames, config.frames_per_second, config.moving_cars)
-        name = f"{DATE}_drive_{number:04d}_sync"
-        drives.append(_Drive(name, stereo_view(config), street, atlas, cast_shadows(street)))
-    return drives
+def _set_options(config: SimulatorConfig) -> dict[str, object]:
+    """A configuration as plain data, without newer options that are at their defaults."""
+    options, plain = asdict(config), asdict(SimulatorConfig())
+    return {name: value for name, value in options.items() if name not in NEWER_OPTIONS or value != plain[name]}
 
 
 # --- rendering -------------------------------------------------------------------------------------------------
 
 
-def _render(folder: Path, drives: list[_Drive], progress: bool, workers: int | None) -> None:
-    tasks = [(drive, frame) for drive in range(len(drives)) for frame in range(len(drives[drive].street.poses))]
+def _render(folder: Path, drives: _Drives, progress: bool, workers: int | None) -> None:
+    tasks = [(plan.number, frame) for plan in drives.plans for frame in range(plan.frames)]
     workers = min(workers or _processors(), len(tasks))
     with progress_bar(progress) as bar:
         advance = partial(bar.advance, bar.add_task("street", total=len(tasks)))
         if workers == 1:
-            for drive, frame in tasks:
-                _write_frame(folder, drives[drive], frame)
+            for number, frame in tasks:
+                _write_frame(folder, drives[number], frame, drives.config)
                 advance()
             return
+        if len(drives.plans) <= KEPT_DRIVES:  # built once, for all processes
+            for plan in drives.plans:
+                drives[plan.number]
         _render_side_by_side(folder, drives, tasks, workers, advance)
 
 
 def _render_side_by_side(
-    folder: Path, drives: list[_Drive], tasks: list[tuple[int, int]], workers: int, advance: Callable[[], None]
+    folder: Path, drives: _Drives, tasks: list[tuple[int, int]], workers: int, advance: Callable[[], None]
 ) -> None:
-    """Give each of several processes every n-th frame; stop all of them at the first error or at Ctrl-C."""
+    """Give each of several processes a run of frames; stop all of them at the first error or at Ctrl-C."""
     # Forking shares the textures and leaves out the imports; the children use neither torch nor threads.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     processes, receivers, finished = [], [], 0
     try:
         for number in range(workers):
             receiver, sender = context.Pipe(duplex=False)
-            share = (sender, folder, drives, tasks[number::workers])
+            first, last = (len(tasks) * end // workers for end in (number, number + 1))
+            share = (sender, folder, drives, tasks[first:last])
             process = context.Process(target=_write_share, args=share, daemon=True)
             process.start()
             sender.close()
@@ -163,14 +229,12 @@ def _render_side_by_side(
             process.join()
 
 
-def _write_share(
-    sender: connection.Connection, folder: Path, drives: list[_Drive], tasks: list[tuple[int, int]]
-) -> None:
+def _write_share(sender: connection.Connection, folder: Path, drives: _Drives, tasks: list[tuple[int, int]]) -> None:
     """In a process of its own: write frames, and tell the parent of each one, or of what went wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    for drive, frame in tasks:
+    for number, frame in tasks:
         try:
-            _write_frame(folder, drives[drive], frame)
+            _write_frame(folder, drives[number], frame, drives.config)
         except Exception as error:
             sender.send(error)
             return
@@ -181,23 +245,39 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write_frame(folder: Path, drive: _Drive, frame: int) -> None:
+def _write_frame(folder: Path, drive: _Drive, frame: int, config: SimulatorConfig) -> None:
     street, view = drive.street, drive.view
-    solids, pose = street.solids_at(frame), street.poses[frame]
-    hits = cast_pair(view, pose, solids)
-    pictures = paint_pair(view, pose, solids, hits, drive.atlas, drive.shadows)
-    home, name = folder / DATE / drive.name, f"{frame:010d}"
+    solids, pose, profile = street.solids_at(frame), street.poses[frame], street.road.profile
+    hits = cast_pair(view, pose, solids, profile)
+    if drive.plan.scene is None:
+        pictures = paint_pair(view, pose, solids, hits, drive.atlas, drive.shadows)
+    else:
+        light = light_pair(view, pose, solids, hits, drive.atlas, drive.shadows)
+        random = np.random.default_rng([config.seed, drive.plan.number, 2, frame])
+        sensor = drive.plan.scene.sensor
+        motion = _motion(street.poses, frame, sensor, config.frames_per_second)
+        pictures = sensor.develop(light, hits.depth, view, motion, random)
+    home, name = folder / drive.plan.folder, f"{frame:010d}"
+    if frame == 0:
+        _write_poses(home, street.poses)
     for eye, camera in enumerate(("image_02", "image_03")):
         Image.fromarray(pictures[eye]).save(home / camera / "data" / f"{name}.png", compress_level=1)
         depth = Image.fromarray(_depth_steps(hits, eye))
         depth.save(home / "proj_depth" / "groundtruth" / camera / f"{name}.png", compress_level=1)
     camera_0 = np.eye(4)
     camera_0[0, 3] = CAMERA_0_M
-    points, solid = cast_scan(pose @ camera_0 @ SCANNER_TO_CAMERA, solids)
+    points, solid = cast_scan(pose @ camera_0 @ SCANNER_TO_CAMERA, solids, profile)
     brightness = np.append(solids.tint.mean(axis=1), 0.3)  # the last is the ground's, at index -1
     reflectance = brightness[np.where(solid == GROUND, len(solids), solid)]
     scan = np.column_stack([points, reflectance]).astype("<f4")
     (home / "velodyne_points" / "data" / f"{name}.bin").write_bytes(scan.tobytes())
+
+
+def _motion(poses: np.ndarray, frame: int, sensor: Sensor, frames_per_second: float) -> np.ndarray:
+    """How points move in the camera's axes (4, 4) while the shutter is open, from this frame's place to the next's."""
+    first = min(frame, len(poses) - 2)
+    whole = np.linalg.inv(poses[first + 1]) @ poses[first]
+    return np.eye(4) + (whole - np.eye(4)) * sensor.exposure_s * frames_per_second
 
 
 def _depth_steps(hits: Hits, eye: int) -> np.ndarray:
@@ -208,20 +288,21 @@ def _depth_steps(hits: Hits, eye: int) -> np.ndarray:
 # --- text files ------------------------------------------------------------------------------------------------
 
 
-def _write_drive_head(home: Path, drive: _Drive) -> None:
-    """The empty folders of a drive and its poses."""
+def _make_folders(home: Path) -> None:
     for camera in ("image_02", "image_03"):
         (home / camera / "data").mkdir(parents=True)
         (home / "proj_depth" / "groundtruth" / camera).mkdir(parents=True)
     (home / "velodyne_points" / "data").mkdir(parents=True)
-    poses = np.linalg.inv(drive.street.poses[0]) @ drive.street.poses
-    lines = [_numbers(pose[:3], digits=9) for pose in poses]
+
+
+def _write_poses(home: Path, poses: np.ndarray) -> None:
+    lines = [_numbers(pose[:3], digits=9) for pose in np.linalg.inv(poses[0]) @ poses]
     (home / "poses.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _write_calibration(home: Path, view: StereoView) -> None:
     """`calib_cam_to_cam.txt` and `calib_velo_to_cam.txt` of perfectly rectified cameras."""
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     focal, centre_x, centre_y = view.focal_px, view.centre_x_px, view.centre_y_px
     intrinsics = np.array([[focal, 0, centre_x], [0, focal, centre_y], [0, 0, 1]])
     size, upright = _numbers([view.width, view.height]), _numbers(np.eye(3))
@@ -251,18 +332,18 @@ def _write_calibration(home: Path, view: StereoView) -> None:
     (home / "calib_velo_to_cam.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _write_splits(home: Path, drives: list[_Drive]) -> None:
-    """Frames with both neighbours: the end of the first drive validates, the second drive tests."""
+def _write_splits(home: Path, plans: list[_Plan]) -> None:
+    """Frames with both neighbours: the end of each training drive validates, the last drives test."""
     home.mkdir(parents=True)
-    training, test = (
-        [f"{DATE}/{drive.name} {frame}" for frame in range(1, len(drive.street.poses) - 1)] for drive in drives
-    )
-    held_out = max(1, round(len(training) / 10))
-    splits = {
-        "train": [f"{line} {side}" for line in training[:-held_out] for side in "lr"],
-        "val": [f"{line} {side}" for line in training[-held_out:] for side in "lr"],
-        "test": [f"{line} l" for line in test],
-    }
+    splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for plan in plans:
+        lines = [f"{plan.folder} {frame}" for frame in range(1, plan.frames - 1)]
+        if plan.tests:
+            splits["test"] += [f"{line} l" for line in lines]
+            continue
+        held_out = max(1, round(len(lines) / 10))
+        splits["train"] += [f"{line} {side}" for line in lines[:-held_out] for side in "lr"]
+        splits["val"] += [f"{line} {side}" for line in lines[-held_out:] for side in "lr"]
     for name, lines in splits.items():
         (home / f"{name}_files.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
