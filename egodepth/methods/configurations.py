@@ -3,8 +3,9 @@
 They stand apart from the schemes so that a command line is read without PyTorch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,24 @@ class LearnedCameraConfig:
     square_pixels: bool = True
     largest_uncertainty: float = 1.0
     insist: bool = True
+
+
+@dataclass(frozen=True)
+class ScaleAnchorConfig:
+    """What holds the unit of depth where video alone is trained on, so that no depth leaves the sigmoid's range.
+
+    Attributes:
+        weight: of the squared logarithm of typical depth over anchor; 0 trains as published. By default 0.01 on
+            footage, and 0 on data sets for which there are published figures.
+        depth: the anchor, in units of training: where the network's range of 0.1 to 100 units reaches as far towards
+            the camera as away from it before depths come within 2 % of the sigmoid's ends.
+        before: what files mean that were written before there was an anchor.
+    """
+
+    weight: float | None = None
+    depth: float = 0.7
+
+    before: ClassVar[Mapping[str, object]] = {"weight": 0.0}
 
 
 @dataclass(frozen=True)

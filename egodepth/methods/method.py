@@ -22,6 +22,8 @@ from egodepth.data.cutting import Cutting
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, augment
 from egodepth.errors import UserError
+from egodepth.losses.photometric import at_size
+from egodepth.losses.scale import border_shares
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.methods.learned_camera import LearnedCamera
 from egodepth.networks.drop import set_drop_rates
@@ -83,6 +85,7 @@ class Method(lightning.LightningModule):
         self.seed = seed
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
+        self.border_shares: tuple[Tensor, Tensor] | None = None
         self.camera: LearnedCamera | None = None
 
     @abstractmethod
@@ -226,6 +229,15 @@ class Method(lightning.LightningModule):
         """Keep how much the depth of this batch (B, 1, H, W) varies over each image, relative to its mean."""
         depth = depth.detach().float()
         self.depth_variation = (depth.std((2, 3)) / depth.mean((2, 3))).mean()
+
+    def watch_borders(self, sigmoid_disparity: Tensor, mask: Tensor | None = None) -> None:
+        """Keep how much of this batch is at the near and at the far end of the network's range.
+
+        Args:
+            sigmoid_disparity: (B, 1, H, W).
+            mask: (B, 1, H', W') bool, the pixels that show the scene; None where all do.
+        """
+        self.border_shares = border_shares(sigmoid_disparity, mask=at_size(mask, sigmoid_disparity.shape[-2:]))
 
     def wants_panels(self) -> bool:
         """Whether this step's pictures will be kept."""

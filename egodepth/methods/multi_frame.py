@@ -27,8 +27,9 @@ from egodepth.losses.photometric import (
     tie_break,
     whole_patches,
 )
+from egodepth.losses.scale import scale_anchor
 from egodepth.losses.smoothness import edge_aware_smoothness, mean_normalised
-from egodepth.methods.configurations import MultiFrameConfig, OptimiserConfig
+from egodepth.methods.configurations import MultiFrameConfig, OptimiserConfig, ScaleAnchorConfig
 from egodepth.methods.method import Method
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.manydepth import Lookups, ManyDepth, MatchedFeatures, look_up
@@ -67,6 +68,7 @@ class MultiFrameMethod(Method):
         teacher: sees one frame.
         pose_network: gives the motion between two frames.
         metres_per_unit: what one unit of depth means where the views have pairs, whose baseline is in metres.
+        anchor: what holds the teacher's unit of depth, which the network that matches follows; None for nothing.
     """
 
     uses_every_parameter = False
@@ -82,6 +84,7 @@ class MultiFrameMethod(Method):
         optimiser: OptimiserConfig,
         seed: int,
         metres_per_unit: float = 5.4,
+        anchor: ScaleAnchorConfig | None = None,
     ) -> None:
         super().__init__(optimiser, seed)
         self.depth_network = network
@@ -90,6 +93,7 @@ class MultiFrameMethod(Method):
         self.config = config
         self.augmentation = augmentation
         self.metres_per_unit = metres_per_unit
+        self.anchor = anchor
 
     def networks(self) -> dict[str, nn.Module]:
         return {"depth": self.depth_network, "teacher": self.teacher_network, "pose": self.pose_network}
@@ -113,6 +117,10 @@ class MultiFrameMethod(Method):
             if not frozen:
                 loss = self.teacher_loss(taught, scene)
                 self.log_training({"teacher_loss": loss.detach()}, len(batch))
+                if self.anchor is not None:
+                    pull = self._pull(taught[0], views.mask)
+                    self.log_training({"scale_anchor": pull.detach()}, len(batch))
+                    loss = loss + self.anchor.weight * pull
                 yield loss
         scene, taught = _detached(scene), tuple(disparity.detach() for disparity in taught)
         lookups, augmented = self._augmented(self.lookups(views), views)
@@ -124,6 +132,7 @@ class MultiFrameMethod(Method):
         self.log_training({name: value.detach() for name, value in values.items()}, len(batch))
         depth = self._depth(disparities[0]).detach()
         self.watch_depth(depth)
+        self.watch_borders(disparities[0], views.mask)
         if self.wants_panels():
             self.show_panels({"input": views.target, "depth": depth, "trusted": trust.float()})
 
@@ -219,6 +228,9 @@ class MultiFrameMethod(Method):
         mask = at_size(scene.mask, disparity.shape[-2:])
         smoothness = edge_aware_smoothness(mean_normalised(disparity.float(), mask), colour, mask)
         return self.config.smoothness_weight * smoothness / 2**scale
+
+    def _pull(self, disparity: Tensor, mask: Tensor | None) -> Tensor:
+        return scale_anchor(self._depth(disparity), self.anchor.depth, at_size(mask, disparity.shape[-2:]))
 
     def _depth(self, disparity: Tensor) -> Tensor:
         return sigmoid_to_depth(disparity, self.depth_network.min_depth, self.depth_network.max_depth)

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resized, without_augmentation
-from egodepth.geometry.depth import enlarged_depth
+from egodepth.geometry.depth import enlarged_depth, sigmoid_to_depth
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
-from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
+from egodepth.losses.photometric import at_size
+from egodepth.losses.scale import scale_anchor
+from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig, ScaleAnchorConfig
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
@@ -56,6 +58,7 @@ class TrainingSetup:
         height, width: of the pictures that the networks see at inference, and in training without a crop.
         pyramid: the pyramid loss, if the views are to be looked at in its five forms.
         teacher: whom the network is to approximate, if anyone. Frames may be larger than the network sees them then.
+        scale_anchor: what holds the unit of depth, if anything.
     """
 
     augmentation: AugmentationConfig
@@ -64,6 +67,7 @@ class TrainingSetup:
     width: int
     pyramid: PyramidConfig | None = None
     teacher: Teacher | None = None
+    scale_anchor: ScaleAnchorConfig | None = None
 
 
 class ViewSynthesisMethod(Method):
@@ -178,11 +182,24 @@ class ViewSynthesisMethod(Method):
             taught, parts = setup.teacher.loss(read.target_jittered, student, views.size[1], views.mask)
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
+        result = self._anchored(result, views.mask)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
         self.watch_depth(result.depth)
+        self.watch_borders(result.disparities[0], views.mask)
         if self.wants_panels():
             self.show_panels({"input": views.target, "depth": result.depth} | result.pictures)
         return result
+
+    def _anchored(self, result: StepResult, mask: Tensor | None) -> StepResult:
+        """The result with the pull of its depth to the unit in its loss, where there is one."""
+        anchor = self.training_setup.scale_anchor
+        if anchor is None:
+            return result
+        disparity = result.disparities[0]
+        depth = sigmoid_to_depth(disparity, self.depth_network.min_depth, self.depth_network.max_depth)
+        pull = scale_anchor(depth, anchor.depth, at_size(mask, disparity.shape[-2:]))
+        values = result.values | {"scale_anchor": pull}
+        return replace(result, loss=result.loss + anchor.weight * pull, values=values)
 
     def _unjudged(self, views: Views) -> StepResult:
         """What the depth network makes of the target alone, with a loss of zero."""

@@ -343,7 +343,7 @@ def _last_stage(stage: PriorGuidedRecipe, prior: Path, start: Path) -> PriorGuid
 
 
 def _shared(recipe: PriorGuidedRecipe) -> dict[str, object]:
-    names = ("augmentation", "data", "training", "intrinsics")
+    names = ("augmentation", "data", "training", "intrinsics", "scale_anchor")
     return {name: getattr(recipe, name) for name in names}
 
 

@@ -72,7 +72,7 @@ class MultiFrameRecipe(Recipe):
         losses = replace(self.losses, lookups=self.lookups)
         parts = networks["depth"], networks["teacher"], networks["pose"]
         settings = losses, self.augmentation, self.optimiser, self.training.seed
-        return MultiFrameMethod(*parts, *settings, metres_per_unit=self.metres_per_unit)
+        return MultiFrameMethod(*parts, *settings, self.metres_per_unit, self.used_scale_anchor)
 
     def first_networks(self, trained: "dict[str, nn.Module]") -> "dict[str, nn.Module]":
         """A single-frame run gives the teacher its weights, too."""

@@ -97,7 +97,8 @@ class PriorGuidedRecipe(Recipe):
         from egodepth.methods.prior_guided import PriorGuidedMethod
         from egodepth.methods.view_synthesis import TrainingSetup
 
-        setup = TrainingSetup(self.augmentation, self.metres_per_unit, self.height, self.width)
+        size, anchor = (self.height, self.width), self.used_scale_anchor
+        setup = TrainingSetup(self.augmentation, self.metres_per_unit, *size, scale_anchor=anchor)
         parts = networks["depth"], networks.get("pose"), teacher, self.losses, setup
         return PriorGuidedMethod(*parts, self.optimiser, self.training.seed)
 

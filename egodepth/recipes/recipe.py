@@ -8,7 +8,7 @@ from tyro.conf import Suppress, arg
 
 from egodepth.data.configurations import LEARNED, AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
-from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
+from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig, ScaleAnchorConfig
 from egodepth.networks.configurations import SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
 from egodepth.recipes.scale import Scale
 
@@ -79,6 +79,7 @@ class Recipe:
             depth and motion.
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         learned_camera: how intrinsics are learnt, with --intrinsics learned.
+        scale_anchor: what holds the unit of depth where no stereo pair fixes it.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, or an imported model, whose networks this training starts from.
     """
@@ -94,6 +95,7 @@ class Recipe:
     intrinsics: str = "calibrated"
     fov: float | None = None
     learned_camera: LearnedCameraConfig = field(default_factory=LearnedCameraConfig)
+    scale_anchor: ScaleAnchorConfig = field(default_factory=ScaleAnchorConfig)
     pretrained: str = "imagenet"
     start_from: Annotated[str | None, arg(name="from")] = None
 
@@ -131,6 +133,11 @@ class Recipe:
     def frame_size(self) -> tuple[int, int]:
         """Height and width at which training reads its frames."""
         return self.height, self.width
+
+    @property
+    def used_scale_anchor(self) -> ScaleAnchorConfig | None:
+        """The anchor; None where stereo pairs fix the scale, or where it weighs nothing."""
+        return self.scale_anchor if self.scale_anchor.weight and "stereo" not in self.views else None
 
     @property
     def sized_network(self) -> NetworkConfig:
@@ -194,7 +201,8 @@ class Recipe:
 
     def unused_options(self) -> Mapping[str, str]:
         """Fields that this training never reads, with what would make it read them."""
-        return {} if self.intrinsics == LEARNED else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
+        unused = {} if self.intrinsics == LEARNED else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
+        return unused | ({"scale_anchor": "stereo pairs fix the scale."} if "stereo" in self.views else {})
 
     def check_options(self, published: "Recipe") -> None:
         """Refuse options that nothing would read.

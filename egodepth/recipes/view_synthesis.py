@@ -112,7 +112,8 @@ class ViewSynthesisRecipe(Recipe):
         if self.etm:
             equivalent(networks["depth"], self.equivalent, images)
         pyramid = self.pyramid_loss if self.pyramid else None
-        setup = TrainingSetup(self.augmentation, self.metres_per_unit, self.height, self.width, pyramid, teacher)
+        around = self.augmentation, self.metres_per_unit, self.height, self.width, pyramid, teacher
+        setup = TrainingSetup(*around, self.used_scale_anchor)
         parts, shared = (networks["depth"], networks.get("pose")), (setup, self.optimiser, self.training.seed)
         if self.loss == "bidirectional":
             return BidirectionalMethod(*parts, self.bidirectional, *shared)

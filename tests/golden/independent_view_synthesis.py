@@ -488,6 +488,18 @@ def one_sided(teacher: Tensor, student: Tensor) -> Tensor:
     return total / 2
 
 
+# --- the unit of depth -----------------------------------------------------------------------------------------
+
+
+def anchor(sigmoid: Tensor) -> Tensor:
+    """Squared logarithm of 0.7 units over the geometric mean of the middle half of all depths, by their order."""
+    logarithms = (1 / inverse_depth(sigmoid)).log().flatten()
+    order = logarithms.argsort()
+    count = len(order)
+    middle = order[count // 4 : (3 * count + 3) // 4]
+    return (logarithms[middle].sum() / len(middle) - math.log(0.7)) ** 2
+
+
 # --- the step --------------------------------------------------------------------------------------------------
 
 
@@ -534,6 +546,9 @@ def parts(
         taught = apx(frames.jittered[0], teacher, own, case.size[1])
         values |= taught
         loss = loss + sum(APX_WEIGHTS[part] * value for part, value in taught.items())
+    if case.anchor_weight:
+        values["scale_anchor"] = anchor(own.disparities[0])
+        loss = loss + case.anchor_weight * values["scale_anchor"]
     if not case.pyramid:
         yield loss
         return

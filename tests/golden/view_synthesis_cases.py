@@ -31,6 +31,7 @@ class Case:
         etm, pyramid, summed: equivalent transformation, the pyramid loss, and whether its levels are added up first.
         taught: by a teacher; the frames are then as large as it sees them.
         synthesis_weight: of the loss of view synthesis beside the teacher's.
+        anchor_weight: of the pull to the unit of depth.
     """
 
     recipe: str
@@ -43,10 +44,12 @@ class Case:
     summed: bool = False
     taught: bool = False
     synthesis_weight: float = 1.0
+    anchor_weight: float = 0.0
 
 
 CASES = {
     "monodepth2 mono": Case("monodepth2", step=73),
+    "monodepth2 anchored": Case("monodepth2", step=73, anchor_weight=0.01),
     "monodepth2 stereo": Case("monodepth2", step=53, mode="stereo"),
     "monodepth2 mono+stereo": Case("monodepth2", step=24, mode="mono+stereo"),
     "monodepth2 pyramid": Case("monodepth2", step=53, frames=(64, 128), mode="mono+stereo", pyramid=True),
@@ -78,6 +81,7 @@ def build_case(case: Case) -> nn.Module:
     changes: dict[str, Any] = {"etm": case.etm, "pyramid": case.pyramid, "mode": case.mode}
     if case.summed:
         changes["pyramid_loss"] = replace(recipe.pyramid_loss, sequential=False)
+    changes["scale_anchor"] = replace(recipe.scale_anchor, weight=case.anchor_weight)
     recipe = replace(recipe, height=height, width=width, pretrained="none", pose_pretrained="none", **changes)
     with torch.random.fork_rng():
         networks = recipe.build_networks()
