@@ -58,6 +58,11 @@ def lacks_camera(root: Path, config: DataConfig) -> bool:
     return kind_of(root, config.kind).lacks_camera(root)
 
 
+def is_footage(root: Path, config: DataConfig) -> bool:
+    """Whether DATA is a user's own footage, or a pack of it: no data set with published figures."""
+    return kind_of(root, config.kind).is_footage(root)
+
+
 def _open(wanted: Wanted) -> TrainingSets:
     kind = kind_of(wanted.root, wanted.config.kind)
     if kind.open_training is None:

@@ -172,6 +172,11 @@ def has_camera(path: Path) -> bool:
     return False
 
 
+def never_footage(path: Path) -> bool:
+    """Whether a kind of data that somebody published is a user's own footage: never."""
+    return False
+
+
 def no_sequences(root: Path) -> Mapping[str, Callable[[], PosedSequence]]:
     """The sequences of a kind of data that has no poses."""
     return {}
@@ -194,6 +199,7 @@ class DatasetKind:
             and what to do (`is one date of KITTI raw; give the folder above, X.`), else None.
         lacks_camera: whether nothing says what camera the data are of, so that it must be given or learnt.
         sequences: openers of its sequences with poses, by name.
+        is_footage: whether they are a user's own footage, which no published figures are of.
     """
 
     name: DataKind
@@ -207,6 +213,7 @@ class DatasetKind:
     hint: Callable[[Path], str | None] = no_hint
     lacks_camera: Callable[[Path], bool] = has_camera
     sequences: Callable[[Path], Mapping[str, Callable[[], PosedSequence]]] = no_sequences
+    is_footage: Callable[[Path], bool] = never_footage
 
 
 def visible_entries(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from torch import nn
 from egodepth.data.calibrations.finding import with_whole_path
 from egodepth.data.configurations import LEARNED
 from egodepth.data.motion import SequenceMotion
-from egodepth.data.opening import lacks_camera, open_training_sets
+from egodepth.data.opening import is_footage, lacks_camera, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
@@ -26,6 +26,7 @@ from egodepth.data.samples import PosedDataset, TrainingDataset
 from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text
+from egodepth.methods.configurations import ScaleAnchorConfig
 from egodepth.methods.method import Method
 from egodepth.models.released import (
     MODEL_FOLDER,
@@ -59,6 +60,10 @@ FRAMES_FOLDER = "frames"
 MASK_FILE = "mask.png"
 """In a run's folder: what is left out of the pictures, where anything is."""
 
+ANCHOR_WEIGHT = 0.01
+"""Of the pull that holds the unit of depth, for footage: a tenth of the photometric loss where depth is off by a factor
+of three, and next to nothing where it is right."""
+
 MOTION_FILE = "motion.png"
 """In a run's folder: how far the picture moves between neighbours, where that was measured."""
 
@@ -85,7 +90,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
-    recipe = replace(_with_camera(recipe, data), network=_sized_network(recipe, run, resume))
+    anchor, network = _chosen_anchor(recipe, data, run, resume), _sized_network(recipe, run, resume)
+    recipe = replace(_with_camera(recipe, data), network=network, scale_anchor=anchor)
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
@@ -174,7 +180,8 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, *chosen)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
-        return pack(out, (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers)
+        given = (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers
+        return pack(out, *given, footage=is_footage(data, config))
 
 
 @contextmanager
@@ -339,6 +346,22 @@ def _sized_network(recipe: Recipe, run: Path, resume: bool) -> NetworkConfig:
     return network.at_size(recipe.height, recipe.width)
 
 
+def _chosen_anchor(recipe: Recipe, data: Path, run: Path, resume: bool) -> ScaleAnchorConfig:
+    """The recipe's anchor, with a weight that goes by the data where none was given; a run that goes on keeps its own.
+
+    Data sets with published figures train as published.
+    """
+    anchor = recipe.scale_anchor
+    if anchor.weight is not None:
+        return anchor
+    if resume and (run / RUN_FILE).is_file():
+        weight = read_json(run / RUN_FILE).get("scale_anchor", anchor.before)["weight"]
+    else:
+        alone = "stereo" not in recipe.views
+        weight = ANCHOR_WEIGHT if alone and is_footage(data, recipe.data) else 0.0
+    return replace(anchor, weight=weight)
+
+
 def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume: bool) -> None:
     file = run / RUN_FILE
     if not (resume and file.is_file()):
@@ -365,6 +388,8 @@ def _filled(before: Mapping[str, Any], configuration: Any) -> dict[str, Any]:
             filled[entry.name] = _filled(before[entry.name], value)
         elif entry.name not in filled and entry.default is not MISSING:
             filled[entry.name] = as_data(entry.default)
+        elif entry.name not in filled and hasattr(value, "before"):
+            filled[entry.name] = as_data(value) | dict(value.before)
     return filled
 
 

@@ -16,11 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 import egodepth
+from egodepth.data.opening import is_footage
 from egodepth.errors import UserError
 from egodepth.recipes import RECIPES, Recipe
-from egodepth.training.callbacks import SteadyStatistics
+from egodepth.training.callbacks import BorderWatch, SteadyStatistics
 from egodepth.training.fit import LAST_CHECKPOINT
-from egodepth.training.runs import train
+from egodepth.training.runs import pack_data, train
 from tests.command_line import TINY, run
 from tests.processes import Command
 
@@ -252,3 +253,99 @@ def test_a_collapsed_depth_is_said_in_plain_words(caplog):
             module = SimpleNamespace(depth_variation=torch.tensor(1e-5))
             watch.on_train_batch_end(SimpleNamespace(global_step=step), module, {"loss": torch.tensor(1.0 / step)})
     assert ["collapsed" in record.message for record in caplog.records] == [True]
+
+
+def test_depth_that_stays_at_the_ends_of_the_range_is_said_in_plain_words_once_for_each(caplog):
+    watch = BorderWatch(steps=1000)
+    logged: dict[str, torch.Tensor] = {}
+    module = SimpleNamespace(border_shares=None, log=lambda name, value, **_: logged.update({name: value}))
+    trainer = SimpleNamespace(log_every_n_steps=25)
+    watch.on_train_batch_end(trainer, module)
+    with caplog.at_level("WARNING", logger="egodepth"):
+        for trainer.global_step in range(1, 1501):
+            near = 0.2 if trainer.global_step > 200 else 0.01
+            module.border_shares = torch.tensor(near), torch.tensor(0.3)
+            watch.on_train_batch_end(trainer, module)
+    assert logged == {"share_at_near_border": torch.tensor(0.2), "share_at_far_border": torch.tensor(0.3)}
+    [said] = [record.getMessage() for record in caplog.records]
+    assert "Until step 700, 20% of all pixels are at the near end" in said
+    assert "--scale-anchor.weight" in said
+
+
+def test_what_is_known_of_the_borders_survives_a_resume():
+    first, second = BorderWatch(steps=1000), BorderWatch(steps=1000)
+    module = SimpleNamespace(border_shares=(torch.tensor(0.5), torch.tensor(0.25)), log=lambda *_, **__: None)
+    for step in range(1, 151):
+        first.on_train_batch_end(SimpleNamespace(global_step=step, log_every_n_steps=25), module)
+    second.load_state_dict(first.state_dict())
+    assert second.state_dict() == first.state_dict()
+    assert (second.over, second.count, second.sums) == ([1, 0], 50, [25.0, 12.5])
+
+
+# --- the unit of depth ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def footage(drive, tmp_path_factory) -> Path:
+    """The frames of one camera of the drive, as a user has them."""
+    folder = tmp_path_factory.mktemp("footage") / "frames"
+    shutil.copytree(next(drive.glob("*/*/image_02/data")), folder)
+    return folder
+
+
+def anchor_of(run: Path) -> float:
+    return json.loads((run / "run.json").read_text())["scale_anchor"]["weight"]
+
+
+def columns_of(run: Path) -> set[str]:
+    return {name for row in log_of(run) for name, value in row.items() if value}
+
+
+def test_footage_trains_with_an_anchor_and_data_sets_as_published(drive, footage, tmp_path):
+    recipe = small_recipe(intrinsics="111,111,95,31", data=replace(RECIPES["monodepth2"].data, stride=1))
+    train("monodepth2", recipe, footage, tmp_path / "footage")
+    train("monodepth2", small_recipe(), drive, tmp_path / "drive")
+    assert (anchor_of(tmp_path / "footage"), anchor_of(tmp_path / "drive")) == (0.01, 0.0)
+    assert "scale_anchor" in columns_of(tmp_path / "footage")
+    assert "scale_anchor" not in columns_of(tmp_path / "drive")
+    for run_folder in ("footage", "drive"):
+        assert {"share_at_near_border", "share_at_far_border"} <= columns_of(tmp_path / run_folder)
+
+
+def test_a_pack_of_footage_trains_with_an_anchor_too(drive, footage, tmp_path):
+    recipe = small_recipe(intrinsics="111,111,95,31", data=replace(RECIPES["monodepth2"].data, stride=1))
+    pack_data(recipe, footage, tmp_path / "pack")
+    pack_data(small_recipe(), drive, tmp_path / "pack_of_drive")
+    assert is_footage(tmp_path / "pack", recipe.data)
+    assert not is_footage(tmp_path / "pack_of_drive", recipe.data)
+
+
+def test_a_run_on_footage_from_before_there_was_an_anchor_goes_on_without(footage, tmp_path):
+    recipe = small_recipe(intrinsics="111,111,95,31", data=replace(RECIPES["monodepth2"].data, stride=1))
+    training = replace(recipe.training, steps=4, checkpoint_every=2)
+    without = replace(recipe, training=training, scale_anchor=replace(recipe.scale_anchor, weight=0.0))
+    train("monodepth2", without, footage, tmp_path / "whole")
+
+    class StopError(Exception):
+        pass
+
+    def stop(watch, trainer, *_):
+        if trainer.global_step == 3:
+            raise StopError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BorderWatch, "on_train_batch_end", stop)
+        with pytest.raises(StopError):
+            train("monodepth2", without, footage, tmp_path / "earlier")
+    file = tmp_path / "earlier" / "run.json"
+    options = json.loads(file.read_text())
+    del options["scale_anchor"]
+    file.write_text(json.dumps(options))
+
+    train("monodepth2", replace(recipe, training=training), footage, tmp_path / "earlier", resume=True)
+    assert anchor_of(tmp_path / "earlier") == 0.0
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "earlier")
+    assert [key for key in whole if not torch.equal(whole[key], resumed[key])] == []
+    anchored = replace(recipe, training=training, scale_anchor=replace(recipe.scale_anchor, weight=0.02))
+    with pytest.raises(UserError, match=r"scale_anchor\.weight 0\.0, this call 0\.02"):
+        train("monodepth2", anchored, footage, tmp_path / "earlier", resume=True)

@@ -53,4 +53,5 @@ VIDEOS = DatasetKind(
     check=_check,
     open_training=_open,
     lacks_camera=lambda path: all(map(VIDEO.lacks_camera, clips(path))),
+    is_footage=lambda _: True,
 )

@@ -176,6 +176,7 @@ FRAMES = DatasetKind(
     open_training=_open,
     hint=_hint_of_frames,
     lacks_camera=_lacks_camera,
+    is_footage=lambda _: True,
 )
 
 VIDEO = DatasetKind(
@@ -187,4 +188,5 @@ VIDEO = DatasetKind(
     open_training=_open,
     hint=_hint_of_video,
     lacks_camera=_lacks_camera,
+    is_footage=lambda _: True,
 )

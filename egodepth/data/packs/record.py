@@ -47,4 +47,5 @@ PACKED = DatasetKind(
     recognise=is_pack,
     check=_check,
     open_training=_open,
+    is_footage=lambda path: read_manifest(path).get("footage", False),
 )

@@ -62,6 +62,7 @@ def pack(
     left_out: Sequence[str] = (),
     workers: int = 0,
     part_bytes: int = PART_BYTES,
+    footage: bool = False,
 ) -> PackReport:
     """Write the samples of a data set into a pack folder, or go on with one that was stopped.
 
@@ -75,6 +76,7 @@ def pack(
         left_out: messages about frames that are in neither.
         workers: processes that decode beside this one.
         part_bytes: how much one part may hold.
+        footage: DATA are a user's own footage.
 
     Raises:
         UserError: the folder holds something else, or a pack of other data or options; the disk is full.
@@ -90,6 +92,7 @@ def pack(
         "egodepth": __version__,
         "source": whole[0],
         "beside": whole[1:],
+        "footage": footage,
         "source_identity": digest_of("\n".join(identity).encode()),
         "options": json.loads(json.dumps(asdict(options))),
         "part_bytes": part_bytes,
