@@ -263,7 +263,7 @@ def test_depth_that_stays_at_the_ends_of_the_range_is_said_in_plain_words_once_f
     watch.on_train_batch_end(trainer, module)
     with caplog.at_level("WARNING", logger="egodepth"):
         for trainer.global_step in range(1, 1501):
-            near = 0.2 if trainer.global_step > 200 else 0.01
+            near = 0.2 if trainer.global_step > 200 else 0.005
             module.border_shares = torch.tensor(near), torch.tensor(0.3)
             watch.on_train_batch_end(trainer, module)
     assert logged == {"share_at_near_border": torch.tensor(0.2), "share_at_far_border": torch.tensor(0.3)}
