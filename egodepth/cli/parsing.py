@@ -99,6 +99,8 @@ def _refuse(event: Any, command: Command, arguments: list[str], program: str) ->
         if event.unrecognized_tokens:
             raise UserError(_unrecognised(event.unrecognized_tokens, command, arguments, program))
         missing = [_name(each.arg) for each in event.missing_arguments]
+        if _takes_several(command) and (not arguments or arguments[0].startswith("-")):
+            missing.insert(0, "DATA")
         listed = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         be = "is" if len(missing) == 1 else "are"
         raise UserError(f"{program.removeprefix('egodepth ')}: {listed} {be} missing. {see}")
@@ -115,6 +117,12 @@ def _refuse(event: Any, command: Command, arguments: list[str], program: str) ->
     if kind == "InstantiationFailure" and event.argument is not None:
         name = _name(event.argument)
         raise UserError(f"{name} {_value(event.argument, arguments)}: is not {_kind(event.argument)}. {see}")
+
+
+def _takes_several(command: Command) -> bool:
+    """Whether a command's first words are any number of DATA; none at all is then no mistake to tyro."""
+    data = inspect.signature(command).parameters.get("data")
+    return data is not None and "tuple" in str(data.annotation)
 
 
 def _unrecognised(tokens: Sequence[str], command: Command, arguments: list[str], program: str) -> str:

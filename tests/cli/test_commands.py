@@ -15,6 +15,9 @@ import torch
 from PIL import Image
 
 import egodepth
+from egodepth.data.configurations import DataConfig
+from egodepth.data.opening import open_training_sets
+from egodepth.errors import UserError
 from egodepth.recipes import RECIPES
 from tests.command_line import SMALL, TINY, only_line, run, train
 from tests.processes import Command
@@ -202,9 +205,18 @@ def test_an_empty_folder_is_refused(tmp_path, capsys):
     assert run("predict", tmp_path / "model", tmp_path / "empty", "--out", tmp_path / "out") == 2
 
 
-def test_footage_without_intrinsics_is_refused_with_both_ways_to_give_them(frames, tmp_path, capsys):
-    assert train(frames, tmp_path / "run") == 2
-    assert refused(capsys, "--intrinsics", "camera.json")
+def test_footage_without_intrinsics_trains_with_those_that_are_learnt(frames, tmp_path, caplog):
+    assert train(frames, tmp_path / "run") == 0
+    assert "its intrinsics are learnt" in caplog.text
+    assert "Training goes on with the camera as it is" in caplog.text
+    released = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert released["intrinsics_from"] == "learned"
+    assert train(frames, tmp_path / "run", "--resume") == 0
+
+
+def test_footage_without_intrinsics_is_refused_with_the_ways_to_give_them_where_they_are_not_learnt(frames, tmp_path):
+    with pytest.raises(UserError, match=r"--intrinsics.*--fov.*camera\.json"):
+        open_training_sets(frames, DataConfig(), "calibrated", (-1, 1), 64, 96, tmp_path / "cache")
 
 
 def test_a_split_line_that_names_a_missing_frame_is_refused_by_its_line(drive, tmp_path, capsys):

@@ -19,6 +19,7 @@ from tests.data.trees import (
     write_cityscapes_disparity,
     write_cityscapes_pair,
     write_ddad,
+    write_frames,
     write_pair,
     write_snippet,
     write_stereo_2015,
@@ -290,8 +291,7 @@ def test_each_fault_of_ddad_is_one_line(ddad, spoil, words):
 
 
 def test_a_folder_of_frames_is_counted_and_its_camera_missed(tmp_path):
-    for number in range(5):
-        Image.fromarray(texture(number)).save(tmp_path / f"{number}.jpg")
+    write_frames(tmp_path, range(5))
     report = no_fault(tmp_path)
     assert report.counts == {"frames": 5, "samples of mode mono, at most": 3}
     assert any("camera is not known" in note for note in report.notes)

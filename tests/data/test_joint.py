@@ -155,7 +155,7 @@ def test_triplets_are_refused_for_stereo(drive, tmp_path):
 
 
 def test_the_same_data_twice_are_refused(drive, cities):
-    with pytest.raises(UserError, match="is already trained on"):
+    with pytest.raises(UserError, match="is given twice"):
         opened(drive, cities, drive / ".." / drive.name)
 
 

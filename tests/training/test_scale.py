@@ -1,6 +1,6 @@
 """Metres from poses: the true distance moved over the one that a pose network finds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -58,6 +58,9 @@ class Road:
 
     def __len__(self) -> int:
         return len(self.places) - 2 * self._reach
+
+    def sample_names(self) -> Iterator[str]:
+        return map(str, range(len(self)))
 
     def __getitem__(self, index: int) -> Sample:
         self.asked.append(index)

@@ -114,8 +114,8 @@ def _check_folder(root: Path, findings: Findings) -> None:
 
 
 def _check_video(path: Path, findings: Findings) -> None:
-    _check_camera(path, findings)
     survey = survey_video(path, *TRIAL_SIZE)
+    _check_camera(path, findings)
     findings.notes += survey.reports
     if max(survey.runs) < MIN_FRAMES:
         raise NoUsableFrames(
