@@ -301,7 +301,7 @@ class BorderWatch(lightning.Callback):
         _warn(
             f"Until step {step}, {share:.0%} of all pixels are at the {end} end of the depths that the network can "
             f"give: their depth is cut off there. Video alone fixes no unit, and this one has drifted. Start again "
-            "with --scale-anchor.weight 0.01, which holds it; with stereo pairs choose another --metres-per-unit."
+            "with another --seed or pretrained encoders; with stereo pairs choose another --metres-per-unit."
         )
 
 

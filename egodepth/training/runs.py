@@ -60,9 +60,9 @@ FRAMES_FOLDER = "frames"
 MASK_FILE = "mask.png"
 """In a run's folder: what is left out of the pictures, where anything is."""
 
-ANCHOR_WEIGHT = 0.01
-"""Of the pull that holds the unit of depth, for footage: a tenth of the photometric loss where depth is off by a factor
-of three, and next to nothing where it is right."""
+ANCHOR_WEIGHT = 0.0
+"""Of the pull that is to hold the unit of depth, for footage: none, since 0.01 made a short training far worse
+(docs/decisions.md)."""
 
 MOTION_FILE = "motion.png"
 """In a run's folder: how far the picture moves between neighbours, where that was measured."""

@@ -269,7 +269,7 @@ def test_depth_that_stays_at_the_ends_of_the_range_is_said_in_plain_words_once_f
     assert logged == {"share_at_near_border": torch.tensor(0.2), "share_at_far_border": torch.tensor(0.3)}
     [said] = [record.getMessage() for record in caplog.records]
     assert "Until step 700, 20% of all pixels are at the near end" in said
-    assert "--scale-anchor.weight" in said
+    assert "another --seed" in said
 
 
 def test_what_is_known_of_the_borders_survives_a_resume():
@@ -301,18 +301,21 @@ def columns_of(run: Path) -> set[str]:
     return {name for row in log_of(run) for name, value in row.items() if value}
 
 
-def test_footage_trains_with_an_anchor_and_data_sets_as_published(drive, footage, tmp_path):
+def test_an_anchor_that_is_asked_for_is_logged_and_remembered_and_there_is_none_by_default(drive, footage, tmp_path):
     recipe = small_recipe(intrinsics="111,111,95,31", data=replace(RECIPES["monodepth2"].data, stride=1))
-    train("monodepth2", recipe, footage, tmp_path / "footage")
+    anchored = replace(recipe, scale_anchor=replace(recipe.scale_anchor, weight=0.02))
+    train("monodepth2", anchored, footage, tmp_path / "footage")
+    train("monodepth2", recipe, footage, tmp_path / "plain")
+    assert anchor_of(tmp_path / "plain") == 0.0
     train("monodepth2", small_recipe(), drive, tmp_path / "drive")
-    assert (anchor_of(tmp_path / "footage"), anchor_of(tmp_path / "drive")) == (0.01, 0.0)
+    assert (anchor_of(tmp_path / "footage"), anchor_of(tmp_path / "drive")) == (0.02, 0.0)
     assert "scale_anchor" in columns_of(tmp_path / "footage")
     assert "scale_anchor" not in columns_of(tmp_path / "drive")
     for run_folder in ("footage", "drive"):
         assert {"share_at_near_border", "share_at_far_border"} <= columns_of(tmp_path / run_folder)
 
 
-def test_a_pack_of_footage_trains_with_an_anchor_too(drive, footage, tmp_path):
+def test_a_pack_knows_whether_it_is_of_footage(drive, footage, tmp_path):
     recipe = small_recipe(intrinsics="111,111,95,31", data=replace(RECIPES["monodepth2"].data, stride=1))
     pack_data(recipe, footage, tmp_path / "pack")
     pack_data(small_recipe(), drive, tmp_path / "pack_of_drive")
