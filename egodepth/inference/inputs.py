@@ -70,18 +70,21 @@ def named_path(path: Path) -> Path:
 def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
     """Lengthen those of `names` that are shared until all differ. `paths`, all different, give what to add.
 
-    Folders are added from the innermost on; the suffix stays away unless files of one folder differ in it alone.
+    Folders are added from the innermost on; the suffix stays away unless names differ in it alone.
     """
-    names = list(names)
-    shared = Counter((path.parent, path.stem) for path in paths)
-    paths = [path.with_suffix("") if path.is_file() and shared[path.parent, path.stem] == 1 else path for path in paths]
+    whole = list(names)
     level = 0
-    while clashing := {name for name, count in Counter(names).items() if count > 1}:
-        names = [
-            _longer_name(path, level) if name in clashing else name for path, name in zip(paths, names, strict=True)
+    while clashing := {name for name, count in Counter(whole).items() if count > 1}:
+        whole = [
+            _longer_name(path, level) if name in clashing else name for path, name in zip(paths, whole, strict=True)
         ]
         level += 1
-    return names
+    bare = [
+        name if name == before else name.with_name(path.stem if path.is_file() else path.name)
+        for path, name, before in zip(paths, whole, names, strict=True)
+    ]
+    alone = {name for name, count in Counter(bare).items() if count == 1} - set(whole)
+    return [short if short in alone else long for short, long in zip(bare, whole, strict=True)]
 
 
 def _as_unquoted_globs(arguments: Sequence[str | Path]) -> list[str | Path]:
@@ -164,5 +167,5 @@ def _with_distinct_names(inputs: list[Input]) -> list[Input]:
 
 
 def _longer_name(path: Path, parents: int) -> Path:
-    """The name below its `parents` innermost folders: all of them make it unlike any other."""
+    """The whole file name below its `parents` innermost folders: all of them make it unlike any other."""
     return Path(*path.parts[1:][-(parents + 1) :])

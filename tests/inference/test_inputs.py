@@ -61,13 +61,16 @@ def test_images_that_differ_in_suffix_alone_keep_it(tmp_path: Path) -> None:
 def test_equal_names_in_several_folders_keep_their_folders(tmp_path: Path) -> None:
     paths = [tmp_path / "one" / "left" / "1.png", tmp_path / "two" / "left" / "1.png", tmp_path / "2.png"]
     touch(*paths)
-    assert names(expand_inputs(paths)) == ["one/left/1.png", "two/left/1.png", "2"]
+    assert names(expand_inputs(paths)) == ["one/left/1", "two/left/1", "2"]
 
 
 def test_names_stay_distinct_where_a_suffix_would_clash_again(tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "a.jpg", tmp_path / "a.png.jpg"]
     touch(*paths)
     assert len(set(names(expand_inputs(paths)))) == 3
+    both = [tmp_path / folder / name for folder in ("one", "two") for name in ("a.png", "a.jpg", "b.png")]
+    touch(*both)
+    assert names(expand_inputs(both)) == ["one/a.png", "one/a.jpg", "one/b", "two/a.png", "two/a.jpg", "two/b"]
 
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
