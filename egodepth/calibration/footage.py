@@ -27,7 +27,7 @@ from egodepth.data.images import list_images, read_image
 from egodepth.errors import UserError
 
 FRAMES_PER_SECOND = 10
-"""Of the runs: as far apart as views are in training."""
+"""The rate at which a run takes frames from a video."""
 
 RUN_LENGTH = 20
 LEAST_FRAMES = 8

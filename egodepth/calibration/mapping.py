@@ -20,7 +20,7 @@ FOCAL_LIMITS = (0.25, 3.0)
 """In widths; a run that leaves them has lost its way."""
 
 WHOLE_SHARE = 0.6
-"""Of a run's frames: so many placed are enough, and no other first focal length is tried."""
+"""When this share of a run's frames is placed, no other first focal length is tried."""
 
 ITERATIONS = 100
 

@@ -13,7 +13,7 @@ INNERMOST = (0.1, 0.9)
 """Where the principal point may lie, in fractions of the width and of the height. Cropping moves it, within limits."""
 
 FIELD_OF_VIEW_DEGREES = (10.0, 150.0)
-"""Of the longer side: below are telescopes, above are lenses that no pinhole describes."""
+"""Narrowest and widest of the longer side. Below are telescopes, above are lenses that no pinhole describes."""
 
 ASPECT_TOLERANCE = 0.02
 FOCAL_TOLERANCE = 0.05
@@ -28,24 +28,23 @@ Numbers = tuple[float, float, float, float]
 """fx, fy, cx, cy."""
 
 
-def check_camera(what: str, camera: Camera, remedy: str, square_pixels: bool = True) -> None:
+def check_camera(what: str, camera: Camera, remedy: str) -> None:
     """Refuse a camera that cannot be the one of its frames.
 
     Args:
         what: where the numbers stand, for the message: a file, or the option that gave them.
         camera: at the size of the frames.
         remedy: what to do where the numbers belong to another size.
-        square_pixels: fx and fy must then agree to 5 %.
 
     Raises:
         UserError: the numbers are fractions of the picture, the principal point lies outside or at the border, the
-            field of view is no camera's, or fx and fy differ.
+            field of view is no camera's, or fx and fy differ by more than 5 %.
     """
     fx, fy, cx, cy = numbers_of(camera)
     height, width = camera.height, camera.width
     frames = f"{width}x{height} frames"
     if are_fractions((fx, fy, cx, cy)):
-        raise UserError(f"{what}: {_in_pixels((fx, fy, cx, cy), height, width, square_pixels)}")
+        raise UserError(f"{what}: {_in_pixels((fx, fy, cx, cy), height, width)}")
     across, down = (cx + 0.5) / width, (cy + 0.5) / height
     point = f"principal point ({cx:g}, {cy:g})"
     if not (0 <= across <= 1 and 0 <= down <= 1):
@@ -70,7 +69,7 @@ def check_camera(what: str, camera: Camera, remedy: str, square_pixels: bool = T
             f"{what}: fx {fx:g} and fy {fy:g} give the {frames} a field of view of {horizontal:.1f} x {vertical:.1f} "
             f"degrees; a camera has {narrowest:.0f} to {widest:.0f}. {remedy}"
         )
-    if square_pixels and abs(fx / fy - 1) > FOCAL_TOLERANCE:
+    if abs(fx / fy - 1) > FOCAL_TOLERANCE:
         raise UserError(
             f"{what}: fx {fx:g} and fy {fy:g} of the {frames} differ by {abs(fx / fy - 1):.0%}, but pixels are square, "
             f"so they must be equal. {remedy}"
@@ -104,11 +103,11 @@ def shown(numbers: Numbers) -> str:
     return ",".join(f"{number:.1f}".removesuffix(".0") for number in numbers)
 
 
-def _in_pixels(numbers: Numbers, height: int, width: int, square_pixels: bool) -> str:
+def _in_pixels(numbers: Numbers, height: int, width: int) -> str:
     fx, fy, cx, cy = numbers
     pixels = fx * width, fy * height, cx * width, cy * height
     found = f"fx,fy,cx,cy = {fx:g},{fy:g},{cx:g},{cy:g} are fractions of the width and the height, not pixels."
-    if square_pixels and abs(pixels[0] / pixels[1] - 1) > FOCAL_TOLERANCE:
+    if abs(pixels[0] / pixels[1] - 1) > FOCAL_TOLERANCE:
         return (
             f"{found} In pixels of the {width}x{height} frames they are {shown(pixels)}, where fx and fy differ, so "
             "they belong to frames of another form. Calibrate this camera."

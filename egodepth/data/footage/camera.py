@@ -65,8 +65,7 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
         CameraUnknown: neither is there.
         UserError: one has another form, or cannot be the camera of these frames.
     """
-    camera, lens = _camera_and_lens(Path(path), intrinsics)
-    return camera if lens is None else straight_camera(lens)
+    return camera_and_lens(path, intrinsics)[0]
 
 
 def footage_lens(path: Path | str, intrinsics: str | None = None) -> Lens | None:
@@ -75,6 +74,12 @@ def footage_lens(path: Path | str, intrinsics: str | None = None) -> Lens | None
     Arguments and errors are those of `footage_camera`, of whose frames it is.
     """
     return _camera_and_lens(Path(path), intrinsics)[1]
+
+
+def camera_and_lens(path: Path | str, intrinsics: str | None = None) -> tuple[Camera, Lens | None]:
+    """`footage_camera` and `footage_lens` by one look at the footage."""
+    camera, lens = _camera_and_lens(Path(path), intrinsics)
+    return (camera if lens is None else straight_camera(lens)), lens
 
 
 def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens | None]:

@@ -11,7 +11,7 @@ from egodepth.errors import UserError
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
 """Names that promise a video, so that a broken file is reported as such. Others are asked what they hold."""
 SCRIPT_SUFFIX = ".ts"
-"""Of MPEG transport streams and of TypeScript: it promises nothing."""
+"""MPEG transport streams and TypeScript share it, so the name alone promises nothing."""
 
 # Containers and raw streams that hold pictures in time themselves. What is not here: playlists (HLS, concat, DASH),
 # which open other files, images (image2, the `_pipe` formats), and text, which FFmpeg plays as a terminal (tty).

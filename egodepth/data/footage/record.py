@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from egodepth.data.findings import Findings
 from egodepth.data.footage.camera import (
     CameraUnknown,
+    camera_and_lens,
     camera_of_field_of_view,
     footage_camera,
     footage_lens,
@@ -54,7 +55,7 @@ def _open(wanted: Wanted) -> TrainingSets:
     if wanted.intrinsics == "fixed":
         raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
     intrinsics = None if wanted.intrinsics == "calibrated" else wanted.intrinsics
-    camera, lens = footage_camera(wanted.root, intrinsics), footage_lens(wanted.root, intrinsics)
+    camera, lens = camera_and_lens(wanted.root, intrinsics)
     if lens is not None:
         log.info("%s: frames are undistorted, %s.", wanted.root, field_said(lens))
     size, stride, bits = (wanted.height, wanted.width), wanted.config.stride, wanted.config.bits

@@ -1,6 +1,7 @@
 """Which frames of drives teach nothing of motion: the camera stands still, or the next frame is another scene."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,11 +31,7 @@ class MovingParts:
     def select(self, lines: Sequence[SplitLine]) -> tuple[list[SplitLine], list[str]]:
         """The lines whose frame moves from the frame before to the one after, and a message for each drive."""
         moving = [line for line in lines if self._moves_at(line)]
-        kept = {(line.folder, line.frame, line.side) for line in moving}
-        left: dict[str, int] = {}
-        for line in lines:
-            if (line.folder, line.frame, line.side) not in kept:
-                left[line.folder] = left.get(line.folder, 0) + 1
+        left = Counter(line.folder for line in lines if not self._moves_at(line))
         said = "frames around which the camera stands still, or the scene changes, are left out"
         return moving, [f"{folder}: {count} {said}" for folder, count in left.items()]
 
