@@ -145,11 +145,10 @@ def _set_up_logging() -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from egodepth.cli.terminal import quiet_libraries
-
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    quiet_libraries()
+    for chatty in ("httpx", "timm"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
 
 

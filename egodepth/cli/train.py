@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from egodepth.cli.recipes import several
-from egodepth.cli.terminal import Debug, console, quiet_libraries
+from egodepth.cli.terminal import Debug, console
 from egodepth.recipes import Recipe
 
 
@@ -31,7 +31,6 @@ def train(
 
     from egodepth.prior.pipeline import train_whole
 
-    quiet_libraries()
     first, recipe = several(data, recipe)
     model = train_whole(name, recipe, first, out, resume)
     if recipe.makes_its_needs:

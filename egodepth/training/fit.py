@@ -1,5 +1,6 @@
 """The training engine: from a method and its data to checkpoints, logs and a released model, with exact resume."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,6 +59,9 @@ def fit(
     Raises:
         UserError: the numbers broke down (the last good checkpoint stays), or a file could not be written.
     """
+    # Lightning sets its loggers' level when it is imported; what it tells of itself would stand twice among our words.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     world = config.devices * config.nodes
     steps = config.steps or _schedule_steps(method.optimiser.epochs, len(training_set), config.batch_size * world)
     # Each start of a run logs to a folder of its own, because Lightning's CSV logger would empty an older one.
