@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Origin = Literal["stereo baseline", "poses"]
+Origin = Literal["stereo baseline", "poses", "teacher depth"]
 
 
 @dataclass(frozen=True)
