@@ -94,9 +94,8 @@ class ReleasedModel:
                 network, self.pose_network(), torch.tensor(config["intrinsics"]), config["lookups"]
             )
         of_width = {int(width): metres for width, metres in config.get("metres_of_width", {}).items()}
-        return Predictor(
-            network, *self.size, config["metres_per_unit"], device, recipe=config["recipe"], metres_of_width=of_width
-        )
+        scale = config["metres_per_unit"], device, config["recipe"], of_width, config.get("focal")
+        return Predictor(network, *self.size, *scale)
 
     def depth_network(self) -> nn.Module:
         """The depth network in the form in which it is used, in evaluation mode."""
