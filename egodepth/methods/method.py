@@ -29,6 +29,10 @@ from egodepth.networks.drop import set_drop_rates
 log = logging.getLogger("egodepth")
 
 
+BORDER_SHARE = 0.02
+"""How near to an end of its range depth has no value of its own any more."""
+
+
 def learning_rate_factor(config: OptimiserConfig, step: int, total: int) -> float:
     """What the learning rate is multiplied by at a step of `total`.
 
@@ -87,6 +91,7 @@ class Method(lightning.LightningModule):
         self.seed = seed
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
+        self.border_shares: Tensor | None = None
         self.camera: LearnedCamera | None = None
         self.focal: float | None = None
 
@@ -233,10 +238,17 @@ class Method(lightning.LightningModule):
         for name, value in values.items():
             self.log(name, value, prog_bar=name == "loss", batch_size=batch_size)
 
-    def watch_depth(self, depth: Tensor) -> None:
-        """Keep how much the depth of this batch (B, 1, H, W) varies over each image, relative to its mean."""
+    def watch_depth(self, depth: Tensor, nearest: float | None = None, farthest: float | None = None) -> None:
+        """Keep what the depth of this batch (B, 1, H, W) is like: how much it varies, and how much lies at a border.
+
+        Args:
+            nearest, farthest: the range that the network can give; none where it has no borders.
+        """
         depth = depth.detach().float()
         self.depth_variation = (depth.std((2, 3)) / depth.mean((2, 3))).mean()
+        if nearest is not None:
+            at_border = depth < nearest * (1 + BORDER_SHARE), depth > farthest * (1 - BORDER_SHARE)
+            self.border_shares = torch.stack([each.float().mean() for each in at_border])
 
     def wants_panels(self) -> bool:
         """Whether this step's pictures will be kept."""

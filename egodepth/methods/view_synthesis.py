@@ -193,7 +193,7 @@ class ViewSynthesisMethod(Method):
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
-        self.watch_depth(result.depth)
+        self.watch_depth(result.depth, self.depth_network.min_depth, self.depth_network.max_depth)
         if self.wants_panels():
             self.show_panels({"input": views.target, "depth": result.depth} | result.pictures)
         return result

@@ -253,6 +253,56 @@ class LossWatch(lightning.Callback):
             )
 
 
+class BorderWatch(lightning.Callback):
+    """Logs how much of the depth lies at the ends of the network's range, and says so where that stays too much.
+
+    Depth from video alone has no unit of its own and can drift towards an end, where it is cut off. At the far end
+    there is always something, the sky first. The run is cut into windows of 2 % (at least 100 steps); a warning comes
+    when five windows in turn are over a limit, once for each end.
+    """
+
+    WINDOWS = 50
+    PATIENCE = 5
+    LIMITS = (("near", 0.05), ("far", 0.5))
+    STATE = ("sums", "count", "over", "warned")
+
+    def __init__(self, steps: int) -> None:
+        self.window = max(100, steps // self.WINDOWS)
+        self.sums, self.count = [0.0, 0.0], 0
+        self.over, self.warned = [0, 0], [False, False]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.STATE} | {"sums": [float(value) for value in self.sums]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object) -> None:
+        if module.border_shares is None:
+            return
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            for (end, _), share in zip(self.LIMITS, module.border_shares, strict=True):
+                module.log(f"share_at_{end}_border", share, batch_size=1)
+        self.sums = [total + share for total, share in zip(self.sums, module.border_shares, strict=True)]
+        self.count += 1
+        if self.count < self.window:
+            return
+        for place, (end, limit) in enumerate(self.LIMITS):
+            self._judge(place, end, float(self.sums[place]) / self.count, limit, trainer.global_step)
+        self.sums, self.count = [0.0, 0.0], 0
+
+    def _judge(self, place: int, end: str, share: float, limit: float, step: int) -> None:
+        self.over[place] = self.over[place] + 1 if share > limit else 0
+        if self.over[place] < self.PATIENCE or self.warned[place]:
+            return
+        self.warned[place] = True
+        _warn(
+            f"Until step {step}, {share:.0%} of all pixels lie at the {end} end of the depths that the network can "
+            "give, where they are cut off. Video alone fixes no unit, and this one has drifted: start from weights "
+            "that have one (--from starter), or train with stereo pairs."
+        )
+
+
 class PanelWriter(lightning.Callback):
     """Writes the pictures that a method shows to TensorBoard and to PNG files, one row a sample."""
 

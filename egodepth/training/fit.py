@@ -18,6 +18,7 @@ from egodepth.errors import UserError
 from egodepth.methods.method import Method
 from egodepth.recipes.recipe import TrainingConfig
 from egodepth.training.callbacks import (
+    BorderWatch,
     CheckpointWriter,
     LossWatch,
     NumericalWatch,
@@ -96,6 +97,7 @@ def fit(
             *([] if steady is None else [SteadyStatistics(steady)]),
             NumericalWatch(run / LAST_CHECKPOINT),
             LossWatch(steps),
+            BorderWatch(steps),
             PanelWriter(run / "panels"),
             CheckpointWriter(run / LAST_CHECKPOINT, config.checkpoint_every, release),
         ],

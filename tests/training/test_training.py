@@ -252,3 +252,24 @@ def test_a_collapsed_depth_is_said_in_plain_words(caplog):
             module = SimpleNamespace(depth_variation=torch.tensor(1e-5))
             watch.on_train_batch_end(SimpleNamespace(global_step=step), module, {"loss": torch.tensor(1.0 / step)})
     assert ["collapsed" in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(("shares", "named"), [((0.2, 0.1), "near end"), ((0.0, 0.6), "far end"), ((0.01, 0.3), None)])
+def test_depth_that_drifts_to_an_end_of_its_range_is_said_once(caplog, shares, named):
+    from types import SimpleNamespace
+
+    from egodepth.training.callbacks import BorderWatch
+
+    logged = {}
+    watch = BorderWatch(steps=1000)
+    module = SimpleNamespace(
+        border_shares=torch.tensor(shares), log=lambda name, value, batch_size: logged.update({name: float(value)})
+    )
+    with caplog.at_level("WARNING", logger="egodepth"):
+        for step in range(1, 1001):
+            watch.on_train_batch_end(SimpleNamespace(global_step=step, log_every_n_steps=25), module)
+            if step == 450:  # a run that is stopped and resumed goes on counting
+                state, watch = watch.state_dict(), BorderWatch(steps=1000)
+                watch.load_state_dict(state)
+    assert logged == pytest.approx({"share_at_near_border": shares[0], "share_at_far_border": shares[1]})
+    assert [named in record.message for record in caplog.records] == ([True] if named else [])
