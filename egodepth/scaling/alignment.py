@@ -1,0 +1,104 @@
+"""The time offset between footage and a log, from how the speed that a pose network sees follows that of the log."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from egodepth.data.motion_logs.track import CLOCK_S, MotionLog
+
+STEP_S = 0.1
+FINE_STEP_S = 0.02
+
+FEWEST_PAIRS = 20
+LEAST_SHARE = 0.5
+"""At an offset that is looked at, so many pairs of frames lie within the log."""
+
+LEAST_VARIATION = 0.05
+"""A speed whose deviation is a smaller share of its mean has no shape to be found again."""
+
+LEAST_CORRELATION = 0.6
+LEAST_LEAD = 0.1
+"""A peak is clear that is so high, and by so much higher than any other."""
+
+PEAK_S = 3.0
+"""What lies nearer to a peak is its slope, and no other peak."""
+
+CLIPPED = (5, 95)
+"""Percentiles that a pose network's motions are held between: single ones are wrong by any factor."""
+
+Finding = Literal["shifted", "constant speed", "no clear peak", "too short"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the times of footage become those of a log.
+
+    Attributes:
+        offset_s: to be added to the footage's times.
+        finding: `shifted`, or why the times were left as they were.
+        correlation: of the two speeds at the offset; NaN where they were not compared.
+    """
+
+    offset_s: float
+    finding: Finding
+    correlation: float
+
+
+def first_offset(frames_s: float, log_s: float) -> float:
+    """The offset before anything is compared: of footage whose first frame, and a log whose first entry, have times.
+
+    None, if both are clock times or both are not; else the log begins with the footage.
+    """
+    return 0.0 if (frames_s > CLOCK_S) == (log_s > CLOCK_S) else log_s - frames_s
+
+
+def align(starts: np.ndarray, ends: np.ndarray, found: np.ndarray, log: MotionLog, offset_s: float = 0.0) -> Alignment:
+    """Find the time offset at which the motions of pairs of frames follow a log's.
+
+    Args:
+        starts, ends: (N,), times of pairs of frames.
+        found: (N,), the motion of each pair, up to scale.
+        offset_s: from the footage's times to the log's, where nothing better is found.
+    """
+    if len(found) < FEWEST_PAIRS:
+        return Alignment(offset_s, "too short", np.nan)
+    speeds = np.clip(found / (ends - starts), *np.percentile(found / (ends - starts), CLIPPED))
+    first, last = log.seconds[0] - ends.max(), log.seconds[-1] - starts.min()
+    # Through the given offset, so that times that fit are left exactly as they are.
+    offsets = offset_s + STEP_S * np.arange(np.floor((first - offset_s) / STEP_S), (last - offset_s) / STEP_S + 1)
+    if _is_constant(starts, ends, log):
+        return Alignment(offset_s, "constant speed", np.nan)
+    correlations = np.array([_correlation(speeds, starts, ends, log, each) for each in offsets])
+    if np.isnan(correlations).all():
+        return Alignment(offset_s, "too short", np.nan)
+    best = int(np.nanargmax(correlations))
+    others = correlations[np.abs(offsets - offsets[best]) > PEAK_S]
+    rival = np.nanmax(others) if np.isfinite(others).any() else -1.0
+    if correlations[best] < LEAST_CORRELATION or correlations[best] - rival < LEAST_LEAD:
+        return Alignment(offset_s, "no clear peak", float(correlations[best]))
+    fine = offsets[best] + np.arange(-STEP_S, STEP_S + FINE_STEP_S / 2, FINE_STEP_S)
+    finer = np.array([_correlation(speeds, starts, ends, log, each) for each in fine])
+    place = int(np.nanargmax(finer))
+    return Alignment(float(fine[place]), "shifted", float(finer[place]))
+
+
+def _is_constant(starts: np.ndarray, ends: np.ndarray, log: MotionLog) -> bool:
+    """Whether the log's speed hardly changes, over stretches as long as between two frames."""
+    length = float(np.median(ends - starts))
+    begins = np.arange(log.seconds[0], log.seconds[-1] - length, max(length, STEP_S))
+    speeds = log.moved_m(begins, begins + length)
+    speeds = speeds[np.isfinite(speeds)]
+    return len(speeds) == 0 or bool(speeds.std() < LEAST_VARIATION * speeds.mean())
+
+
+def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: MotionLog, offset: float) -> float:
+    """Of the two speeds at an offset; NaN where too few pairs lie within the log, or its speed is constant there."""
+    true = log.moved_m(starts + offset, ends + offset) / (ends - starts)
+    known = np.isfinite(true)
+    if known.sum() < max(FEWEST_PAIRS, LEAST_SHARE * len(speeds)):
+        return np.nan
+    one, other = speeds[known], true[known]
+    if other.std() < LEAST_VARIATION * other.mean() or one.std() == 0:
+        return np.nan
+    return float(np.corrcoef(one, other)[0, 1])
