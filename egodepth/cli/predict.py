@@ -60,15 +60,19 @@ def predict(
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.inputs import expand_inputs
     from egodepth.inference.predict import predict
-    from egodepth.models.released import load
+    from egodepth.models.released import ReleasedModel
 
-    predictor = load(model, device).with_runtime(runtime)
+    released = ReleasedModel.open(model)
+    predictor = released.predictor(device).with_runtime(runtime)
     console.print(f"Running on {device} with {predictor.runtime.name}.")
     total = len(expand_inputs(inputs))  # before the depth is written, perhaps among the inputs
     report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=intrinsics)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
-    unit = "metres" if report.is_metric else "up to scale"
+    if scale is not None:
+        unit = "metres by --scale"
+    else:
+        unit = released.scale.said() if released.scale else "up to scale"
     files = "file" if len(report.written) == 1 else "files"
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
     if not report.skipped:

@@ -89,7 +89,7 @@ def _is_constant(starts: np.ndarray, ends: np.ndarray, log: MotionLog) -> bool:
     begins = np.arange(log.seconds[0], log.seconds[-1] - length, max(length, STEP_S))
     speeds = log.moved_m(begins, begins + length)
     speeds = speeds[np.isfinite(speeds)]
-    return len(speeds) == 0 or bool(speeds.std() < LEAST_VARIATION * speeds.mean())
+    return len(speeds) == 0 or bool(speeds.std() <= LEAST_VARIATION * speeds.mean())
 
 
 def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: MotionLog, offset: float) -> float:
@@ -99,6 +99,6 @@ def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: 
     if known.sum() < max(FEWEST_PAIRS, LEAST_SHARE * len(speeds)):
         return np.nan
     one, other = speeds[known], true[known]
-    if other.std() < LEAST_VARIATION * other.mean() or one.std() == 0:
+    if other.std() <= LEAST_VARIATION * other.mean() or one.std() == 0:
         return np.nan
     return float(np.corrcoef(one, other)[0, 1])
