@@ -69,10 +69,8 @@ def predict(
     report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=intrinsics)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
-    if scale is not None:
-        unit = "metres by --scale"
-    else:
-        unit = released.scale.said() if released.scale else "up to scale"
+    known = released.scale.said() if released.scale else "up to scale"
+    unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
     if not report.skipped:

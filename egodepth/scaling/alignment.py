@@ -19,13 +19,7 @@ LEAST_VARIATION = 0.05
 
 LEAST_CORRELATION = 0.6
 LEAST_LEAD = 0.1
-"""A peak is clear that is so high, and by so much higher than any other."""
-
-PEAK_S = 3.0
-"""What lies nearer to a peak is its slope, and no other peak."""
-
-CLIPPED = (5, 95)
-"""Percentiles that a pose network's motions are held between: single ones are wrong by any factor."""
+"""A peak is clear that is so high, falls by so much on its sides, and has no other beside it that is nearly as high."""
 
 Finding = Literal["shifted", "constant speed", "no clear peak", "too short"]
 
@@ -63,7 +57,7 @@ def align(starts: np.ndarray, ends: np.ndarray, found: np.ndarray, log: MotionLo
     """
     if len(found) < FEWEST_PAIRS:
         return Alignment(offset_s, "too short", np.nan)
-    speeds = np.clip(found / (ends - starts), *np.percentile(found / (ends - starts), CLIPPED))
+    speeds = found / (ends - starts)
     first, last = log.seconds[0] - ends.max(), log.seconds[-1] - starts.min()
     # Through the given offset, so that times that fit are left exactly as they are.
     offsets = offset_s + STEP_S * np.arange(np.floor((first - offset_s) / STEP_S), (last - offset_s) / STEP_S + 1)
@@ -73,14 +67,19 @@ def align(starts: np.ndarray, ends: np.ndarray, found: np.ndarray, log: MotionLo
     if np.isnan(correlations).all():
         return Alignment(offset_s, "too short", np.nan)
     best = int(np.nanargmax(correlations))
-    others = correlations[np.abs(offsets - offsets[best]) > PEAK_S]
-    rival = np.nanmax(others) if np.isfinite(others).any() else -1.0
-    if correlations[best] < LEAST_CORRELATION or correlations[best] - rival < LEAST_LEAD:
+    if correlations[best] < LEAST_CORRELATION or not _stands_alone(correlations, best):
         return Alignment(offset_s, "no clear peak", float(correlations[best]))
     fine = offsets[best] + np.arange(-STEP_S, STEP_S + FINE_STEP_S / 2, FINE_STEP_S)
     finer = np.array([_correlation(speeds, starts, ends, log, each) for each in fine])
     place = int(np.nanargmax(finer))
     return Alignment(float(fine[place]), "shifted", float(finer[place]))
+
+
+def _stands_alone(correlations: np.ndarray, best: int) -> bool:
+    """Whether what is nearly as high as the peak is all on its own slope, and the slope ends on a side."""
+    high = np.flatnonzero(np.nan_to_num(correlations, nan=-1.0) >= correlations[best] - LEAST_LEAD)
+    falls = np.isfinite(correlations).sum() > len(high)
+    return bool(falls and high[-1] - high[0] == len(high) - 1)
 
 
 def _is_constant(starts: np.ndarray, ends: np.ndarray, log: MotionLog) -> bool:
@@ -93,7 +92,10 @@ def _is_constant(starts: np.ndarray, ends: np.ndarray, log: MotionLog) -> bool:
 
 
 def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: MotionLog, offset: float) -> float:
-    """Of the two speeds at an offset; NaN where too few pairs lie within the log, or its speed is constant there."""
+    """Of the two speeds' ranks at an offset: a pose network is wrong by any factor now and then.
+
+    NaN where too few pairs lie within the log, or its speed is constant there.
+    """
     true = log.moved_m(starts + offset, ends + offset) / (ends - starts)
     known = np.isfinite(true)
     if known.sum() < max(FEWEST_PAIRS, LEAST_SHARE * len(speeds)):
@@ -101,4 +103,8 @@ def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: 
     one, other = speeds[known], true[known]
     if other.std() <= LEAST_VARIATION * other.mean() or one.std() == 0:
         return np.nan
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(_ranks(one), _ranks(other))[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return np.argsort(np.argsort(values))
