@@ -15,8 +15,8 @@ def test_the_scale_and_the_spread_of_noisy_ratios_are_found(scale, seed):
     ratios = scale * random.normal(1, 0.08, 400)
     ratios[random.random(400) < 0.1] *= 5
     found = estimate_of(ratios)
-    assert found.metres_per_unit == pytest.approx(scale, rel=0.03)
-    assert found.spread == pytest.approx(0.09, abs=0.025)
+    assert found.metres_per_unit == pytest.approx(scale, rel=0.05)
+    assert found.spread == pytest.approx(0.09, abs=0.03)
     assert found.used == 400
 
 

@@ -41,8 +41,6 @@ def read_known_points(file: Path, data: Path) -> list[KnownPoint]:
     Raises:
         UserError: a line has another form, or a picture is missing.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file. Check the path.")
     folders = [data if data.is_dir() else data.parent, file.parent]
     return [_point(file, number, line, folders) for number, line in filled_lines(file)]
 

@@ -18,6 +18,8 @@ def filled_lines(file: Path) -> list[tuple[int, str]]:
     Raises:
         UserError: the file cannot be read, or has none.
     """
+    if not file.is_file():
+        raise UserError(f"{file}: no such file. Check the path.")
     try:
         text = read_text(file)
     except OSError as error:
