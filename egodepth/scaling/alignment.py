@@ -38,6 +38,20 @@ class Alignment:
     finding: Finding
     correlation: float
 
+    def said(self, frames_s: float, log_s: float) -> str:
+        """One line: where the footage lies in the log, and how that is known.
+
+        Args:
+            frames_s, log_s: times of the footage's first frame and of the log's first entry.
+        """
+        correlation = "" if np.isnan(self.correlation) else f", correlation {self.correlation:.2f}"
+        begins = frames_s + self.offset_s - log_s
+        if self.finding == "shifted":
+            said = f"{abs(begins):.2f} s {'after' if begins >= 0 else 'before'} the log"
+            return f"Time offset: the footage begins {said}{correlation}."
+        taken = "the log is taken to begin with the footage" if begins == 0 else "times are taken as they are"
+        return f"Time offset: none was found ({self.finding}{correlation}); {taken}."
+
 
 def first_offset(frames_s: float, log_s: float) -> float:
     """The offset before anything is compared: of footage whose first frame, and a log whose first entry, have times.

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.track import MotionLog
 from egodepth.errors import UserError
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
 from egodepth.progress import progress_bar
 from egodepth.recipes.scale import STANDING_M
-from egodepth.scaling.alignment import Alignment, align, first_offset
+from egodepth.scaling.alignment import align, first_offset
 from egodepth.scaling.sequences import FrameSequence
 
 PAIRS = 1000
@@ -66,13 +67,8 @@ def ratios_by_number(motion: Motion, sequence: FrameSequence, log: MotionLog) ->
     return _ratios(motion, numbers, log)
 
 
-def ratios_in_time(
-    motion: Motion, sequence: FrameSequence, log: MotionLog, synchronous: bool = False
-) -> tuple[np.ndarray, Alignment | None]:
-    """Metres over units of the pairs that moved, and how the times were brought together.
-
-    Args:
-        synchronous: the log's times are those of the frames; nothing is looked for.
+def ratios_in_time(motion: Motion, sequence: FrameSequence, log: MotionLog) -> tuple[np.ndarray, str]:
+    """Metres over units of the pairs that moved, and a line on how the times were brought together.
 
     Raises:
         UserError: the frames have no times.
@@ -81,12 +77,16 @@ def ratios_in_time(
         raise UserError(
             f"{sequence.name}: nothing says when its frames were taken. Give --fps, or name them by their times."
         )
-    seconds, alignment = sequence.seconds, None
-    if not synchronous:
-        starts, ends = (seconds[[pair[end] for pair in motion.pairs]] for end in (0, 1))
-        alignment = align(starts, ends, motion.found, log, first_offset(seconds[0], log.seconds[0]))
-        seconds = seconds + alignment.offset_s
-    return _ratios(motion, seconds, log), alignment
+    seconds = sequence.seconds
+    starts, ends = (seconds[[pair[end] for pair in motion.pairs]] for end in (0, 1))
+    alignment = align(starts, ends, motion.found, log, first_offset(seconds[0], log.seconds[0]))
+    return _ratios(motion, seconds + alignment.offset_s, log), alignment.said(seconds[0], log.seconds[0])
+
+
+def ratios_of_measurements(motion: Motion, sequence: FrameSequence) -> np.ndarray:
+    """Metres over units of the pairs that moved, by the measurements of a KITTI drive, which know the frames."""
+    track, seconds = read_oxts(sequence.oxts)
+    return _ratios(motion, np.array([seconds.get(number, np.nan) for number in sequence.numbers]), track)
 
 
 def _ratios(motion: Motion, times: np.ndarray, log: MotionLog) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from egodepth.data.configurations import LEARNED
 from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage_size
 from egodepth.data.footage.clips import clips
 from egodepth.data.footage.masking import footage_mask
@@ -86,6 +87,10 @@ def open_sequences(
     Raises:
         UserError: the data are of another kind, or cannot be read.
     """
+    if intrinsics == LEARNED:
+        raise UserError(
+            "--intrinsics learned: is for training. Leave it out: a camera that the model has learnt is known from it."
+        )
     if data.is_dir() and DRIVE.fullmatch(data.name):
         root, drives = data.parent.parent, [f"{data.parent.name}/{data.name}"]
     else:
@@ -126,7 +131,8 @@ def _of_drive(tree: KittiTree, drive: str, size: tuple[int, int], frames_per_sec
         seconds = np.array(numbers) / frames_per_second
     elif oxts.is_dir():
         measured = read_oxts(oxts)[1]
-        seconds = np.array([measured.get(number, np.nan) for number in numbers])
+        if all(number in measured for number in numbers):
+            seconds = np.array([measured[number] for number in numbers])
     if frames:
         tree.check_camera(drive, side, frames[numbers[0]])
     return FrameSequence(

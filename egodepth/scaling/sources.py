@@ -10,20 +10,20 @@ import torch
 
 from egodepth.data.configurations import LEARNED
 from egodepth.data.motion_logs.known_points import read_known_points
-from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
 from egodepth.recipes.scale import Origin, Scale
-from egodepth.scaling.alignment import Alignment
 from egodepth.scaling.distances import compare_points
 from egodepth.scaling.estimate import Estimate, estimate_of
 from egodepth.scaling.height import heights_over_road
-from egodepth.scaling.motion import motion_of, ratios_by_number, ratios_in_time
+from egodepth.scaling.motion import motion_of, ratios_by_number, ratios_in_time, ratios_of_measurements
 from egodepth.scaling.sequences import FrameSequence, open_sequences
 
 OXTS = "oxts"
+
+DOUBTFUL_SPREAD = 0.25
 
 FEWEST_FRAMES = 0.2
 """Where a smaller share of the frames shows a road, what is found is doubtful."""
@@ -68,7 +68,10 @@ class Found:
         spread = f"The {self.unit} differ from it by {found.spread:.1%} (the error of a single picture's scale)"
         if found.median_error is not None:
             spread += f"; the median itself is known to {found.median_error:.1%}"
-        return [*lines, f"{spread}."]
+        lines.append(f"{spread}.")
+        if found.spread > DOUBTFUL_SPREAD:
+            lines.append(f"The {self.unit} disagree. Do not trust the scale without another look.")
+        return lines
 
 
 def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, device: str = "cpu") -> Found:
@@ -100,24 +103,18 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
     """
     network = model.pose_network().to(device)
     track = None if log == OXTS else read_track(Path(log))
-    ratios: list[np.ndarray] = []
     remarks: list[str] = []
     with TemporaryDirectory() as cache:
         sequences = _moving(_opened(model, footage, cache))
         if track is None:
-            sequences = [sequence for sequence in sequences if sequence.oxts is not None]
-            if not sequences:
+            measured = [sequence for sequence in sequences if sequence.oxts is not None]
+            if not measured:
                 raise UserError(f"--speed oxts: {footage.path} has no drive with an oxts folder. Give a log of speeds.")
+            ratios = [ratios_of_measurements(motion_of(network, sequence), sequence) for sequence in measured]
         else:
-            _require_one(sequences, footage.path, log)
-        for sequence in sequences:
-            if track is None:
-                measured, seconds = read_oxts(sequence.oxts)
-                times = np.array([seconds.get(number, np.nan) for number in sequence.numbers])
-                sequence = replace(sequence, seconds=times)
-            found, alignment = ratios_in_time(motion_of(network, sequence), sequence, track or measured, track is None)
-            ratios.append(found)
-            remarks += _alignment_said(alignment)
+            sequence = _the_one(sequences, footage.path, log)
+            found, remark = ratios_in_time(motion_of(network, sequence), sequence, track)
+            ratios, remarks = [found], [remark]
     name = OXTS if track is None else Path(log).name
     return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks)
 
@@ -131,16 +128,13 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     network = model.pose_network().to(device)
     log = read_pose_log(file)
     with TemporaryDirectory() as cache:
-        sequences = _moving(_opened(model, footage, cache))
-        _require_one(sequences, footage.path, str(file))
-        [sequence] = sequences
+        sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
         motion = motion_of(network, sequence)
-    remarks: list[str] = []
     if log.is_timed:
-        ratios, alignment = ratios_in_time(motion, sequence, log)
-        remarks += _alignment_said(alignment)
+        ratios, remark = ratios_in_time(motion, sequence, log)
+        remarks = [remark]
     else:
-        ratios = ratios_by_number(motion, sequence, log)
+        ratios, remarks = ratios_by_number(motion, sequence, log), []
     return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks)
 
 
@@ -183,11 +177,12 @@ def _moving(sequences: Sequence[FrameSequence]) -> list[FrameSequence]:
     return found
 
 
-def _require_one(sequences: Sequence[FrameSequence], data: Path, log: str) -> None:
+def _the_one(sequences: Sequence[FrameSequence], data: Path, log: str) -> FrameSequence:
     """Raises UserError: a log is of one drive, and there are several."""
     if len(sequences) > 1:
         names = ", ".join(sequence.name for sequence in sequences[:3])
         raise UserError(f"{data}: holds several sequences ({names}), and {log} is of one. Give that one as DATA.")
+    return sequences[0]
 
 
 def _with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tuple[list[FrameSequence], list[str]]:
@@ -222,13 +217,3 @@ def _found(estimate: Estimate, origin: Origin, note: str, remarks: Sequence[str]
     error = None if estimate.spread is None else round(estimate.spread, 4)
     scale = Scale(float(f"{estimate.metres_per_unit:.6g}"), origin, error=error, note=note)
     return Found(scale, estimate, tuple(remarks), unit)
-
-
-def _alignment_said(alignment: Alignment | None) -> list[str]:
-    if alignment is None:
-        return []
-    correlation = "" if np.isnan(alignment.correlation) else f", correlation {alignment.correlation:.2f}"
-    if alignment.finding == "shifted":
-        return [f"Time offset: the first frame's time is {alignment.offset_s:+.2f} s in the log's{correlation}."]
-    start = "" if alignment.offset_s == 0 else "; the log's first entry is taken for the first frame"
-    return [f"No time offset was looked for or found: {alignment.finding}{correlation}{start}."]

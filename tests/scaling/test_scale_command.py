@@ -78,7 +78,10 @@ def test_poses_with_times_give_metres(home, model, tmp_path, capsys):
     (tmp_path / "tum.txt").write_text("".join(lines))
     assert run("scale", model, home, "--poses", tmp_path / "tum.txt", "--fps", 10) == 0
     check_scale(model, "odometry", rel=1e-4)
-    assert "No time offset was looked for or found: too short" in capsys.readouterr().out
+    assert (
+        "Time offset: none was found (too short); the log is taken to begin with the footage."
+        in capsys.readouterr().out
+    )
 
 
 def test_a_log_of_speeds_gives_metres(home, model, tmp_path):
@@ -101,7 +104,7 @@ def test_oxts_give_metres_without_any_offset(home, drive, model, tmp_path, capsy
     write_oxts(copied / "oxts", [(speed, 0, 0) for speed in speeds])
     assert run("scale", model, tmp_path / "drive", "--speed", "oxts") == 0
     check_scale(model, "speed", rel=0.02)
-    assert "offset" not in capsys.readouterr().out
+    assert "Time offset" not in capsys.readouterr().out
 
 
 def write_points(home: Path, file: Path, places: list[tuple[int, int, int]], factor: float = 1.0) -> None:
@@ -186,6 +189,7 @@ def test_predict_says_where_its_metres_are_from(home, model, tmp_path, capsys):
         (["--camera-height", 1.65, "--speed", "oxts"], "give one of"),
         (["--camera-height", -1], "--camera-height -1: expected"),
         (["--camera-height", 1.65, "--fov", 60], "comes with the data"),
+        (["--camera-height", 1.65, "--intrinsics", "learned"], "is for training"),
         (["--speed", "oxts"], "no drive with an oxts folder"),
         (["--speed", "nothing.csv"], "nothing.csv: no such file"),
         (["--known", "nothing.txt"], "nothing.txt: no such file"),
