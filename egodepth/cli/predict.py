@@ -93,9 +93,11 @@ def export(
 ) -> None:
     """Write a model as an ONNX file, for other programs and devices."""
     from egodepth.inference.export import export_onnx
-    from egodepth.models.released import load
+    from egodepth.models.released import ReleasedModel
 
-    export_onnx(load(model), file, height, width, precision)
+    released = ReleasedModel.open(model)
+    scale = released.scale.as_metadata() if released.scale else None
+    export_onnx(released.predictor(), file, height, width, precision, scale)
     console.print(f"Wrote {file}")
 
 

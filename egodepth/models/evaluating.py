@@ -45,7 +45,8 @@ def evaluate_model(
         post_process=post_process,
         on_frame=per_image_figures(figures) if figures else None,
     )
-    return replace(result, metres_from=released.metres_from)
+    error = released.scale.error if released.scale else None
+    return replace(result, metres_from=released.metres_from, metres_error=error)
 
 
 def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:

@@ -32,3 +32,10 @@ class Scale:
         """In what a depth is, how that is known, and how well: `metres from camera height, ± 4 %`."""
         error = "" if self.error is None else f", ± {100 * self.error:.2g} %"
         return f"metres from {self.origin}{error}"
+
+    def as_metadata(self) -> dict[str, str]:
+        """The scale as an exported model carries it, for programs that read it without egodepth."""
+        known = {"metres_per_unit": f"{self.metres_per_unit:.6g}", "metres_from": self.origin}
+        if self.error is not None:
+            known["metres_error"] = f"{self.error:.4g}"
+        return known if self.note is None else {**known, "metres_note": self.note}

@@ -11,6 +11,10 @@ from PIL import Image
 import egodepth
 from egodepth.data.images import read_depth_png
 from egodepth.data.kitti.odometry import read_poses
+from egodepth.inference import export
+from egodepth.models.released import ReleasedModel
+from egodepth.models.rescaling import write_scale
+from egodepth.recipes.scale import Scale
 from tests.command_line import only_line, run
 from tests.data.test_motion_logs import write_oxts
 from tests.data.trees import write_frames
@@ -177,6 +181,31 @@ def test_predict_says_where_its_metres_are_from(home, model, tmp_path, capsys):
     assert np.median(depth[truth > 0] / truth[truth > 0]) == pytest.approx(1, rel=0.02)
     assert run(*predict, "--out", tmp_path / "given", "--scale", "3") == 0
     assert "(depth metres by --scale)" in capsys.readouterr().out
+
+
+def test_an_evaluation_says_where_the_metres_are_from(drive, model, tmp_path, capsys):
+    write_scale(ReleasedModel.open(model), Scale(2.0, "speed", error=0.041))
+    evaluated = ["evaluate", model, drive, "--protocol", "simulated", "--json", tmp_path / "figures.json"]
+    assert run(*evaluated) == 0
+    assert "The model's depth is in metres, by the camera's speed, ± 4.1 %." in capsys.readouterr().out
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["metres_from"], figures["metres_error"]) == ("speed", 0.041)
+
+
+def test_an_export_hands_on_the_scale(model, tmp_path, monkeypatch):
+    """What becomes of it is tested with the files, in tests/inference."""
+    handed: list = []
+    monkeypatch.setattr(export, "export_onnx", lambda *arguments: handed.append(arguments[-1]))
+    assert run("export", model, tmp_path / "model.onnx") == 0
+    write_scale(ReleasedModel.open(model), Scale(2.0, "camera height", error=0.04, note="9 of 9 frames"))
+    assert run("export", model, tmp_path / "model.onnx") == 0
+    said = {
+        "metres_per_unit": "2",
+        "metres_from": "camera height",
+        "metres_error": "0.04",
+        "metres_note": "9 of 9 frames",
+    }
+    assert handed == [None, said]
 
 
 # --- what cannot be used ---
