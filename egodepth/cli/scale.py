@@ -69,7 +69,7 @@ def scale(
     if before := released.scale:
         console.print(f"Before it was {before.metres_per_unit:.4g} m ({before.said()}).", markup=False)
     if not dry_run:
-        folder = write_scale(released, found.scale, out)
+        folder = write_scale(released, found.scale, out, found.focal)
         console.print(f"Wrote {folder / 'config.json'}: {found.scale.said()}.", markup=False)
 
 

@@ -11,10 +11,11 @@ from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE
 from egodepth.recipes.scale import Scale
 
 
-def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None) -> Path:
+def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None, focal: float | None = None) -> Path:
     """Write a scale into a model's config, whole or not at all; everything else in it stays.
 
     Args:
+        focal: focal length, in widths of the picture, of the camera that the scale belongs to; None leaves it as it is.
         out: a copy of the model that is written with the scale in place of the model itself.
 
     Returns:
@@ -23,7 +24,8 @@ def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None) -> 
     Raises:
         UserError: the model is one of the hub's and no copy was asked for, or the place cannot be written to.
     """
-    config = json.dumps({**model.config, **scale_entries(scale)}, indent=2) + "\n"
+    camera = {} if focal is None else {"focal": focal}
+    config = json.dumps({**model.config, **scale_entries(scale), **camera}, indent=2) + "\n"
     if out is None:
         if not Path(model.name).exists():
             raise UserError(

@@ -31,12 +31,14 @@ class Heights:
     """Distances of the camera from the road that depth says.
 
     Attributes:
-        units: (N,), of the frames that show a road, in units of the network.
+        units: (N,), of the frames that show a road, in units of the network for the camera of `focal`.
         frames: that were looked at.
+        focal: of the first sequence, in widths.
     """
 
     units: np.ndarray
     frames: int
+    focal: float | None
 
 
 def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence]) -> Heights:
@@ -50,19 +52,21 @@ def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence]) 
     """
     places = [(sequence, position) for sequence in sequences for position in range(len(sequence.frames))]
     chosen = [places[index * len(places) // min(FRAMES, len(places))] for index in range(min(FRAMES, len(places)))]
-    planes = []
+    focal = sequences[0].focal
+    found: list[float] = []
     with progress_bar(True) as bar:
         for sequence, position in bar.track(chosen, description="road"):
             neighbours = sequence.neighbours(position, predictor.time_offsets)
             inverse_depth = predictor.predict_inverse_depth(sequence.read(position), neighbours)
-            planes.append(road_of(1 / inverse_depth, sequence.intrinsics, sequence.mask, seed=position))
-    found = np.array([plane.distance for plane in planes if plane is not None])
-    if not len(found):
+            plane = road_of(1 / inverse_depth, sequence.intrinsics, sequence.mask, seed=position)
+            if plane is not None:
+                found.append(plane.distance * sequence.unit_ratio(focal))
+    if not found:
         raise UserError(
             f"--camera-height: none of {len(chosen)} frames shows a road, a plane under the camera within "
             f"{STEEPEST_DEGREES:g} degrees of level. Check the camera (--intrinsics), or use --speed or --known."
         )
-    return Heights(found, len(chosen))
+    return Heights(np.array(found), len(chosen), focal)
 
 
 def road_of(depth: np.ndarray, intrinsics: Tensor, mask: np.ndarray | None = None, seed: int = 0) -> Plane | None:

@@ -56,6 +56,19 @@ class FrameSequence:
     count: int | None = None
     oxts: Path | None = None
 
+    @property
+    def focal(self) -> float | None:
+        """Focal length in widths of the picture; None where the camera is not known."""
+        return None if self.intrinsics is None else float(self.intrinsics[0, 0])
+
+    def unit_ratio(self, focal: float | None) -> float:
+        """A network's unit of depth in these frames, over that in frames of another focal length in widths.
+
+        What looks alike through a lens twice as long is twice as far away (Metric3D, Yin et al., ICCV 2023, section
+        3.2). 1 where a camera is not known.
+        """
+        return 1.0 if self.focal is None or focal is None else self.focal / focal
+
     def read(self, position: int) -> np.ndarray:
         """A frame as the network sees it, (H, W, 3) uint8."""
         return read_resized_image(self.frames[position], self.height, self.width)

@@ -52,12 +52,14 @@ class Found:
         estimate: with what says how sure it is.
         remarks: one line each.
         unit: what the ratios are of, in the plural: frames, pairs of frames, points.
+        focal: focal length, in widths, of the camera that the scale belongs to; None where it is not known.
     """
 
     scale: Scale
     estimate: Estimate
     remarks: tuple[str, ...]
     unit: str
+    focal: float | None = None
 
     def said(self) -> list[str]:
         """The scale and how sure it is, in lines."""
@@ -89,7 +91,7 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
     if estimate.used < FEWEST_FRAMES * heights.frames:
         remarks.append("Few of the frames show a road. Do not trust the scale without another look.")
     note = f"camera height {height_m:g} m, {estimate.used} of {heights.frames} frames"
-    return _found(estimate, "camera height", note, remarks, "frames")
+    return _found(estimate, "camera height", note, remarks, "frames", heights.focal)
 
 
 def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: str = "cpu") -> Found:
@@ -110,13 +112,17 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
             measured = [sequence for sequence in sequences if sequence.oxts is not None]
             if not measured:
                 raise UserError(f"--speed oxts: {footage.path} has no drive with an oxts folder. Give a log of speeds.")
-            ratios = [ratios_of_measurements(motion_of(network, sequence), sequence) for sequence in measured]
+            sequence = measured[0]
+            ratios = [
+                ratios_of_measurements(motion_of(network, each), each) / each.unit_ratio(sequence.focal)
+                for each in measured
+            ]
         else:
             sequence = _the_one(sequences, footage.path, log)
             found, remark = ratios_in_time(motion_of(network, sequence), sequence, track)
             ratios, remarks = [found], [remark]
     name = OXTS if track is None else Path(log).name
-    return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks)
+    return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks, sequence.focal)
 
 
 def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
@@ -135,7 +141,7 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
         remarks = [remark]
     else:
         ratios, remarks = ratios_by_number(motion, sequence, log), []
-    return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks)
+    return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, sequence.focal)
 
 
 def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
@@ -159,7 +165,7 @@ def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device
     if len(kept) == 1:
         remarks.append("Nothing checks a single point: measure three or more, near and far.")
     note = f"{len(kept)} of {len(compared.points)} points of {file.name}"
-    return _found(estimate, "known distances", note, remarks, "points")
+    return _found(estimate, "known distances", note, remarks, "points", None)
 
 
 # --- what the sources share ------------------------------------------------------------------------------------------
@@ -205,15 +211,19 @@ def _with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> t
     ], [remark]
 
 
-def _from_ratios(ratios: np.ndarray, origin: Origin, note: str, option: str, remarks: list[str]) -> Found:
+def _from_ratios(
+    ratios: np.ndarray, origin: Origin, note: str, option: str, remarks: list[str], focal: float | None
+) -> Found:
     if not len(ratios):
         said = f" {remarks[-1]}" if remarks else ""
         raise UserError(f"{option}: says of no two frames that the camera moved between them.{said} Check its times.")
     estimate = estimate_of(ratios)
-    return _found(estimate, origin, f"{note}, {estimate.used} pairs of frames", remarks, "pairs of frames")
+    return _found(estimate, origin, f"{note}, {estimate.used} pairs of frames", remarks, "pairs of frames", focal)
 
 
-def _found(estimate: Estimate, origin: Origin, note: str, remarks: Sequence[str], unit: str) -> Found:
+def _found(
+    estimate: Estimate, origin: Origin, note: str, remarks: Sequence[str], unit: str, focal: float | None
+) -> Found:
     error = None if estimate.spread is None else round(estimate.spread, 4)
     scale = Scale(float(f"{estimate.metres_per_unit:.6g}"), origin, error=error, note=note)
-    return Found(scale, estimate, tuple(remarks), unit)
+    return Found(scale, estimate, tuple(remarks), unit, focal)

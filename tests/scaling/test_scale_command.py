@@ -65,7 +65,8 @@ def test_the_camera_height_gives_metres(home, model, capsys):
     assert config["metres_note"] == f"camera height 1.65 m, {frames} of {frames} frames"
     assert 0 < config["metres_error"] < 0.03
     changed = {key for key in config if config[key] != before.get(key)}
-    assert changed == {"metres_per_unit", "metres_from", "metres_error", "metres_note", "depth"}
+    assert changed == {"metres_per_unit", "metres_from", "metres_error", "metres_note", "depth", "focal"}
+    assert config["focal"] == pytest.approx(0.58)
     assert "metres from camera height, ± " in capsys.readouterr().out
 
 

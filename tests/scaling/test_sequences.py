@@ -92,6 +92,13 @@ def test_the_frames_before_and_after_are_the_ones_that_training_pairs(drive, tmp
     assert sequence.neighbours(0, (-1,)) == {}
 
 
+def test_units_of_a_longer_lens_are_longer(drive, tmp_path):
+    sequence, _ = opened(drive, tmp_path)
+    longer = replace(sequence, intrinsics=2 * sequence.intrinsics)
+    assert longer.unit_ratio(sequence.focal) == pytest.approx(2)
+    assert longer.unit_ratio(None) == replace(sequence, intrinsics=None).unit_ratio(0.58) == 1
+
+
 def test_data_of_another_kind_are_refused(tmp_path):
     (tmp_path / "pack").mkdir()
     with pytest.raises(UserError, match="empty folder"):
