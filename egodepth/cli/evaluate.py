@@ -16,6 +16,7 @@ from egodepth.files import write_text
 ORIGINS = {
     "stereo baseline": "in metres, by the stereo baseline of its training",
     "poses": "in metres, by the poses of its training data",
+    "teacher depth": "in metres, by the depth maps that it learnt from",
     "camera height": "in metres, by the height of the camera",
     "speed": "in metres, by the camera's speed",
     "odometry": "in metres, by poses of odometry",

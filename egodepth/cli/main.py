@@ -148,7 +148,7 @@ def _set_up_logging() -> None:
 
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
-    for chatty in ("httpx", "timm"):
+    for chatty in ("httpx", "timm", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
 

@@ -1,18 +1,23 @@
 """Using a model: `egodepth predict`, `egodepth export`, `egodepth benchmark`."""
 
 import json as json_text
+import math
 import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, Device, Model, console
+from egodepth.data.configurations import as_intrinsics
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.configurations import BenchmarkConfig, RuntimeName
 from egodepth.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from egodepth.inference.predict import PredictionReport
 
 Format = Literal["npy", "png16", "color", "video"]
 
@@ -39,11 +44,13 @@ def predict(
     intrinsics: Annotated[
         str | None,
         arg(
-            metavar="FILE",
-            help="The inputs' camera.json, by which lens distortion is undone; by default the one beside each, none "
+            metavar="FILE|fx,fy,cx,cy|none",
+            help="The inputs' camera, by which metres are right for it and lens distortion is undone: a file such as "
+            "camera.json, or pixels; by default the file beside each input, or what a photograph says itself. none "
             "takes pictures as they are.",
         ),
     ] = None,
+    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
     device: Device = "cpu",
     runtime: Annotated[
@@ -66,18 +73,38 @@ def predict(
     predictor = released.predictor(device).with_runtime(runtime)
     console.print(f"Running on {device} with {predictor.runtime.name}.")
     total = len(expand_inputs(inputs))  # before the depth is written, perhaps among the inputs
-    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=intrinsics)
+    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
     known = released.scale.said() if released.scale else "up to scale"
     unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
+    if predictor.focal is not None and report.is_metric:
+        console.print(_said_of_cameras(report, predictor.focal))
     if not report.skipped:
         return 0
     count = len({each.path for each in report.skipped})
     print(f"egodepth: {count} of {total} inputs {'was' if count == 1 else 'were'} skipped.", file=sys.stderr)
     return 1
+
+
+def _said_of_cameras(report: "PredictionReport", focal: float) -> str:
+    """Whose camera the metres are for."""
+    degrees = 2 * math.degrees(math.atan(0.5 / focal))
+    training = f"the training's, {degrees:.0f} degrees wide"
+    lines = []
+    if report.focal_ratios is not None:
+        low, high = (f"{ratio:.2f}" for ratio in report.focal_ratios)
+        ratio = low if low == high else f"{low} to {high}"
+        lines.append(f"Metres are for the inputs' own camera: {ratio} times those of {training}.")
+    if report.without_camera:
+        some = "Metres" if report.focal_ratios is None else f"Of {report.without_camera} pictures metres"
+        lines.append(
+            f"{some} are as if taken by a camera like {training}; --fov DEGREES or --intrinsics corrects them."
+        )
+    return "\n".join(lines)
 
 
 def export(

@@ -113,6 +113,25 @@ class DataConfig:
     also: Annotated[UseAppendAction[tuple[Path, ...]], arg(prefix_name=False, metavar="DATA")] = ()
 
 
+MapValues = Literal["depth", "inverse-depth"]
+
+MapUnits = Literal["metres", "scale", "scale-and-shift"]
+
+
+@dataclass(frozen=True)
+class TeacherMapsConfig:
+    """What the files of a folder of depth maps hold, where the folder does not say it itself.
+
+    Attributes:
+        values: depth along the camera's axis, or inverse depth (disparity); by default depth.
+        units: up to what the values are known: metres, right up to a factor of each map, or up to a factor and a shift
+            of inverse depth, as relative models give it; by default up to a factor.
+    """
+
+    values: MapValues | None = None
+    units: MapUnits | None = None
+
+
 @dataclass(frozen=True)
 class EvaluationDataConfig:
     """Which frames are evaluated.

@@ -36,6 +36,8 @@ class Sample:
         mask: (1, H, W) bool, the pixels that show the scene, the same for all views; None where all do.
         window: that the views are cut to, in the frame as training sees it (mirrored where the sample will be); the
             intrinsics are the whole frame's. None where the views are whole frames.
+        teacher_disparity: (1, H, W) float32, a teacher's inverse depth of the target in the units of its maps: 0
+            infinitely far, NaN unknown. None where there is no teacher's map.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Sample:
     centred: bool = False
     mask: Tensor | None = None
     window: Window | None = None
+    teacher_disparity: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Batch:
         centred: see `Sample`; one dataset, and all that train jointly, have one rule.
         mask: (B, 1, H, W) bool, see `Sample`; None where no sample has one.
         windows: of the B samples, see `Sample`; None where the views are whole frames.
+        teacher_disparity: (B, 1, H, W), see `Sample`.
     """
 
     names: tuple[str, ...]
@@ -78,6 +82,7 @@ class Batch:
     centred: bool
     mask: Tensor | None = None
     windows: tuple[Window, ...] | None = None
+    teacher_disparity: Tensor | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], indices: Sequence[int], source_ids: Sequence[Source]) -> "Batch":
@@ -93,6 +98,9 @@ class Batch:
             centred=samples[0].centred,
             mask=_stacked_masks(samples),
             windows=None if samples[0].window is None else tuple(sample.window for sample in samples),
+            teacher_disparity=None
+            if samples[0].teacher_disparity is None
+            else torch.stack([sample.teacher_disparity for sample in samples]),
         )
 
     def __len__(self) -> int:

@@ -35,6 +35,7 @@ class Views:
         baseline_m: (B,), NaN where not known.
         centred: see `Sample`.
         mask: (B, 1, H, W) bool, the pixels that show the scene, in target and sources; None where all do.
+        teacher_disparity: (B, 1, H, W), a teacher's inverse depth, see `Sample`; None where there is none.
     """
 
     names: tuple[str, ...]
@@ -48,6 +49,7 @@ class Views:
     baseline_m: Tensor
     centred: bool
     mask: Tensor | None = None
+    teacher_disparity: Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,6 +95,7 @@ def augment(batch: Batch, config: AugmentationConfig, seed: int, key: int) -> Vi
     turned = images.flip(-1)
     if config.swap_pairs and batch.source_ids == ("stereo",):
         turned, stereo_offset = turned.flip(1), batch.stereo_offset
+        batch = _without_maps(batch, flipped)
     else:
         stereo_offset = -batch.stereo_offset
     batch = replace(batch, stereo_offset=torch.where(flipped, stereo_offset, batch.stereo_offset))
@@ -112,6 +115,15 @@ def augment(batch: Batch, config: AugmentationConfig, seed: int, key: int) -> Vi
     return _seen_through(views, windows, batch.frame_size)
 
 
+def _without_maps(batch: Batch, swapped: Tensor) -> Batch:
+    """Maps belong to the targets as they were before these samples' pairs changed places."""
+    if batch.teacher_disparity is None:
+        return batch
+    unknown = torch.full_like(batch.teacher_disparity, torch.nan)
+    maps = torch.where(swapped[:, None, None, None], unknown, batch.teacher_disparity)
+    return replace(batch, teacher_disparity=maps)
+
+
 def _cut(views: Views, windows: Sequence[Window]) -> Views:
     """Cut views that were read as whole frames."""
 
@@ -125,6 +137,11 @@ def _cut(views: Views, windows: Sequence[Window]) -> Views:
         target_jittered=cut_each(views.target_jittered),
         sources_jittered=cut_each(views.sources_jittered),
         mask=None if views.mask is None else cut_each(views.mask.float()) > ALL_USED,
+        teacher_disparity=None
+        if views.teacher_disparity is None
+        else torch.stack(
+            [_cut_map(each, window) for each, window in zip(views.teacher_disparity, windows, strict=True)]
+        ),
     )
 
 
@@ -140,6 +157,17 @@ def cut(images: Tensor, window: Window) -> Tensor:
     """Cut a window out of images (..., H, W), which are enlarged bilinearly."""
     enlarged = resize(images, *window.enlarged)
     return enlarged[..., window.top : window.top + window.size[0], window.left : window.left + window.size[1]]
+
+
+def _cut_map(values: Tensor, window: Window) -> Tensor:
+    """`cut` of a map (1, H, W) by its nearest values: between front and background lies nothing."""
+    enlarged = resize_map(values[None], *window.enlarged)[0]
+    return enlarged[..., window.top : window.top + window.size[0], window.left : window.left + window.size[1]]
+
+
+def resize_map(values: Tensor, height: int, width: int) -> Tensor:
+    """A map (B, 1, H, W) at another size, by the nearest values, so that NaN stays where it is."""
+    return F.interpolate(values, (height, width), mode="nearest-exact")
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
@@ -163,6 +191,9 @@ def resized(views: Views, height: int, width: int) -> Views:
         sources_jittered=resize(views.sources_jittered, height, width),
         intrinsics=Camera(views.intrinsics, *views.size).resize(height, width).intrinsics,
         mask=None if views.mask is None else resize(views.mask.float(), height, width) > ALL_USED,
+        teacher_disparity=None
+        if views.teacher_disparity is None
+        else resize_map(views.teacher_disparity, height, width),
     )
 
 
@@ -178,6 +209,7 @@ def mirrored(views: Views) -> Views:
         intrinsics=intrinsics,
         stereo_offset=-views.stereo_offset,
         mask=None if views.mask is None else views.mask.flip(-1),
+        teacher_disparity=None if views.teacher_disparity is None else views.teacher_disparity.flip(-1),
     )
 
 
@@ -226,5 +258,10 @@ def _as_views(batch: Batch, images: Tensor, jittered: Tensor, flipped: Tensor) -
         stereo_offset=batch.stereo_offset,
         baseline_m=batch.baseline_m,
         centred=batch.centred,
-        mask=None if batch.mask is None else torch.where(flipped[:, None, None, None], batch.mask.flip(-1), batch.mask),
+        mask=_mirrored_where(flipped, batch.mask),
+        teacher_disparity=_mirrored_where(flipped, batch.teacher_disparity),
     )
+
+
+def _mirrored_where(flipped: Tensor, maps: Tensor | None) -> Tensor | None:
+    return None if maps is None else torch.where(flipped[:, None, None, None], maps.flip(-1), maps)

@@ -24,6 +24,7 @@ from egodepth.evaluation.metrics import (
     median_ratio,
 )
 from egodepth.evaluation.protocols import Protocol, Scaling
+from egodepth.geometry.cameras import Camera
 from egodepth.progress import progress_bar
 
 Predict = Callable[..., np.ndarray]
@@ -121,6 +122,7 @@ def evaluate(
     post_process: bool = False,
     progress: bool = True,
     on_frame: Callable[[FrameResult], None] | None = None,
+    focal_ratio: Callable[[Camera], float] | None = None,
 ) -> EvaluationResult:
     """Compare predictions with ground truth, frame by frame.
 
@@ -131,6 +133,7 @@ def evaluate(
         post_process: predict the mirrored image too and join both (the protocol's `blend`).
         progress: show a bar with the time that remains.
         on_frame: called with every evaluated frame, for example by `report.per_image_figures`.
+        focal_ratio: what metres are to be multiplied by for a frame whose camera is known.
 
     Raises:
         UserError: there are no frames, none has a pixel that counts, or a prediction is not finite.
@@ -149,6 +152,8 @@ def evaluate(
                 skipped[index] = frame.name
                 continue
             disparity = predict_disparity(predict, frame, protocol if post_process else None)
+            if focal_ratio is not None and frame.camera is not None:
+                disparity = disparity / np.float32(focal_ratio(frame.camera))
             result = _compare(index, frame, mask, disparity, protocol, by_median)
             rows[index] = result.row
             if on_frame is not None:

@@ -20,9 +20,10 @@ import numpy as np
 from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
 from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera
+from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
 from egodepth.inference.predictor import Predictor
-from egodepth.inference.undistorting import Undistortion
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
 from egodepth.progress import progress_bar
@@ -57,11 +58,16 @@ class PredictionReport:
         written: the files that it wrote, in order.
         skipped: the inputs that it could not read, or not all of.
         is_metric: whether the depths are metres; else they are right up to one unknown factor.
+        focal_ratios: smallest and largest ratio of the inputs' focal lengths to the training's, by which metres were
+            multiplied; None where no camera was known, or none was asked for.
+        without_camera: how many pictures were taken to be of the training's camera, because nothing said otherwise.
     """
 
     written: tuple[Path, ...]
     skipped: tuple[Skipped, ...]
     is_metric: bool
+    focal_ratios: tuple[float, float] | None = None
+    without_camera: int = 0
 
 
 def predict(
@@ -92,7 +98,7 @@ def predict(
         scale: metres per unit of the network's depth, where the user knows better than the model.
         progress: show a progress bar with the time left on stderr.
         bits: that pictures of more than 8 bits use; none finds out for those of each folder.
-        intrinsics: see `Undistortion`.
+        intrinsics: see `InputCameras`.
 
     Raises:
         UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
@@ -107,8 +113,8 @@ def predict(
     expanded = expand_inputs(inputs)
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
-        undistortion = Undistortion(expanded, intrinsics)
-        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), undistortion, bits)
+        cameras = InputCameras(expanded, intrinsics)
+        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits)
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
@@ -116,7 +122,10 @@ def predict(
             run.write_pictures(format)
     if not run.written:
         raise UserError(_nothing_readable(run.skipped))
-    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric)
+    known = [ratio for ratio in run.ratios.values() if ratio is not None]
+    ratios = (min(known), max(known)) if known else None
+    without = len(run.ratios) - len(known)
+    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without)
 
 
 @dataclass(frozen=True)
@@ -156,10 +165,11 @@ class _Run:
         out: Path,
         batch_size: int,
         on_picture: Callable[[], None],
-        undistortion: Undistortion,
+        cameras: InputCameras,
         bits: int | None = None,
     ) -> None:
-        self._undistortion = undistortion
+        self._cameras = cameras
+        self.ratios: dict[Path, float | None] = {}
         self._given_bits = bits
         self._bits: dict[Path, int | None] = {}
         self.predictor = predictor
@@ -238,8 +248,18 @@ class _Run:
         for batch in _batches(pictures, self.batch_size):
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
-            for picture, depth in zip(batch, self.predictor.predict_depths(images, sizes, neighbours), strict=True):
-                yield picture, self._undistortion.bent(picture.source.name, depth)
+            cameras = [self._camera(picture) for picture in batch]
+            depths = self.predictor.predict_depths(images, sizes, neighbours, cameras)
+            for picture, depth in zip(batch, depths, strict=True):
+                yield picture, self._cameras.bent(picture.source.name, depth)
+
+    def _camera(self, picture: _Picture) -> Camera | None:
+        """The camera of a picture, where metres depend on it."""
+        if self.predictor.focal is None or not self.predictor.is_metric:
+            return None
+        camera = self._cameras.camera(picture.source.name, picture.height, picture.width)
+        self.ratios[picture.source.name] = None if camera is None else self.predictor.focal_ratio(camera)
+        return camera
 
     def _prepared(self, pictures: Iterable[tuple[_Source, np.ndarray]], keep: bool) -> Iterator[_Picture]:
         """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
@@ -254,7 +274,7 @@ class _Run:
             yield from _with_neighbours(sequence, self.predictor.time_offsets)
 
     def _reduced(self, name: Path, image: np.ndarray) -> np.ndarray:
-        return self.predictor.reduce_image(self._undistortion.straight(name, image))
+        return self.predictor.reduce_image(self._cameras.straight(name, image))
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
         for each in images:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from egodepth.data.images import resize_image
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera
 from egodepth.inference.runtimes import Runtime, RuntimeName, TorchRuntime, open_runtime
 
 SIZE_MULTIPLE = 32
@@ -37,6 +38,9 @@ class Predictor:
             (training from one moving camera): depths are then right up to one unknown factor.
         metres_of_width: the same for pictures of some native widths in pixels, by which their cameras are known;
             pictures of other widths go by `metres_per_unit`.
+        focal: focal length, in widths of the picture, of the camera that the metres belong to; None where it is not
+            known. Pictures of another camera are told by giving it: what looks alike through a lens twice as long is
+            twice as far away.
         device: where the network runs.
         recipe: name of the recipe that the network was built from, where it is known.
         runtime: the engine that runs the network: PyTorch, unless `with_runtime` chose another.
@@ -51,6 +55,7 @@ class Predictor:
         device: torch.device | str = "cpu",
         recipe: str | None = None,
         metres_of_width: Mapping[int, float] | None = None,
+        focal: float | None = None,
     ) -> None:
         """Take over `network`: it is put into evaluation mode and moved to `device` as float32.
 
@@ -63,6 +68,7 @@ class Predictor:
         self.width = width
         self.metres_per_unit = _checked_scale(metres_per_unit)
         self.metres_of_width = {width: _checked_scale(value) for width, value in (metres_of_width or {}).items()}
+        self.focal = focal
         self.recipe = recipe
         self.network = network.eval()
         self.to(device)
@@ -109,8 +115,19 @@ class Predictor:
         """Time offsets of the frames that the network looks at beside the current one; -1 is the one before."""
         return getattr(self.network, "time_offsets", ())
 
+    def focal_ratio(self, camera: Camera | None) -> float:
+        """How many times as long a camera's focal length is, in widths of its picture, as that of the training.
+
+        Metres are multiplied by it (Metric3D, Yin et al., ICCV 2023, section 3.2). 1 where either is not known.
+        """
+        if camera is None or self.focal is None or not self.is_metric:
+            return 1.0
+        return float(camera.intrinsics[0, 0]) / camera.width / self.focal
+
     @torch.inference_mode()
-    def predict_depth(self, image: Tensor, neighbours: Mapping[int, Tensor] | None = None) -> Tensor:
+    def predict_depth(
+        self, image: Tensor, neighbours: Mapping[int, Tensor] | None = None, camera: Camera | None = None
+    ) -> Tensor:
         """Predict the depth of every pixel.
 
         A picture of the network's own size goes in as it is. Any other is rounded to 8 bit, brought to the
@@ -122,30 +139,36 @@ class Predictor:
                 normalise it: that is the network's own affair.
             neighbours: for a network that looks at other frames too, those of its `time_offsets` that there are, each
                 of the same shape: `{-1: previous}`. A black one is missing.
+            camera: of these very pictures; `resize`, `crop` and `flip` of a `Camera` follow what was done to them. By
+                it metres are right for cameras other than the training's; without it they are as if taken by that.
 
         Returns:
             (B, 1, H, W) float32 depth along the camera's axis, on the image's device; metres where
             `metres_per_unit` is known, else up to scale.
 
         Raises:
-            ValueError: another shape or type, or values outside [0, 1].
+            ValueError: another shape or type, values outside [0, 1], or a camera of pictures of another size.
             UserError: the model's answer is not a depth (its weights are damaged).
         """
         height, width = image.shape[-2:]
         inputs = self._as_input(image)
+        units = [self._unit_m((height, width), camera)] * len(image)
         known = neighbours or {}
         others = [
             self._as_input(known[offset]) if offset in known else torch.zeros_like(inputs)
             for offset in self.time_offsets
         ]
-        inverse_depth = self._inverse_depth(_stacked(inputs, others), [width] * len(image))
+        inverse_depth = self._inverse_depth(_stacked(inputs, others), units)
         return _enlarge(inverse_depth, height, width).reciprocal().to(image.device)
 
-    def predict_images(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def predict_images(
+        self, images: Sequence[np.ndarray], cameras: Sequence[Camera | None] | None = None
+    ) -> list[np.ndarray]:
         """Predict the depths of pictures, which may differ in size, as one batch.
 
         Args:
             images: (H, W, 3) uint8 RGB each.
+            cameras: of the pictures, see `predict_depth`.
 
         Returns:
             For each picture its depth, (H, W) float32, in metres where the scale is known.
@@ -153,7 +176,7 @@ class Predictor:
         Raises:
             ValueError, UserError: as `predict_depth`.
         """
-        return list(self.predict_depths(images, [image.shape[:2] for image in images]))
+        return list(self.predict_depths(images, [image.shape[:2] for image in images], cameras=cameras))
 
     def predict_inverse_depth(
         self, image: np.ndarray, neighbours: Mapping[int, np.ndarray] | None = None
@@ -174,7 +197,8 @@ class Predictor:
         self, images: Sequence[np.ndarray], neighbours: Sequence[Mapping[int, np.ndarray]] | None = None
     ) -> np.ndarray:
         """`predict_inverse_depth` of a batch: B pictures of any sizes to (B, `height`, `width`) float32."""
-        return self._inverse_depths(images, neighbours, [image.shape[1] for image in images])[:, 0].cpu().numpy()
+        units = [self._unit_m(image.shape[:2]) for image in images]
+        return self._inverse_depths(images, neighbours, units)[:, 0].cpu().numpy()
 
     @torch.inference_mode()
     def predict_depths(
@@ -182,17 +206,20 @@ class Predictor:
         images: Sequence[np.ndarray],
         sizes: Sequence[tuple[int, int]],
         neighbours: Sequence[Mapping[int, np.ndarray]] | None = None,
+        cameras: Sequence[Camera | None] | None = None,
     ) -> Iterator[np.ndarray]:
         """The depths of a batch, each at a size of its own; they leave the device one after the other, and once.
 
         Args:
             images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
             sizes: height and width of each depth, those of the native pictures.
+            cameras: of the native pictures, see `predict_depth`.
 
         Yields:
             (H, W) float32, in metres where the scale is known.
         """
-        inverse_depths = self._inverse_depths(images, neighbours, [width for _, width in sizes])
+        units = [self._unit_m(*each) for each in zip(sizes, cameras or [None] * len(sizes), strict=True)]
+        inverse_depths = self._inverse_depths(images, neighbours, units)
         for inverse_depth, size in zip(inverse_depths, sizes, strict=True):
             yield _enlarge(inverse_depth[None], *size)[0, 0].reciprocal().cpu().numpy()
 
@@ -200,15 +227,15 @@ class Predictor:
         self,
         images: Sequence[np.ndarray],
         neighbours: Sequence[Mapping[int, np.ndarray]] | None,
-        widths: Sequence[int],
+        units: Sequence[float],
     ) -> Tensor:
-        """(B, 1, height, width) on the device, of pictures that natively have these widths."""
+        """(B, 1, height, width) on the device, of pictures in which a unit of depth has these lengths."""
         if not images:
             return torch.zeros(0, 1, self.height, self.width)
         missing = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         known = neighbours or [{}] * len(images)
         others = [self._network_input([each.get(offset, missing) for each in known]) for offset in self.time_offsets]
-        return self._inverse_depth(_stacked(self._network_input(images), others), widths)
+        return self._inverse_depth(_stacked(self._network_input(images), others), units)
 
     def _as_input(self, image: Tensor) -> Tensor:
         """Images (B, 3, H, W) at the network's size, on its device."""
@@ -234,11 +261,24 @@ class Predictor:
             return image
         return resize_image(image, self.height, self.width)
 
-    def _inverse_depth(self, inputs: Tensor, widths: Sequence[int]) -> Tensor:
+    def _unit_m(self, size: tuple[int, int], camera: Camera | None = None) -> float:
+        """The length of a unit of depth in a native picture of this height and width, in metres where known.
+
+        Raises:
+            ValueError: the camera is of pictures of another size.
+        """
+        if camera is not None and (camera.height, camera.width) != tuple(size):
+            raise ValueError(
+                f"the camera is of pictures {camera.height}x{camera.width}, the picture has {size[0]}x{size[1]}; "
+                "resize or crop the camera as the picture was"
+            )
+        return self.metres_of_width.get(size[1], self.metres_per_unit or 1.0) * self.focal_ratio(camera)
+
+    def _inverse_depth(self, inputs: Tensor, units: Sequence[float]) -> Tensor:
         """Stacked pictures (B, 3 F, height, width) to inverse depth (B, 1, height, width), in 1/metres where known.
 
         Args:
-            widths: of the native pictures, in pixels.
+            units: length of a unit of depth in each picture.
         """
         depth = self.runtime(inputs)
         if not bool((depth > 0).all()):  # NaN fails this too
@@ -246,9 +286,7 @@ class Predictor:
                 "the model predicts depths that are not positive numbers: its weights are damaged or its "
                 "training diverged. Use an earlier checkpoint or train it again."
             )
-        usual = self.metres_per_unit or 1.0
-        scales = [self.metres_of_width.get(width, usual) for width in widths]
-        return (depth * depth.new_tensor(scales)[:, None, None, None]).reciprocal()
+        return (depth * depth.new_tensor(units)[:, None, None, None]).reciprocal()
 
 
 def _stacked(inputs: Tensor, others: Sequence[Tensor]) -> Tensor:

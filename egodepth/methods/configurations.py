@@ -145,6 +145,21 @@ class DistillationConfig:
 
 
 @dataclass(frozen=True)
+class TaughtDepthConfig:
+    """How a network learns from depth maps beside view synthesis, or in its place.
+
+    Attributes:
+        weight: of the distance to the maps.
+        gradient_weight: of the agreement of borders beside it.
+        synthesis_weight: of the loss of view synthesis; 0 leaves it out and warps nothing.
+    """
+
+    weight: float = 0.1
+    gradient_weight: float = 0.5
+    synthesis_weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class MultiFrameConfig:
     """The losses of ManyDepth and its matching augmentation.
 

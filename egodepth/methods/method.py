@@ -72,6 +72,10 @@ class Method(lightning.LightningModule):
         uses_every_parameter: each part of the loss reaches all parameters. Where not, processes that train together
             must look which ones it did reach.
         camera: whose intrinsics are learnt; None where they are given.
+        focal: focal length, in widths of the picture, of the camera for which a unit of depth has its length. Through
+            another one, as after an enlargement, the unit is as many times as long as the focal length is, so that
+            what looks alike has one depth (Metric3D, Yin et al., ICCV 2023, section 3.2). None takes all pictures for
+            of one camera, as the published systems do.
     """
 
     uses_every_parameter = True
@@ -84,6 +88,7 @@ class Method(lightning.LightningModule):
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
         self.camera: LearnedCamera | None = None
+        self.focal: float | None = None
 
     @abstractmethod
     def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
@@ -138,6 +143,12 @@ class Method(lightning.LightningModule):
             return batch
         with torch.no_grad():
             return self.camera.given_to(batch)
+
+    def focal_ratio(self, views: Views) -> Tensor:
+        """How many times as long as `focal` the focal lengths of the views are, (B,)."""
+        if self.focal is None:
+            return torch.ones_like(views.baseline_m)
+        return views.intrinsics[:, 0, 0] / (views.size[1] * self.focal)
 
     def watch_turns(self, transforms: Tensor) -> None:
         """Tell the learnt camera, where there is one, of the motions (..., 4, 4) between views that a step found."""

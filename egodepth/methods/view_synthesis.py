@@ -1,7 +1,7 @@
 """What all training by view synthesis shares, whatever the loss: motions, levels of the pyramid, a teacher.
 
 A scheme says in `step_result` how its loss judges one form of the views. Around it stand the pyramid loss of FA-Depth,
-which takes the same views in five forms, and a teacher's distillation; either can join any loss.
+which takes the same views in five forms, a teacher's distillation and depth maps; each can join any loss.
 """
 
 from abc import abstractmethod
@@ -21,6 +21,7 @@ from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfi
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
+from egodepth.methods.taught_depth import TaughtDepth
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.pose import PoseNetwork
 
@@ -56,6 +57,7 @@ class TrainingSetup:
         height, width: of the pictures that the networks see at inference, and in training without a crop.
         pyramid: the pyramid loss, if the views are to be looked at in its five forms.
         teacher: whom the network is to approximate, if anyone. Frames may be larger than the network sees them then.
+        taught: what depth maps teach, where the samples have them.
     """
 
     augmentation: AugmentationConfig
@@ -64,6 +66,7 @@ class TrainingSetup:
     width: int
     pyramid: PyramidConfig | None = None
     teacher: Teacher | None = None
+    taught: TaughtDepth | None = None
 
 
 class ViewSynthesisMethod(Method):
@@ -109,8 +112,15 @@ class ViewSynthesisMethod(Method):
             yield sum(self._levels(views, pyramid))
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        result = self.step_result(resized(without_augmentation(batch), *self._size()))
-        self.log("validation_loss", result.loss, batch_size=len(batch), sync_dist=True)
+        views = resized(without_augmentation(batch), *self._size())
+        taught = self.training_setup.taught
+        # Without view synthesis the motions are nobody's.
+        if taught is None or self._synthesis_weight() > 0:
+            loss = self.step_result(views).loss
+        else:
+            loss, parts = self._taught_loss(self._unjudged(views), views)
+            self.log("validation_taught_abs_rel", parts["taught_abs_rel"], batch_size=len(batch), sync_dist=True)
+        self.log("validation_loss", loss, batch_size=len(batch), sync_dist=True)
 
     def networks(self) -> dict[str, nn.Module]:
         parts = {"depth": self.depth_network, "pose": self.pose_network}
@@ -131,7 +141,7 @@ class ViewSynthesisMethod(Method):
             transforms |= dict(zip(places, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":
-                baseline = views.baseline_m / self.training_setup.metres_per_unit
+                baseline = views.baseline_m / self._unit_m(views)
                 transforms[index] = stereo_transform(views.stereo_offset * baseline)
         return torch.stack([transforms[index] for index in range(len(views.source_ids))])
 
@@ -165,7 +175,7 @@ class ViewSynthesisMethod(Method):
         return self._synthesis_weight() * level_loss
 
     def _first_result(self, read: Views) -> StepResult:
-        """A result whose figures and pictures are kept, with the teacher's part in its loss.
+        """A result whose figures and pictures are kept, with what a teacher or its maps say in its loss.
 
         Args:
             read: the views at the size at which they were read.
@@ -176,6 +186,10 @@ class ViewSynthesisMethod(Method):
         if setup.teacher is not None:
             student = result.disparities, result.features
             taught, parts = setup.teacher.loss(read.target_jittered, student, views.size[1], views.mask)
+            loss = self._synthesis_weight() * result.loss + taught
+            result = replace(result, loss=loss, values=result.values | parts)
+        elif setup.taught is not None:
+            taught, parts = self._taught_loss(result, views)
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
@@ -192,9 +206,18 @@ class ViewSynthesisMethod(Method):
         )
         return StepResult(torch.zeros_like(disparities[0].sum()), {}, disparities, features, depth, {})
 
+    def _taught_loss(self, result: StepResult, views: Views) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the samples' depth maps say of a result, and its parts for the log."""
+        depth_range = self.depth_network.min_depth, self.depth_network.max_depth
+        return self.training_setup.taught.loss(result.disparities, views, self._unit_m(views), depth_range)
+
+    def _unit_m(self, views: Views) -> Tensor:
+        """Metres of one unit of depth in these pictures, (B,)."""
+        return self.training_setup.metres_per_unit * self.focal_ratio(views)
+
     def _synthesis_weight(self) -> float:
-        teacher = self.training_setup.teacher
-        return 1.0 if teacher is None else teacher.config.synthesis_weight
+        parts = (self.training_setup.teacher, self.training_setup.taught)
+        return min((part.config.synthesis_weight for part in parts if part is not None), default=1.0)
 
     def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
         """With a window that is as large a part of the frames as they were read as the recipe's is of its pictures."""

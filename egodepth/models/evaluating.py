@@ -44,6 +44,7 @@ def evaluate_model(
         scaling=scaling,
         post_process=post_process,
         on_frame=per_image_figures(figures) if figures else None,
+        focal_ratio=predictor.focal_ratio,
     )
     error = released.scale.error if released.scale else None
     return replace(result, metres_from=released.metres_from, metres_error=error)

@@ -103,9 +103,8 @@ class ReleasedModel:
                 network, self.pose_network(), torch.tensor(config["intrinsics"]), config["lookups"]
             )
         of_width = {int(width): metres for width, metres in config.get("metres_of_width", {}).items()}
-        return Predictor(
-            network, *self.size, config["metres_per_unit"], device, recipe=config["recipe"], metres_of_width=of_width
-        )
+        scale = config["metres_per_unit"], device, config["recipe"], of_width, config.get("focal")
+        return Predictor(network, *self.size, *scale)
 
     def depth_network(self) -> nn.Module:
         """The depth network in the form in which it is used, in evaluation mode."""
@@ -197,6 +196,7 @@ def save_model(
     folded: bool,
     intrinsics: torch.Tensor | None = None,
     intrinsics_from: str | None = None,
+    focal: float | None = None,
 ) -> None:
     """Write a released model: what `load` reads.
 
@@ -205,6 +205,8 @@ def save_model(
         folded: the depth network is `deployed`, not in the form in which it is trained.
         intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with, or that was learnt.
         intrinsics_from: how they were obtained, `given` or `learned`.
+        focal: focal length of the training's camera in widths of its picture, to which `scale` belongs; None where it
+            is not known.
         scale: None where depth is up to scale.
         provenance: what it was made from, for people to read.
     """
@@ -218,6 +220,7 @@ def save_model(
         "folded": folded,
         "intrinsics": None if intrinsics is None else intrinsics.tolist(),
         "intrinsics_from": intrinsics_from,
+        "focal": focal,
         "lookups": recipe.lookups,
         "height": recipe.height,
         "width": recipe.width,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Origin = Literal["stereo baseline", "poses", "camera height", "speed", "odometry", "known distances"]
+Origin = Literal["stereo baseline", "poses", "teacher depth", "camera height", "speed", "odometry", "known distances"]
 
 STANDING_M = 0.2
 """A camera that moved less between two frames says nothing but noise; 2 m/s at 10 Hz."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from tyro import MISSING
 
-from egodepth.data.configurations import AugmentationConfig, Source
+from egodepth.data.configurations import AugmentationConfig, Source, TeacherMapsConfig
 from egodepth.errors import UserError
 from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.methods.configurations import (
@@ -14,6 +14,7 @@ from egodepth.methods.configurations import (
     OptimiserConfig,
     PhotometricConfig,
     PyramidConfig,
+    TaughtDepthConfig,
 )
 from egodepth.networks.configurations import (
     DNA_DEPTH_ENCODERS,
@@ -29,10 +30,12 @@ from egodepth.networks.configurations import (
     SmallDepthConfig,
 )
 from egodepth.recipes.recipe import VIEWS, Mode, Recipe, TrainingConfig
+from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from egodepth.data.samples import TrainingDataset
     from egodepth.methods.distillation import Teacher
     from egodepth.methods.view_synthesis import ViewSynthesisMethod
     from egodepth.recipes.needs import Needs, OpenModel
@@ -61,6 +64,10 @@ class ViewSynthesisRecipe(Recipe):
         pyramid_loss: what each form weighs.
         teacher: a trained model that the depth network is to approximate: a model or run folder, or a hub id.
         distillation: what of the teacher weighs how much.
+        teacher_depth: a folder of depth maps that any program wrote for the frames of DATA, to learn from beside view
+            synthesis; `exact` takes the depth that simulated drives come with.
+        teacher_maps: what the files of that folder hold.
+        taught: what the maps weigh.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -76,6 +83,9 @@ class ViewSynthesisRecipe(Recipe):
     pyramid_loss: PyramidConfig = field(default_factory=PyramidConfig)
     teacher: str | None = None
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    teacher_depth: str | None = None
+    teacher_maps: TeacherMapsConfig = field(default_factory=TeacherMapsConfig)
+    taught: TaughtDepthConfig = field(default_factory=TaughtDepthConfig)
 
     learns_camera: ClassVar[bool] = True
 
@@ -106,13 +116,16 @@ class ViewSynthesisRecipe(Recipe):
         """Under `etm` the depth network is changed in place."""
         from egodepth.methods.bidirectional import BidirectionalMethod
         from egodepth.methods.photometric import PhotometricMethod
+        from egodepth.methods.taught_depth import TaughtDepth
         from egodepth.methods.view_synthesis import TrainingSetup
         from egodepth.networks.equivalent import equivalent
 
         if self.etm:
             equivalent(networks["depth"], self.equivalent, images)
         pyramid = self.pyramid_loss if self.pyramid else None
-        setup = TrainingSetup(self.augmentation, self.metres_per_unit, self.height, self.width, pyramid, teacher)
+        taught = TaughtDepth(self.taught, self.teacher_maps.units) if self.teacher_depth is not None else None
+        size = self.height, self.width
+        setup = TrainingSetup(self.augmentation, self.metres_per_unit, *size, pyramid, teacher, taught)
         parts, shared = (networks["depth"], networks.get("pose")), (setup, self.optimiser, self.training.seed)
         if self.loss == "bidirectional":
             return BidirectionalMethod(*parts, self.bidirectional, *shared)
@@ -124,6 +137,8 @@ class ViewSynthesisRecipe(Recipe):
         from egodepth.networks.disparity import DisparityNetwork
         from egodepth.recipes.needs import Needs
 
+        if self.teacher is not None and self.teacher_depth is not None:
+            raise UserError("--teacher and --teacher-depth: take one teacher. egodepth predict writes a model's maps.")
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size)
         model = open_model(self.teacher)
@@ -134,6 +149,11 @@ class ViewSynthesisRecipe(Recipe):
             )
         size = tuple(map(max, self.frame_size, model.size))
         return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
+
+    def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
+        if self.teacher_depth is not None and self.teacher_maps.units == "metres":
+            return Scale(self.metres_per_unit, "teacher depth")
+        return super().scale_of_baseline(training_set)
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of losses, parts and schemes that are off."""
@@ -146,9 +166,11 @@ class ViewSynthesisRecipe(Recipe):
             unused["pyramid_loss"] = "it belongs to --pyramid."
         if self.teacher is None:
             unused["distillation"] = "it belongs to --teacher MODEL."
+        if self.teacher_depth is None:
+            unused |= dict.fromkeys(("teacher_maps", "taught"), "it belongs to --teacher-depth FOLDER.")
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
-        if self.mode == "mono":
+        if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):
             unused["metres_per_unit"] = "it belongs to --mode stereo or mono+stereo."
         return unused
 

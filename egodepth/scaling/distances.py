@@ -1,6 +1,6 @@
 """Metres from distances that were measured in single pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,11 @@ import numpy as np
 from egodepth.data.images import read_image
 from egodepth.data.motion_logs.known_points import KnownPoint
 from egodepth.errors import UserError
+from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput
 from egodepth.inference.predictor import Predictor
-from egodepth.inference.undistorting import Undistortion
 from egodepth.scaling.estimate import outliers
+from egodepth.scaling.sequences import unit_ratio
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,15 @@ class Compared:
 
     Attributes:
         points: in the order of their file.
-        ratios: (N,), metres over units.
+        ratios: (N,), metres over units for the camera of `focal`.
         left_out: (N,) bool, far from all others.
+        focal: focal length in widths; None where no camera is known.
     """
 
     points: tuple[KnownPoint, ...]
     ratios: np.ndarray
     left_out: np.ndarray
+    focal: float | None
 
 
 def compare_points(
@@ -36,29 +39,29 @@ def compare_points(
     """Look up the depth at measured points.
 
     Args:
-        predictor: whose depth is in units of its network.
+        predictor: whose depth is in units of its network. The units are brought to its camera, or to that of the first
+            picture whose camera is known.
         file: of the points, for messages.
-        intrinsics: see `Undistortion`.
+        intrinsics: see `InputCameras`.
 
     Raises:
         UserError: a picture cannot be read, or a point lies outside it.
     """
-    pictures = {path: ImageInput(path, Path(str(number))) for number, path in enumerate(_pictures(points))}
-    undistortion = Undistortion(list(pictures.values()), intrinsics)
-    depths: Mapping[Path, np.ndarray] = {
-        path: _depth(predictor, undistortion, each.name, read_image(path)) for path, each in pictures.items()
-    }
-    ratios = np.array([point.metres / _at(depths[point.picture], point, file) for point in points])
-    return Compared(tuple(points), ratios, outliers(ratios))
-
-
-def _pictures(points: Sequence[KnownPoint]) -> list[Path]:
-    return list(dict.fromkeys(point.picture for point in points))
-
-
-def _depth(predictor: Predictor, undistortion: Undistortion, name: Path, image: np.ndarray) -> np.ndarray:
-    [depth] = predictor.predict_images([undistortion.straight(name, image)])
-    return undistortion.bent(name, depth)
+    pictures = dict.fromkeys(point.picture for point in points)
+    inputs = {path: ImageInput(path, Path(str(number))) for number, path in enumerate(pictures)}
+    cameras = InputCameras(list(inputs.values()), intrinsics)
+    depths: dict[Path, np.ndarray] = {}
+    focals: dict[Path, float] = {}
+    for path, each in inputs.items():
+        image = read_image(path)
+        [depth] = predictor.predict_images([cameras.straight(each.name, image)])
+        depths[path] = cameras.bent(each.name, depth)
+        if (camera := cameras.camera(each.name, *image.shape[:2])) is not None:
+            focals[path] = float(camera.normalised()[0, 0])
+    focal = predictor.focal or next(iter(focals.values()), None)
+    units = [_at(depths[point.picture], point, file) * unit_ratio(focals.get(point.picture), focal) for point in points]
+    ratios = np.array([point.metres for point in points]) / np.array(units)
+    return Compared(tuple(points), ratios, outliers(ratios), focal)
 
 
 def _at(depth: np.ndarray, point: KnownPoint, file: Path) -> float:

@@ -31,28 +31,27 @@ class Heights:
     """Distances of the camera from the road that depth says.
 
     Attributes:
-        units: (N,), of the frames that show a road, in units of the network for the camera of `focal`.
+        units: (N,), of the frames that show a road, in units of the network for a camera of the focal length asked for,
+            in widths; for the frames' own where none was.
         frames: that were looked at.
-        focal: of the first sequence, in widths.
     """
 
     units: np.ndarray
     frames: int
-    focal: float | None
 
 
-def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence]) -> Heights:
+def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence], focal: float | None) -> Heights:
     """Fit the road in frames spread over DATA.
 
     Args:
         predictor: whose depth is in units of its network.
+        focal: of the camera that units are for, see `Heights`.
 
     Raises:
         UserError: no frame shows a road.
     """
     places = [(sequence, position) for sequence in sequences for position in range(len(sequence.frames))]
     chosen = [places[index * len(places) // min(FRAMES, len(places))] for index in range(min(FRAMES, len(places)))]
-    focal = sequences[0].focal
     found: list[float] = []
     with progress_bar(True) as bar:
         for sequence, position in bar.track(chosen, description="road"):
@@ -66,7 +65,7 @@ def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence]) 
             f"--camera-height: none of {len(chosen)} frames shows a road, a plane under the camera within "
             f"{STEEPEST_DEGREES:g} degrees of level. Check the camera (--intrinsics), or use --speed or --known."
         )
-    return Heights(np.array(found), len(chosen), focal)
+    return Heights(np.array(found), len(chosen))
 
 
 def road_of(depth: np.ndarray, intrinsics: Tensor, mask: np.ndarray | None = None, seed: int = 0) -> Plane | None:

@@ -29,15 +29,19 @@ class Motion:
 
     Attributes:
         pairs: positions of the two frames of each.
-        found: (N,), the way of the camera between them, in units of training.
+        found: (N,), the way of the camera between them, in units of training for the camera that was asked for.
     """
 
     pairs: tuple[tuple[int, int], ...]
     found: np.ndarray
 
 
-def motion_of(pose_network: nn.Module, sequence: FrameSequence) -> Motion:
-    """Look at pairs of frames, spread over a sequence."""
+def motion_of(pose_network: nn.Module, sequence: FrameSequence, focal: float | None = None) -> Motion:
+    """Look at pairs of frames, spread over a sequence.
+
+    Args:
+        focal: of the camera that units are for, in widths; None for the sequence's own.
+    """
     count = min(PAIRS, len(sequence.pairs))
     pairs = tuple(sequence.pairs[index * len(sequence.pairs) // count] for index in range(count))
     device = next(pose_network.parameters()).device
@@ -47,7 +51,7 @@ def motion_of(pose_network: nn.Module, sequence: FrameSequence) -> Motion:
             earlier = _pictures(sequence, [pair[0] for pair in batch]).to(device)
             later = _pictures(sequence, [pair[1] for pair in batch]).to(device)
             found += motion_to(pose_network, earlier, {1: later}, 1)[:, :3, 3].norm(dim=1).tolist()
-    return Motion(pairs, np.array(found, dtype=np.float64))
+    return Motion(pairs, np.array(found, dtype=np.float64) * sequence.unit_ratio(focal))
 
 
 def ratios_by_number(motion: Motion, sequence: FrameSequence, log: MotionLog) -> np.ndarray:

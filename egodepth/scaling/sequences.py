@@ -62,12 +62,8 @@ class FrameSequence:
         return None if self.intrinsics is None else float(self.intrinsics[0, 0])
 
     def unit_ratio(self, focal: float | None) -> float:
-        """A network's unit of depth in these frames, over that in frames of another focal length in widths.
-
-        What looks alike through a lens twice as long is twice as far away (Metric3D, Yin et al., ICCV 2023, section
-        3.2). 1 where a camera is not known.
-        """
-        return 1.0 if self.focal is None or focal is None else self.focal / focal
+        """See `unit_ratio`."""
+        return unit_ratio(self.focal, focal)
 
     def read(self, position: int) -> np.ndarray:
         """A frame as the network sees it, (H, W, 3) uint8."""
@@ -84,6 +80,15 @@ class FrameSequence:
             if place is not None:
                 found[offset] = self.read(place)
         return found
+
+
+def unit_ratio(own: float | None, focal: float | None) -> float:
+    """A network's unit of depth in pictures of one focal length over that in pictures of another, both in widths.
+
+    What looks alike through a lens twice as long is twice as far away (Metric3D, Yin et al., ICCV 2023, section 3.2).
+    1 where a camera is not known.
+    """
+    return 1.0 if own is None or focal is None else own / focal
 
 
 def open_sequences(

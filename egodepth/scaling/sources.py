@@ -86,12 +86,13 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
     with TemporaryDirectory() as cache:
         sequences = _opened(model, footage, cache)
         sequences, remarks = _with_cameras(model, sequences)
-        heights = heights_over_road(predictor, sequences)
+        focal = _focal(model, sequences)
+        heights = heights_over_road(predictor, sequences, focal)
     estimate = estimate_of(height_m / heights.units)
     if estimate.used < FEWEST_FRAMES * heights.frames:
         remarks.append("Few of the frames show a road. Do not trust the scale without another look.")
     note = f"camera height {height_m:g} m, {estimate.used} of {heights.frames} frames"
-    return _found(estimate, "camera height", note, remarks, "frames", heights.focal)
+    return _found(estimate, "camera height", note, remarks, "frames", focal)
 
 
 def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: str = "cpu") -> Found:
@@ -112,17 +113,15 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
             measured = [sequence for sequence in sequences if sequence.oxts is not None]
             if not measured:
                 raise UserError(f"--speed oxts: {footage.path} has no drive with an oxts folder. Give a log of speeds.")
-            sequence = measured[0]
-            ratios = [
-                ratios_of_measurements(motion_of(network, each), each) / each.unit_ratio(sequence.focal)
-                for each in measured
-            ]
+            focal = _focal(model, measured)
+            ratios = [ratios_of_measurements(motion_of(network, each, focal), each) for each in measured]
         else:
             sequence = _the_one(sequences, footage.path, log)
-            found, remark = ratios_in_time(motion_of(network, sequence), sequence, track)
+            focal = _focal(model, [sequence])
+            found, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, track)
             ratios, remarks = [found], [remark]
     name = OXTS if track is None else Path(log).name
-    return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks, sequence.focal)
+    return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks, focal)
 
 
 def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
@@ -135,13 +134,14 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     log = read_pose_log(file)
     with TemporaryDirectory() as cache:
         sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
-        motion = motion_of(network, sequence)
+        focal = _focal(model, [sequence])
+        motion = motion_of(network, sequence, focal)
     if log.is_timed:
         ratios, remark = ratios_in_time(motion, sequence, log)
         remarks = [remark]
     else:
         ratios, remarks = ratios_by_number(motion, sequence, log), []
-    return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, sequence.focal)
+    return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, focal)
 
 
 def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
@@ -165,7 +165,7 @@ def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device
     if len(kept) == 1:
         remarks.append("Nothing checks a single point: measure three or more, near and far.")
     note = f"{len(kept)} of {len(compared.points)} points of {file.name}"
-    return _found(estimate, "known distances", note, remarks, "points", None)
+    return _found(estimate, "known distances", note, remarks, "points", compared.focal)
 
 
 # --- what the sources share ------------------------------------------------------------------------------------------
@@ -173,6 +173,12 @@ def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device
 
 def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSequence]:
     return open_sequences(footage.path, model.size, Path(cache), footage.intrinsics, footage.frames_per_second)
+
+
+def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:
+    """Of the camera that a scale is for, in widths: the model's, where it says one, or else that of the footage."""
+    known = model.config.get("focal")
+    return known or next((sequence.focal for sequence in sequences if sequence.focal is not None), None)
 
 
 def _moving(sequences: Sequence[FrameSequence]) -> list[FrameSequence]:

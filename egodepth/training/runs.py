@@ -16,13 +16,14 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from egodepth.data.calibrations.finding import with_whole_path
-from egodepth.data.configurations import LEARNED
+from egodepth.data.configurations import LEARNED, TeacherMapsConfig
 from egodepth.data.motion import SequenceMotion
 from egodepth.data.opening import lacks_camera, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import PosedDataset, TrainingDataset
+from egodepth.data.teacher_maps import DepthMaps, TaughtDataset, open_maps
 from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text
@@ -38,7 +39,7 @@ from egodepth.models.released import (
 from egodepth.networks.configurations import NetworkConfig
 from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.statistics import drops, without_drops
-from egodepth.networks.weights import check_fit
+from egodepth.networks.weights import CONFIG_FILE, check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data, restored_recipe
@@ -86,11 +87,13 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
     recipe = replace(_with_camera(recipe, data), network=_sized_network(recipe, run, resume))
+    recipe, maps = _with_maps(recipe, data)
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
     options = _run_options(name, recipe, data) | _fingerprint(sets)
     _check_same_samples(options, data, run, resume)
+    training, validation = _taught(sets, maps)
     _report(sets, bool(recipe.data.also))
     _show_mask(sets.first, run / MASK_FILE)
     _show_motion(sets.motion, run / MOTION_FILE)
@@ -102,8 +105,11 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         _load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
+    focal = None
     if recipe.intrinsics == LEARNED:
         method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
+    else:
+        focal = method.focal = _first_focal(recipe) or float(sets.first[0].intrinsics[0, 0])
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
@@ -124,9 +130,10 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
         camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
-        save_model(model, name, released, networks, scale, provenance, True, *camera)
+        seen = focal if trained.camera is None else float(trained.camera()[0, 0])
+        save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
 
-    fit(method, sets.training, sets.validation, size, recipe.training, run, resume, release, steady)
+    fit(method, training, validation, size, recipe.training, run, resume, release, steady)
     return model
 
 
@@ -150,6 +157,36 @@ def _with_camera(recipe: Recipe, data: Path) -> Recipe:
         data,
     )
     return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
+
+
+def _with_maps(recipe: Recipe, data: Path) -> tuple[Recipe, DepthMaps | None]:
+    """The recipe with what a teacher's depth maps hold, and the maps."""
+    if getattr(recipe, "teacher_depth", None) is None:
+        return recipe, None
+    maps = open_maps(recipe.teacher_depth, data, recipe.teacher_maps)
+    return replace(recipe, teacher_maps=TeacherMapsConfig(maps.values, maps.units)), maps
+
+
+def _taught(sets: TrainingSets, maps: DepthMaps | None) -> tuple[TrainingDataset, TrainingDataset | None]:
+    """Both sets with the maps of their frames.
+
+    Raises:
+        UserError: the maps cannot teach.
+    """
+    if maps is None:
+        return sets.training, sets.validation
+    training = TaughtDataset(sets.training, maps)
+    training.check()
+    return training, None if sets.validation is None else TaughtDataset(sets.validation, maps)
+
+
+def _first_focal(recipe: Recipe) -> float | None:
+    """Of the model that a training starts from, so that its unit of depth stays; None where there is none."""
+    if recipe.start_from is None:
+        return None
+    folder = Path(recipe.start_from)
+    known = (folder / MODEL_FOLDER if (folder / LAST_CHECKPOINT).is_file() else folder) / CONFIG_FILE
+    return read_json(known).get("focal") if known.is_file() else None
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:

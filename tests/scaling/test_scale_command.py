@@ -3,18 +3,22 @@
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import egodepth
-from egodepth.data.images import read_depth_png
+from egodepth.cli.evaluate import ORIGINS
+from egodepth.data.images import read_depth_png, read_image
 from egodepth.data.kitti.odometry import read_poses
+from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.inference import export
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
-from egodepth.recipes.scale import Scale
+from egodepth.recipes.scale import Origin, Scale
 from tests.command_line import only_line, run
 from tests.data.test_motion_logs import write_oxts
 from tests.data.trees import write_frames
@@ -142,6 +146,28 @@ def test_a_single_point_is_taken_with_a_warning_and_without_an_error(home, model
     assert "Nothing checks a single point" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("source", ["--camera-height", "--poses", "--known"])
+def test_a_model_of_a_shorter_lens_has_metres_for_that_lens(home, model, tmp_path, source):
+    """The drive's lens is twice as long as the training's: units are twice as long there."""
+    file = model / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "focal": 0.29}))
+    write_points(home, tmp_path / "tape.txt", [(0, 60, 60), (0, 100, 50), (3, 120, 55)])
+    value = {"--camera-height": TRUE_HEIGHT_M, "--poses": home / "poses.txt", "--known": tmp_path / "tape.txt"}[source]
+    camera = ["--intrinsics", tmp_path / "camera.json"] if source == "--known" else []
+    numbers = {"fx": 0.58 * 192, "fy": 0.58 * 192, "cx": 94.3, "cy": 29.4, "width": 192, "height": 64}
+    (tmp_path / "camera.json").write_text(json.dumps(numbers))
+    assert run("scale", model, home, source, value, *camera) == 0
+    config = config_of(model)
+    assert config["focal"] == 0.29
+    assert config["metres_per_unit"] == pytest.approx(METRES_PER_UNIT / 2, rel=0.02)
+    picture = read_image(home / "image_02" / "data" / "0000000000.png")
+    image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
+    seen = Camera(pinhole(*(numbers[name] for name in ("fx", "fy", "cx", "cy"))), 64, 192)
+    depth = egodepth.load(model).predict_depth(image, camera=seen)[0, 0].numpy()
+    truth = read_depth_png(home / "proj_depth" / "groundtruth" / "image_02" / "0000000000.png")
+    assert np.median(depth[truth > 0] / truth[truth > 0]) == pytest.approx(1, rel=0.02)
+
+
 # --- what is written ---
 
 
@@ -182,6 +208,10 @@ def test_predict_says_where_its_metres_are_from(home, model, tmp_path, capsys):
     assert np.median(depth[truth > 0] / truth[truth > 0]) == pytest.approx(1, rel=0.02)
     assert run(*predict, "--out", tmp_path / "given", "--scale", "3") == 0
     assert "(depth metres by --scale)" in capsys.readouterr().out
+
+
+def test_an_evaluation_has_words_for_every_origin():
+    assert set(ORIGINS) == {*get_args(Origin), None}
 
 
 def test_an_evaluation_says_where_the_metres_are_from(drive, model, tmp_path, capsys):

@@ -96,6 +96,8 @@ def test_units_of_a_longer_lens_are_longer(drive, tmp_path):
     sequence, _ = opened(drive, tmp_path)
     longer = replace(sequence, intrinsics=2 * sequence.intrinsics)
     assert longer.unit_ratio(sequence.focal) == pytest.approx(2)
+    seen = motion_of(SteadyPose(np.ones(11)), longer, focal=sequence.focal)
+    np.testing.assert_allclose(seen.found, 2)
     assert longer.unit_ratio(None) == replace(sequence, intrinsics=None).unit_ratio(0.58) == 1
 
 

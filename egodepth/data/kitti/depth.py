@@ -16,6 +16,7 @@ from egodepth.data.kitti.raw import CAMERA_OF_SIDE, KittiTree, read_calibration
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.data.splits import SplitLine
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera, pinhole
 
 DepthFrom = Literal["velodyne_x", "camera_z"]
 GroundTruth = Literal["velodyne", "velodyne_z", "improved"]
@@ -198,7 +199,11 @@ class KittiStereo2015Frames(EvaluationFrames):
     def __getitem__(self, index: int) -> EvaluationFrame:
         pair = self._pairs[index]
         depth = disparity_to_depth(read_png16(pair.disparity) / 256, self._focal_px[index], self.baseline_m)
-        return EvaluationFrame(name=pair.stem, image=read_image(pair.image), depth=depth)
+        image, focal_px = read_image(pair.image), self._focal_px[index]
+        height, width = image.shape[:2]
+        # The maps are of the focal length alone; where the centre lies is nobody's question.
+        camera = Camera(pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2), height, width)
+        return EvaluationFrame(name=pair.stem, image=image, depth=depth, camera=camera)
 
     def _find_pairs(self) -> list[_DisparityPair]:
         disparities, images = self.folder / "disp_occ_0", self.folder / "image_2"

@@ -94,8 +94,6 @@ def test_a_file_may_be_named_and_undistortion_left_out(pictures, tmp_path):
         predict(predictor, [pictures / "0.png"], tmp_path / "out", "npy", progress=False, intrinsics=intrinsics)
         seen = (network.seen[0][0].permute(1, 2, 0) * 255).round().numpy()
         assert np.array_equal(seen, expected)
-    with pytest.raises(UserError, match=r"give a file such as camera\.json, or none"):
-        predict(predictor, [pictures], tmp_path / "out", "npy", progress=False, intrinsics="100,100,80,48")
 
 
 def test_a_file_beside_the_pictures_that_cannot_be_read_is_said_and_passed_over(pictures, tmp_path, caplog):

@@ -1,0 +1,79 @@
+"""Depth maps as teachers: the distance of a network's disparities from them, whatever the maps' units.
+
+Where their scale is unknown it is taken from the student, image by image, so that the student's scale is that of its
+view synthesis. Sources: MiDaS, see `losses.teacher_depth`; the canonical focal length is Metric3D's (Yin et al., ICCV
+2023, section 3.2).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from egodepth.data.configurations import MapUnits
+from egodepth.data.transforms import Views, resize_map
+from egodepth.geometry.depth import sigmoid_to_disparity
+from egodepth.losses.photometric import at_size, mean_where
+from egodepth.losses.teacher_depth import (
+    affine_residual,
+    aligned_to,
+    gradient_matching,
+    log_residual,
+    trimmed_mean,
+)
+from egodepth.methods.configurations import TaughtDepthConfig
+
+
+@dataclass(frozen=True)
+class TaughtDepth:
+    """What a folder of depth maps teaches.
+
+    Attributes:
+        config: what weighs how much.
+        units: of the maps.
+    """
+
+    config: TaughtDepthConfig
+    units: MapUnits
+
+    def loss(
+        self, disparities: Sequence[Tensor], views: Views, unit_m: Tensor, depth_range: tuple[float, float]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """How far a student is from the maps, meaned over its scales; 0 for samples without a map.
+
+        Args:
+            disparities: of the target, sigmoid, fine to coarse.
+            views: with `teacher_disparity`.
+            unit_m: (B,), metres of one unit of the student's depth in these pictures, for maps in metres.
+            depth_range: that the sigmoid spans.
+
+        Returns:
+            the weighed sum, and its parts for the log.
+        """
+        distances, gradients, errors = zip(
+            *(self._parts(disparity, views, unit_m, depth_range) for disparity in disparities), strict=True
+        )
+        distance, gradient = sum(distances) / len(distances), sum(gradients) / len(gradients)
+        total = self.config.weight * (distance + self.config.gradient_weight * gradient)
+        return total, {"taught_distance": distance, "taught_gradient": gradient, "taught_abs_rel": errors[0]}
+
+    def _parts(
+        self, sigmoid: Tensor, views: Views, unit_m: Tensor, depth_range: tuple[float, float]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Distance, disagreement of gradients, and relative error of depth at one scale."""
+        disparity = sigmoid_to_disparity(sigmoid, *depth_range)
+        maps = resize_map(views.teacher_disparity, *sigmoid.shape[-2:])
+        known = torch.isfinite(maps)
+        if views.mask is not None:
+            known = known & at_size(views.mask, sigmoid.shape[-2:])
+        maps = torch.where(known, maps, 0)
+        if self.units == "scale-and-shift":
+            residual = affine_residual(disparity, maps, known)
+            return trimmed_mean(residual, known), gradient_matching(residual, known), residual.new_zeros(())
+        maps = aligned_to(disparity, maps, known) if self.units == "scale" else maps * unit_m[:, None, None, None]
+        nearest, farthest = depth_range
+        residual = log_residual(disparity, maps.clamp(1 / farthest, 1 / nearest), known)
+        with torch.no_grad():
+            error = mean_where((residual.neg().exp() - 1).abs(), known)
+        return mean_where(residual.abs(), known), gradient_matching(residual, known), error
