@@ -54,12 +54,16 @@ def motion_of(pose_network: nn.Module, sequence: FrameSequence, focal: float | N
     return Motion(pairs, np.array(found, dtype=np.float64) * sequence.unit_ratio(focal))
 
 
-def ratios_by_number(motion: Motion, sequence: FrameSequence, log: MotionLog) -> np.ndarray:
-    """Metres over units of the pairs that moved, by a log that has an entry for each frame.
+def require_times(sequence: FrameSequence) -> None:
+    """Raises UserError: nothing says when the frames of a sequence were taken."""
+    if sequence.seconds is None:
+        raise UserError(
+            f"{sequence.name}: nothing says when its frames were taken. Give --fps, or name them by their times."
+        )
 
-    Raises:
-        UserError: it has not.
-    """
+
+def require_entries(sequence: FrameSequence, log: MotionLog) -> None:
+    """Raises UserError: a log without times has not one entry for each frame."""
     entries, last = len(log.seconds), sequence.numbers[-1]
     if entries <= last or sequence.count not in (None, entries):
         there = last + 1 if sequence.count is None else sequence.count
@@ -67,20 +71,15 @@ def ratios_by_number(motion: Motion, sequence: FrameSequence, log: MotionLog) ->
             f"{log.file}: has {entries} poses without times, but {sequence.name} has {there} frames. Give one pose for "
             "each frame, or poses with times."
         )
-    numbers = np.array(sequence.numbers, dtype=np.float64)
-    return _ratios(motion, numbers, log)
+
+
+def ratios_by_number(motion: Motion, sequence: FrameSequence, log: MotionLog) -> np.ndarray:
+    """Metres over units of the pairs that moved, by a log that has an entry for each frame."""
+    return _ratios(motion, np.array(sequence.numbers, dtype=np.float64), log)
 
 
 def ratios_in_time(motion: Motion, sequence: FrameSequence, log: MotionLog) -> tuple[np.ndarray, str]:
-    """Metres over units of the pairs that moved, and a line on how the times were brought together.
-
-    Raises:
-        UserError: the frames have no times.
-    """
-    if sequence.seconds is None:
-        raise UserError(
-            f"{sequence.name}: nothing says when its frames were taken. Give --fps, or name them by their times."
-        )
+    """Metres over units of the pairs that moved, and a line on how the times were brought together."""
     seconds = sequence.seconds
     starts, ends = (seconds[[pair[end] for pair in motion.pairs]] for end in (0, 1))
     alignment = align(starts, ends, motion.found, log, first_offset(seconds[0], log.seconds[0]))

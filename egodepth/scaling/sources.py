@@ -18,7 +18,14 @@ from egodepth.recipes.scale import Origin, Scale
 from egodepth.scaling.distances import compare_points
 from egodepth.scaling.estimate import Estimate, estimate_of
 from egodepth.scaling.height import heights_over_road
-from egodepth.scaling.motion import motion_of, ratios_by_number, ratios_in_time, ratios_of_measurements
+from egodepth.scaling.motion import (
+    motion_of,
+    ratios_by_number,
+    ratios_in_time,
+    ratios_of_measurements,
+    require_entries,
+    require_times,
+)
 from egodepth.scaling.sequences import FrameSequence, open_sequences
 
 OXTS = "oxts"
@@ -104,8 +111,8 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
     Raises:
         UserError: the model has no pose network, or the log cannot be read or tells nothing.
     """
-    network = model.pose_network().to(device)
     track = None if log == OXTS else read_track(Path(log))
+    network = model.pose_network().to(device)
     remarks: list[str] = []
     with TemporaryDirectory() as cache:
         sequences = _moving(_opened(model, footage, cache))
@@ -117,6 +124,7 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
             ratios = [ratios_of_measurements(motion_of(network, each, focal), each) for each in measured]
         else:
             sequence = _the_one(sequences, footage.path, log)
+            require_times(sequence)
             focal = _focal(model, [sequence])
             found, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, track)
             ratios, remarks = [found], [remark]
@@ -130,17 +138,18 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     Raises:
         UserError: the model has no pose network, or the poses cannot be read or tell nothing.
     """
-    network = model.pose_network().to(device)
     log = read_pose_log(file)
+    network = model.pose_network().to(device)
     with TemporaryDirectory() as cache:
         sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
         focal = _focal(model, [sequence])
-        motion = motion_of(network, sequence, focal)
-    if log.is_timed:
-        ratios, remark = ratios_in_time(motion, sequence, log)
-        remarks = [remark]
-    else:
-        ratios, remarks = ratios_by_number(motion, sequence, log), []
+        if log.is_timed:
+            require_times(sequence)
+            ratios, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, log)
+            remarks = [remark]
+        else:
+            require_entries(sequence, log)
+            ratios, remarks = ratios_by_number(motion_of(network, sequence, focal), sequence, log), []
     return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, focal)
 
 
@@ -150,9 +159,10 @@ def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device
     Raises:
         UserError: the file cannot be read, or a point lies in no picture.
     """
+    points = read_known_points(file, footage.path)
     predictor = model.predictor(device).with_scale(1.0)
     intrinsics = None if footage.intrinsics == "calibrated" else footage.intrinsics
-    compared = compare_points(predictor, file, read_known_points(file, footage.path), intrinsics)
+    compared = compare_points(predictor, file, points, intrinsics)
     kept = compared.ratios[~compared.left_out]
     estimate = estimate_of(kept)
     remarks = []
