@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from egodepth.data.images import read_image
-from egodepth.data.motion_logs.known_points import KnownPoint
+from egodepth.data.known_points import KnownPoint
 from egodepth.errors import UserError
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from egodepth.data.configurations import LEARNED
-from egodepth.data.motion_logs.known_points import read_known_points
+from egodepth.data.known_points import read_known_points
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
@@ -92,7 +92,7 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
     predictor = model.predictor(device).with_scale(1.0)
     with TemporaryDirectory() as cache:
         sequences = _opened(model, footage, cache)
-        sequences, remarks = _with_cameras(model, sequences)
+        sequences, remarks = with_cameras(model, sequences)
         focal = _focal(model, sequences)
         heights = heights_over_road(predictor, sequences, focal)
     estimate = estimate_of(height_m / heights.units)
@@ -207,7 +207,7 @@ def _the_one(sequences: Sequence[FrameSequence], data: Path, log: str) -> FrameS
     return sequences[0]
 
 
-def _with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tuple[list[FrameSequence], list[str]]:
+def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tuple[list[FrameSequence], list[str]]:
     """The sequences, each with a camera: its own, or the one that the model was trained with by learning it.
 
     Raises:

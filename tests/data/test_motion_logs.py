@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from egodepth.data.motion_logs.csv_logs import read_csv
-from egodepth.data.motion_logs.known_points import read_known_points
 from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
+from tests.data.trees import write_oxts
 
 START = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 
@@ -144,16 +144,6 @@ def test_a_gpx_file_that_is_broken_is_named(tmp_path, text, said):
 # --- KITTI's oxts ---
 
 
-def write_oxts(folder, velocities, rate=10.0):
-    (folder / "data").mkdir(parents=True)
-    for number, (forward, left, up) in enumerate(velocities):
-        row = [49.0, 8.4, 112.0, 0, 0, 0, 5, 5, forward, left, up, *[0.0] * 19]
-        (folder / "data" / f"{number:010d}.txt").write_text(" ".join(map(str, row)) + "\n")
-    times = [f"2011-09-26 13:02:{5 + number / rate:012.9f}\n" for number in range(len(velocities))]
-    (folder / "timestamps.txt").write_text("".join(times))
-    return folder
-
-
 def test_oxts_gives_the_way_between_frames(tmp_path):
     track, seconds = read_oxts(write_oxts(tmp_path / "oxts", [(8, 6, 0)] * 6))
     assert seconds[5] - seconds[0] == pytest.approx(0.5)
@@ -220,34 +210,3 @@ def test_poses_that_are_broken_are_named(tmp_path, text, said):
     file = written(tmp_path, "a.txt", text)
     with pytest.raises(UserError, match=f"a.txt.*{said}"):
         read_pose_log(file)
-
-
-# --- measured distances ---
-
-
-def test_measured_points_are_read_beside_the_data_or_the_file(tmp_path):
-    data, notes = tmp_path / "data", tmp_path / "notes"
-    for folder, picture in ((data, "a b.png"), (notes, "c.png")):
-        folder.mkdir()
-        (folder / picture).touch()
-    text = "# by tape\na b.png 12 30.5 4.25\nc.png, 1, 2, 3  # the post\n"
-    one, other = read_known_points(written(notes, "tape.txt", text), data)
-    assert (one.picture, one.column, one.row, one.metres, one.line) == (data / "a b.png", 12, 30.5, 4.25, 2)
-    assert (other.picture, other.column, other.row, other.metres) == (notes / "c.png", 1, 2, 3)
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("a.png 1 2", "line 1: expected `picture column row metres`"),
-        ("a.png 1 2 far", "line 1: expected `picture column row metres`"),
-        ("a.png 1 2 -3", "must be positive"),
-        ("a.png 1 2 nan", "must be positive"),
-        ("b.png 1 2 3", "there is no picture b.png"),
-    ],
-)
-def test_a_measured_point_that_is_broken_is_named_with_its_line(tmp_path, line, said):
-    (tmp_path / "a.png").touch()
-    file = written(tmp_path, "tape.txt", line)
-    with pytest.raises(UserError, match=f"tape.txt, .*{said}"):
-        read_known_points(file, tmp_path)

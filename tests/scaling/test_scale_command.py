@@ -20,8 +20,7 @@ from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
 from egodepth.recipes.scale import Origin, Scale
 from tests.command_line import only_line, run
-from tests.data.test_motion_logs import write_oxts
-from tests.data.trees import write_frames
+from tests.data.trees import write_frames, write_oxts
 from tests.scaling.exact_model import METRES_PER_UNIT, know, write_model
 
 TRUE_HEIGHT_M = 1.65

@@ -14,9 +14,8 @@ from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
 from egodepth.scaling.motion import motion_of, ratios_in_time
 from egodepth.scaling.sequences import open_sequences
-from egodepth.scaling.sources import _with_cameras
-from tests.data.test_motion_logs import write_oxts
-from tests.data.trees import write_frames, write_video
+from egodepth.scaling.sources import with_cameras
+from tests.data.trees import write_frames, write_oxts, write_video
 from tests.scaling.exact_model import write_model
 
 SIZE = (32, 64)
@@ -111,15 +110,15 @@ def test_a_camera_that_the_model_has_learnt_is_taken_where_none_is_known(tmp_pat
     folder = write_model(tmp_path / "model")
     sequences = opened(write_frames(tmp_path / "frames", range(6)), tmp_path / "cache")
     with pytest.raises(UserError, match="the camera is not known"):
-        _with_cameras(ReleasedModel.open(folder), sequences)
+        with_cameras(ReleasedModel.open(folder), sequences)
     config = json.loads((folder / "config.json").read_text())
     learned = [[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]
     (folder / "config.json").write_text(json.dumps({**config, "intrinsics": learned, "intrinsics_from": "learned"}))
-    [sequence], [remark] = _with_cameras(ReleasedModel.open(folder), sequences)
+    [sequence], [remark] = with_cameras(ReleasedModel.open(folder), sequences)
     assert torch.equal(sequence.intrinsics, torch.tensor(learned))
     assert "the one that the model learnt" in remark
     own = replace(sequence, intrinsics=torch.eye(3))
-    assert _with_cameras(ReleasedModel.open(folder), [own]) == ([own], [])
+    assert with_cameras(ReleasedModel.open(folder), [own]) == ([own], [])
 
 
 class SteadyPose(nn.Module):
