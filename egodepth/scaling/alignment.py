@@ -7,8 +7,9 @@ import numpy as np
 
 from egodepth.data.motion_logs.track import CLOCK_S, MotionLog
 
-STEP_S = 0.1
-FINE_STEP_S = 0.02
+STEP_S = 0.25
+FINE_STEPS = 12
+"""So many smaller steps, to either side, are looked at around the best one."""
 
 FEWEST_PAIRS = 20
 LEAST_SHARE = 0.5
@@ -83,7 +84,7 @@ def align(starts: np.ndarray, ends: np.ndarray, found: np.ndarray, log: MotionLo
     best = int(np.nanargmax(correlations))
     if correlations[best] < LEAST_CORRELATION or not _stands_alone(correlations, best):
         return Alignment(offset_s, "no clear peak", float(correlations[best]))
-    fine = offsets[best] + np.arange(-STEP_S, STEP_S + FINE_STEP_S / 2, FINE_STEP_S)
+    fine = offsets[best] + STEP_S / FINE_STEPS * np.arange(-FINE_STEPS, FINE_STEPS + 1)
     finer = np.array([_correlation(speeds, starts, ends, log, each) for each in fine])
     place = int(np.nanargmax(finer))
     return Alignment(float(fine[place]), "shifted", float(finer[place]))
