@@ -18,7 +18,7 @@ LEAST_SHARE = 0.5
 LEAST_VARIATION = 0.05
 """A speed whose deviation is a smaller share of its mean has no shape to be found again."""
 
-LEAST_CORRELATION = 0.6
+LEAST_CORRELATION = 0.7
 LEAST_LEAD = 0.1
 """A peak is clear that is so high, falls by so much on its sides, and has no other beside it that is nearly as high."""
 
