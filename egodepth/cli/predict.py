@@ -15,6 +15,7 @@ from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.configurations import BenchmarkConfig, RuntimeName
 from egodepth.recipes import RECIPES
+from egodepth.recipes.recipe import STARTER
 
 if TYPE_CHECKING:
     from egodepth.inference.predict import PredictionReport
@@ -25,7 +26,14 @@ Runtime = RuntimeName
 
 
 def predict(
-    model: Positional[Model],
+    model: Annotated[
+        Positional[str],
+        arg(
+            metavar="[MODEL]",
+            help="Released model folder, run folder or hub id; starter, the model that egodepth comes with, where it "
+            "is left out.",
+        ),
+    ],
     inputs: Annotated[
         Positional[tuple[str, ...]],
         arg(
@@ -33,7 +41,7 @@ def predict(
         ),
     ],
     *,
-    out: Annotated[Path, arg(metavar="DIR", help="Folder to write to.")],
+    out: Annotated[Path, arg(metavar="DIR", help="Folder to write to.")] = Path("depth"),
     format: Annotated[
         Format, arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; video of picture and depth.")
     ] = "color",
@@ -63,16 +71,22 @@ def predict(
     debug: Debug = False,
 ) -> int:
     """Predict the depth of images, folders of images, and videos."""
+    if _is_input(model):
+        model, inputs = STARTER, (model, *inputs)
     if not inputs:
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.inputs import expand_inputs
-    from egodepth.inference.predict import predict
+    from egodepth.inference.predict import picture_size, predict
     from egodepth.models.released import ReleasedModel
 
     released = ReleasedModel.open(model)
-    predictor = released.predictor(device).with_runtime(runtime)
-    console.print(f"Running on {device} with {predictor.runtime.name}.")
-    total = len(expand_inputs(inputs))  # before the depth is written, perhaps among the inputs
+    predictor = released.predictor(device)
+    expanded = expand_inputs(inputs)  # before the depth is written, perhaps among the inputs
+    total = len(expanded)
+    if predictor.keeps_aspect and (size := picture_size(expanded)) is not None:
+        predictor = predictor.fitted_to(*size)
+    predictor = predictor.with_runtime(runtime)
+    console.print(f"Running {model} on {device} with {predictor.runtime.name}.", markup=False)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
     report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera)
     for skipped in report.skipped:
@@ -88,6 +102,15 @@ def predict(
     count = len({each.path for each in report.skipped})
     print(f"egodepth: {count} of {total} inputs {'was' if count == 1 else 'were'} skipped.", file=sys.stderr)
     return 1
+
+
+def _is_input(model: str) -> bool:
+    """Whether what stands in the place of MODEL is an input: a file, a glob, or a folder that holds no model or run."""
+    path = Path(model)
+    if path.is_dir():
+        signs = ("config.json", "run.json", "model/config.json", "*/run.json")
+        return not any(found for sign in signs for found in path.glob(sign))
+    return path.is_file() or any(character in model for character in "*?[")
 
 
 def _said_of_cameras(report: "PredictionReport", focal: float) -> str:

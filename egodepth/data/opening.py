@@ -7,6 +7,7 @@ from pathlib import Path
 
 from egodepth.data import kinds
 from egodepth.data.configurations import DataConfig, EvaluationDataConfig, Source
+from egodepth.data.footage.camera import footage_size
 from egodepth.data.images import check_bits
 from egodepth.data.recognise import kind_of
 from egodepth.data.record import TrainingSets, Wanted, open_together
@@ -56,6 +57,13 @@ def open_training_sets(
 def lacks_camera(root: Path, config: DataConfig) -> bool:
     """Whether nothing says what camera DATA is of."""
     return kind_of(root, config.kind).lacks_camera(root)
+
+
+def frame_size(root: Path, config: DataConfig) -> tuple[int, int] | None:
+    """Height and width of the frames of footage; None for data that come in a form of their own."""
+    if kind_of(root, config.kind).name not in ("frames", "video"):
+        return None
+    return footage_size(root)
 
 
 def _open(wanted: Wanted) -> TrainingSets:

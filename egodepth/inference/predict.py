@@ -18,7 +18,7 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
-from egodepth.data.images import bit_depth, check_bits, read_image
+from egodepth.data.images import bit_depth, check_bits, image_size, read_image
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.input_cameras import InputCameras
@@ -126,6 +126,19 @@ def predict(
     ratios = (min(known), max(known)) if known else None
     without = len(run.ratios) - len(known)
     return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without)
+
+
+def picture_size(inputs: Sequence[Input]) -> tuple[int, int] | None:
+    """Height and width of the first input that can be read; None where there is none."""
+    for each in inputs:
+        try:
+            if isinstance(each, ImageInput):
+                return image_size(each.path)
+            video = video_info(each.path)
+        except UserError:
+            continue
+        return video.height, video.width
+    return None
 
 
 @dataclass(frozen=True)

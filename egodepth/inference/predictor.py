@@ -14,9 +14,7 @@ from egodepth.data.images import resize_image
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.runtimes import Runtime, RuntimeName, TorchRuntime, open_runtime
-
-SIZE_MULTIPLE = 32
-"""Encoders halve the picture five times, so a network's height and width are multiples of this."""
+from egodepth.networks.configurations import SIZE_MULTIPLE, size_for
 
 RANGE_TOLERANCE = 1e-3
 """How far an image may leave [0, 1]: what a bicubic resize or a rounding overshoots, and no more."""
@@ -42,6 +40,7 @@ class Predictor:
             known. Pictures of another camera are told by giving it: what looks alike through a lens twice as long is
             twice as far away.
         device: where the network runs.
+        keeps_aspect: the network takes pictures of any form, see `fitted_to`.
         recipe: name of the recipe that the network was built from, where it is known.
         runtime: the engine that runs the network: PyTorch, unless `with_runtime` chose another.
     """
@@ -56,6 +55,7 @@ class Predictor:
         recipe: str | None = None,
         metres_of_width: Mapping[int, float] | None = None,
         focal: float | None = None,
+        keeps_aspect: bool = False,
     ) -> None:
         """Take over `network`: it is put into evaluation mode and moved to `device` as float32.
 
@@ -69,6 +69,7 @@ class Predictor:
         self.metres_per_unit = _checked_scale(metres_per_unit)
         self.metres_of_width = {width: _checked_scale(value) for width, value in (metres_of_width or {}).items()}
         self.focal = focal
+        self.keeps_aspect = keeps_aspect
         self.recipe = recipe
         self.network = network.eval()
         self.to(device)
@@ -97,6 +98,19 @@ class Predictor:
         """
         other = copy.copy(self)
         other.runtime = open_runtime(name, self.network, self.height, self.width, self.device)
+        return other
+
+    def fitted_to(self, height: int, width: int) -> Self:
+        """The same model for pictures of this form: they are seen in it, where the model `keeps_aspect`, not squeezed.
+
+        To be called before `with_runtime`, whose engines are prepared for one size. The network is shared, not copied.
+        """
+        size = size_for(self.height, self.width, (height, width))
+        if not self.keeps_aspect or size == (self.height, self.width):
+            return self
+        other = copy.copy(self)
+        other.height, other.width = size
+        other.runtime = TorchRuntime(self.network)
         return other
 
     def with_scale(self, metres_per_unit: float) -> Self:

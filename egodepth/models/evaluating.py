@@ -36,6 +36,8 @@ def evaluate_model(
     predictor = released.predictor(device)
     wanted = protocol_named(protocol).frames
     frames = open_evaluation_frames(data, wanted, frames_of, time_offsets=predictor.time_offsets)
+    if predictor.keeps_aspect and len(frames):
+        predictor = predictor.fitted_to(*protocol_named(protocol).crop(frames[0]).image.shape[:2])
     result = evaluate(
         predictor.predict_inverse_depth,
         frames,

@@ -17,6 +17,7 @@ from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE, check_fit, read_config, read_weights, save_released
 from egodepth.recipes import Recipe
+from egodepth.recipes.recipe import STARTER
 from egodepth.recipes.restoring import as_data, restored_network, restored_recipe
 from egodepth.recipes.scale import Origin, Scale
 from egodepth.version import __version__
@@ -28,6 +29,8 @@ MODEL_FOLDER = "model"
 RUN_FILE = "run.json"
 LAST_STAGE = "stage2"
 """The run that is the result, in the folder of `egodepth train rprdepth --all`."""
+
+STARTER_FOLDER = Path(__file__).parents[1] / STARTER
 
 CONFIG_FORMAT = 3
 
@@ -50,7 +53,7 @@ class ReleasedModel:
 
     @classmethod
     def open(cls, model: str | Path) -> "ReleasedModel":
-        """Open a released model folder, a run folder, or a model of the Hugging Face hub by its id.
+        """Open a released model folder, a run folder, `starter`, or a model of the Hugging Face hub by its id.
 
         Raises:
             UserError: there is no such model, or its config is broken or from another egodepth.
@@ -104,7 +107,7 @@ class ReleasedModel:
             )
         of_width = {int(width): metres for width, metres in config.get("metres_of_width", {}).items()}
         scale = config["metres_per_unit"], device, config["recipe"], of_width, config.get("focal")
-        return Predictor(network, *self.size, *scale)
+        return Predictor(network, *self.size, *scale, keeps_aspect=config.get("keep_aspect", False))
 
     def depth_network(self) -> nn.Module:
         """The depth network in the form in which it is used, in evaluation mode."""
@@ -224,6 +227,7 @@ def save_model(
         "lookups": recipe.lookups,
         "height": recipe.height,
         "width": recipe.width,
+        "keep_aspect": recipe.keep_aspect,
         **scale_entries(scale),
         "provenance": dict(provenance),
     }
@@ -263,6 +267,8 @@ def model_folder(model: str | Path) -> Path:
         UserError: there is no such folder and no such id, or a run has not released a model yet.
     """
     path = Path(model)
+    if str(model) == STARTER and not path.exists():
+        return STARTER_FOLDER
     if (path / CONFIG_FILE).is_file():
         return path
     if (path / MODEL_FOLDER / CONFIG_FILE).is_file():

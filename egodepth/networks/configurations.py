@@ -7,6 +7,7 @@ read without PyTorch.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 SIZE_MULTIPLE = 32
 """Encoders halve the picture five times, so a network's height and width are multiples of this."""
+
+MULTIPLES = range(SIZE_MULTIPLE, 1537, SIZE_MULTIPLE)
+SAME_FORM, PIXELS_COUNT = 0.06, 0.25
 
 Form = Literal["fused", "chunked", "naive", "top-k"]
 """How attention is computed. `top-k` alone gives another result: it leaves out all but a query's best references."""
@@ -374,6 +378,25 @@ NETWORKS: tuple[type[NetworkConfig], ...] = (
 """The table of depth networks; a new one is a file of its own, its config above, and a line here."""
 
 POSE_NETWORKS: tuple[type[PoseNetworkConfig], ...] = (PoseConfig, FBNetPoseConfig)
+
+
+def size_for(height: int, width: int, picture: tuple[int, int]) -> tuple[int, int]:
+    """The height and width at which a network sees pictures of another form in theirs, with about as many pixels.
+
+    Args:
+        height, width: that the network was made for, multiples of 32. They stay where the form is the same to 6 %.
+        picture: height and width.
+    """
+    wanted = picture[1] / picture[0]
+    if abs(log(width / height / wanted)) < SAME_FORM:
+        return height, width
+    # Squeezing a picture costs more than a few pixels.
+    return min(
+        ((rows, columns) for rows in MULTIPLES for columns in MULTIPLES),
+        key=lambda size: (
+            abs(log(size[1] / size[0] / wanted)) + PIXELS_COUNT * abs(log(size[0] * size[1] / (height * width)))
+        ),
+    )
 
 
 def offsets_to(offsets: Iterable[int]) -> tuple[int, ...]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 Mode = Literal["mono", "stereo", "mono+stereo"]
 
+IMAGENET, NOTHING = "imagenet", "none"
+
+STARTER = "starter"
+"""What a user calls the weights that egodepth comes with."""
+
 VIEWS: dict[Mode, tuple[Source, ...]] = {
     "mono": (-1, 1),
     "stereo": ("stereo",),
@@ -80,7 +85,10 @@ class Recipe:
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         learned_camera: how intrinsics are learnt, with --intrinsics learned.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
-        start_from: a run, or an imported model, whose networks this training starts from.
+        start_from: a run, an imported model, or `starter`, the weights that egodepth comes with, whose networks this
+            training starts from; `imagenet` and `none` say the same as --pretrained.
+        keep_aspect: footage of another form than height and width is seen in its own, with about as many pixels, and
+            so are pictures in use.
     """
 
     source: Annotated[str, Suppress] = ""
@@ -95,12 +103,16 @@ class Recipe:
     fov: float | None = None
     learned_camera: LearnedCameraConfig = field(default_factory=LearnedCameraConfig)
     pretrained: str = "imagenet"
-    start_from: Annotated[str | None, arg(name="from")] = None
+    start_from: Annotated[str | None, arg(name="from", metavar="RUN|starter|imagenet|none")] = None
+    keep_aspect: bool = False
 
     def __post_init__(self) -> None:
         # Runs, packs and priors know one setting of the camera, so that a field of view becomes one of its values.
         object.__setattr__(self, "intrinsics", as_intrinsics(self.fov, self.intrinsics))
         object.__setattr__(self, "fov", None)
+        if self.start_from in (IMAGENET, NOTHING):
+            object.__setattr__(self, "pretrained", self.start_from)
+            object.__setattr__(self, "start_from", None)
         if self.intrinsics == LEARNED and not self.learns_camera:
             raise UserError(
                 f"--intrinsics {LEARNED}: this recipe cannot learn them. Give --fov or --intrinsics, or learn them "

@@ -29,7 +29,7 @@ from egodepth.networks.configurations import (
     PoseNetworkConfig,
     SmallDepthConfig,
 )
-from egodepth.recipes.recipe import VIEWS, Mode, Recipe, TrainingConfig
+from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
 from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
@@ -222,6 +222,20 @@ def _fa_depth(network: NetworkConfig, **changes: object) -> Recipe:
     return ViewSynthesisRecipe(source=FA_DEPTH, network=network, **(settings | changes))
 
 
+VIDEO = ViewSynthesisRecipe(
+    source="egodepth's own way from a video to a model: SmallDepth from its starter weights",
+    network=SmallDepthConfig(pb_dsr=0.0, pb_sd=0.0),
+    pose=PoseConfig(encoder="mobilenetv3_small_100"),
+    optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=2e-4, epochs=20, warm_up=0.02),
+    augmentation=AugmentationConfig(max_scale=1.15),
+    training=TrainingConfig(batch_size=8),
+    height=96,
+    width=320,
+    pretrained="none",
+    start_from=STARTER,
+    keep_aspect=True,
+)
+
 RECIPES: dict[str, Recipe] = {
     "monodepth2": ViewSynthesisRecipe(source=MONODEPTH2),
     "monodepth2-r50": ViewSynthesisRecipe(
@@ -237,5 +251,6 @@ RECIPES: dict[str, Recipe] = {
     "fa-depth": _fa_depth(
         SmallDepthConfig(), pretrained="none", pose_pretrained="imagenet", etm=True, pyramid=True, teacher=MISSING
     ),
+    "video": VIDEO,
     "hqdecv2": _fa_depth(HQDecv2Config(), optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=1e-4)),
 }

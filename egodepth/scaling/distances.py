@@ -54,7 +54,7 @@ def compare_points(
     focals: dict[Path, float] = {}
     for path, each in inputs.items():
         image = read_image(path)
-        [depth] = predictor.predict_images([cameras.straight(each.name, image)])
+        [depth] = predictor.fitted_to(*image.shape[:2]).predict_images([cameras.straight(each.name, image)])
         depths[path] = cameras.bent(each.name, depth)
         if (camera := cameras.camera(each.name, *image.shape[:2])) is not None:
             focals[path] = float(camera.normalised()[0, 0])

@@ -56,7 +56,8 @@ def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence], 
     with progress_bar(True) as bar:
         for sequence, position in bar.track(chosen, description="road"):
             neighbours = sequence.neighbours(position, predictor.time_offsets)
-            inverse_depth = predictor.predict_inverse_depth(sequence.read(position), neighbours)
+            fitted = predictor.fitted_to(*sequence.native)
+            inverse_depth = fitted.predict_inverse_depth(sequence.read(position), neighbours)
             plane = road_of(1 / inverse_depth, sequence.intrinsics, sequence.mask, seed=position)
             if plane is not None:
                 found.append(plane.distance * sequence.unit_ratio(focal))

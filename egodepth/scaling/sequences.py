@@ -1,7 +1,7 @@
 """DATA as sequences of frames at a network's size, with their camera and their times: drives of KITTI, and footage."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage
 from egodepth.data.footage.clips import clips
 from egodepth.data.footage.masking import footage_mask
 from egodepth.data.footage.unpacking import unpack
-from egodepth.data.images import list_images, read_resized_image
+from egodepth.data.images import image_size, list_images, read_resized_image
 from egodepth.data.kitti.near_misses import DRIVE
 from egodepth.data.kitti.raw import CAMERA_OF_SIDE, OTHER_SIDE, KittiTree
 from egodepth.data.motion import neighbours_by_motion
@@ -26,6 +26,9 @@ from egodepth.geometry.lenses import Lens
 
 NANOSECONDS = 1e9
 
+SizeOf = Callable[[tuple[int, int]], tuple[int, int]]
+"""From the height and width of native frames to those at which a network sees them."""
+
 
 @dataclass(frozen=True)
 class FrameSequence:
@@ -34,7 +37,8 @@ class FrameSequence:
     Attributes:
         name: for messages.
         frames: picture files, read at the network's size.
-        height, width: of the network.
+        height, width: of the pictures that the network sees.
+        native: height and width of the frames in DATA.
         numbers: of the frames in DATA, from 0.
         pairs: positions of two frames between which the picture moved as between those that training pairs.
         seconds: (N,) of the frames; None where nothing says them.
@@ -48,6 +52,7 @@ class FrameSequence:
     frames: tuple[Path, ...]
     height: int
     width: int
+    native: tuple[int, int]
     numbers: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     seconds: np.ndarray | None
@@ -92,12 +97,12 @@ def unit_ratio(own: float | None, focal: float | None) -> float:
 
 
 def open_sequences(
-    data: Path, size: tuple[int, int], cache_folder: Path, intrinsics: str, frames_per_second: float | None
+    data: Path, size_of: SizeOf, cache_folder: Path, intrinsics: str, frames_per_second: float | None
 ) -> list[FrameSequence]:
     """The sequences of DATA: each drive of a KITTI tree, one drive, a video, each video of a folder, or frames.
 
     Args:
-        size: height and width of the network.
+        size_of: see `SizeOf`.
         cache_folder: for frames of footage, see `unpack`.
         intrinsics: `calibrated`, or as `footage_camera`.
         frames_per_second: of data that say nothing of their times.
@@ -115,7 +120,7 @@ def open_sequences(
         kind = kind_of(data).name
         if kind in ("frames", "video", "videos"):
             pieces = clips(data) if kind == "videos" else [data]
-            return [_of_footage(each, size, cache_folder, intrinsics, frames_per_second) for each in pieces]
+            return [_of_footage(each, size_of, cache_folder, intrinsics, frames_per_second) for each in pieces]
         if kind not in ("kitti-raw", "simulated"):
             raise UserError(f"{data}: is {kind} data. Give KITTI drives, a video or a folder of frames.")
         root, drives = data, KittiTree(data).drives()
@@ -124,16 +129,16 @@ def open_sequences(
             f"{data}: the calibration of KITTI drives comes with the data. Leave --intrinsics and --fov out."
         )
     tree = KittiTree(root)
-    found = [_of_drive(tree, each, size, frames_per_second) for each in drives]
-    if not any(sequence.frames for sequence in found):
+    filled = [each for each in drives if any(tree.frames(each, side) for side in CAMERA_OF_SIDE)]
+    if not filled:
         raise UserError(f"{data}: holds no frames in image_02/data. Check the path.")
-    return [sequence for sequence in found if sequence.frames]
+    return [_of_drive(tree, each, size_of, frames_per_second) for each in filled]
 
 
 # --- drives ----------------------------------------------------------------------------------------------------------
 
 
-def _of_drive(tree: KittiTree, drive: str, size: tuple[int, int], frames_per_second: float | None) -> FrameSequence:
+def _of_drive(tree: KittiTree, drive: str, size_of: SizeOf, frames_per_second: float | None) -> FrameSequence:
     side: Side = "l" if tree.frames(drive, "l") else OTHER_SIDE["l"]
     frames = dict(sorted(tree.frames(drive, side).items()))
     numbers = tuple(frames)
@@ -142,7 +147,7 @@ def _of_drive(tree: KittiTree, drive: str, size: tuple[int, int], frames_per_sec
     seconds: np.ndarray | None = None
     if times.is_file():
         known = read_timestamps(times)
-        if frames and numbers[-1] >= len(known):
+        if numbers[-1] >= len(known):
             raise UserError(f"{times}: has {len(known)} times, but there is a frame {numbers[-1]}. Copy it again.")
         seconds = np.array([known[number] for number in numbers])
     elif frames_per_second is not None:
@@ -151,13 +156,16 @@ def _of_drive(tree: KittiTree, drive: str, size: tuple[int, int], frames_per_sec
         measured = read_oxts(oxts)[1]
         if all(number in measured for number in numbers):
             seconds = np.array([measured[number] for number in numbers])
-    if frames:
-        tree.check_camera(drive, side, frames[numbers[0]])
+    first = frames[numbers[0]]
+    tree.check_camera(drive, side, first)
+    native = image_size(first)
+    height, width = size_of(native)
     return FrameSequence(
         name=Path(drive).name,
         frames=tuple(frames.values()),
-        height=size[0],
-        width=size[1],
+        height=height,
+        width=width,
+        native=native,
         numbers=numbers,
         pairs=tuple(
             (place, place + 1) for place in range(len(numbers) - 1) if numbers[place + 1] == numbers[place] + 1
@@ -173,11 +181,13 @@ def _of_drive(tree: KittiTree, drive: str, size: tuple[int, int], frames_per_sec
 
 
 def _of_footage(
-    path: Path, size: tuple[int, int], cache_folder: Path, intrinsics: str, frames_per_second: float | None
+    path: Path, size_of: SizeOf, cache_folder: Path, intrinsics: str, frames_per_second: float | None
 ) -> FrameSequence:
     camera, lens = _camera_if_known(path, None if intrinsics == "calibrated" else intrinsics)
-    unpacked = unpack(path, cache_folder, *size, lens=lens)
-    mask = footage_mask("auto", unpacked.frames, footage_size(path), size)
+    native = footage_size(path)
+    height, width = size_of(native)
+    unpacked = unpack(path, cache_folder, height, width, lens=lens)
+    mask = footage_mask("auto", unpacked.frames, native, (height, width))
     numbers = tuple(int(frame.stem) for frame in unpacked.frames)
     neighbours = neighbours_by_motion(unpacked.travelled, unpacked.runs, (1,))
     if None not in unpacked.seconds:
@@ -189,8 +199,9 @@ def _of_footage(
     return FrameSequence(
         name=path.name,
         frames=unpacked.frames,
-        height=size[0],
-        width=size[1],
+        height=height,
+        width=width,
+        native=native,
         numbers=numbers,
         pairs=tuple((place, each[0]) for place, each in enumerate(neighbours) if each is not None),
         seconds=seconds,

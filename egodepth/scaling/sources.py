@@ -14,6 +14,7 @@ from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
+from egodepth.networks.configurations import size_for
 from egodepth.recipes.scale import Origin, Scale
 from egodepth.scaling.distances import compare_points
 from egodepth.scaling.estimate import Estimate, estimate_of
@@ -182,7 +183,10 @@ def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device
 
 
 def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSequence]:
-    return open_sequences(footage.path, model.size, Path(cache), footage.intrinsics, footage.frames_per_second)
+    def size_of(native: tuple[int, int]) -> tuple[int, int]:
+        return size_for(*model.size, native) if model.config.get("keep_aspect") else model.size
+
+    return open_sequences(footage.path, size_of, Path(cache), footage.intrinsics, footage.frames_per_second)
 
 
 def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:

@@ -18,7 +18,7 @@ from torch import nn
 from egodepth.data.calibrations.finding import with_whole_path
 from egodepth.data.configurations import LEARNED, TeacherMapsConfig
 from egodepth.data.motion import SequenceMotion
-from egodepth.data.opening import lacks_camera, open_training_sets
+from egodepth.data.opening import frame_size, lacks_camera, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
@@ -36,7 +36,7 @@ from egodepth.models.released import (
     released_recipe,
     save_model,
 )
-from egodepth.networks.configurations import NetworkConfig
+from egodepth.networks.configurations import NetworkConfig, size_for
 from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.statistics import drops, without_drops
 from egodepth.networks.weights import CONFIG_FILE, check_fit
@@ -83,6 +83,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     Raises:
         UserError: the data or an option cannot be used; nothing was trained then, or the last good checkpoint stays.
     """
+    recipe = _in_form_of(recipe, data)
     check_size(recipe)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
@@ -142,6 +143,17 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
     if not (isinstance(dataset, PosedDataset) and "pose" in networks and "stereo" not in recipe.views):
         return recipe.scale_of_baseline(dataset)
     return scale_from_poses(networks["pose"], dataset, recipe.height, recipe.width)
+
+
+def _in_form_of(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe for pictures of the form of DATA, where it keeps that."""
+    size = frame_size(data, recipe.data) if recipe.keep_aspect else None
+    if size is None:
+        return recipe
+    height, width = size_for(recipe.height, recipe.width, size)
+    if (height, width) != (recipe.height, recipe.width):
+        _notice("%s: frames are %dx%d, and are seen at %dx%d in their own form.", data, *size[::-1], width, height)
+    return replace(recipe, height=height, width=width)
 
 
 def _with_camera(recipe: Recipe, data: Path) -> Recipe:
@@ -259,6 +271,10 @@ def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> No
     source = f"--from {recipe.start_from}"
     trained = recipe.first_networks(load_trained_networks(recipe.start_from))
     for part, network in networks.items():
+        if part not in trained and part == "pose":
+            _notice("%s: has no pose network; it starts from %s weights.", source, recipe.pretrained_of(part))
+            network.encoder.load_pretrained(recipe.pretrained_of(part))
+            continue
         if part not in trained:
             raise UserError(f"{source}: has no {part} network. Give a run that was trained from video.")
         state = trained[part].state_dict()

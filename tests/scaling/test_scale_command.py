@@ -167,6 +167,16 @@ def test_a_model_of_a_shorter_lens_has_metres_for_that_lens(home, model, tmp_pat
     assert np.median(depth[truth > 0] / truth[truth > 0]) == pytest.approx(1, rel=0.02)
 
 
+def test_a_model_that_keeps_the_form_of_pictures_sees_them_so(home, model):
+    """The networks know the frames as they are, 192x64, and no others."""
+    file = model / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "height": 96, "width": 128, "keep_aspect": True}))
+    assert run("scale", model, home, "--camera-height", TRUE_HEIGHT_M) == 0
+    check_scale(model, "camera height", rel=0.02)
+    assert run("scale", model, home, "--poses", home / "poses.txt") == 0
+    check_scale(model, "odometry", rel=1e-4)
+
+
 # --- what is written ---
 
 

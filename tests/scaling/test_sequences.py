@@ -21,8 +21,12 @@ from tests.scaling.exact_model import write_model
 SIZE = (32, 64)
 
 
+def fixed(native):
+    return SIZE
+
+
 def opened(data, cache, intrinsics="calibrated", rate=None):
-    return open_sequences(data, SIZE, cache, intrinsics, rate)
+    return open_sequences(data, fixed, cache, intrinsics, rate)
 
 
 def test_a_drive_alone_and_its_tree_are_sequences_of_left_frames(drive, tmp_path):
@@ -31,6 +35,7 @@ def test_a_drive_alone_and_its_tree_are_sequences_of_left_frames(drive, tmp_path
     assert one.numbers == tuple(range(12))
     assert one.pairs == tuple((number, number + 1) for number in range(11))
     assert one.read(3).shape == (*SIZE, 3)
+    assert one.native == (64, 192)
     assert one.seconds is None
     assert one.intrinsics[0, 0] == pytest.approx(0.58)
     [alone] = opened(next(drive.glob("*/*_drive_0002_sync")), tmp_path, rate=5)

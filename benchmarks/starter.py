@@ -1,0 +1,78 @@
+"""How the starter weights were made: simulated streets first, then a free highway video beside them.
+
+    python benchmarks/starter.py band HIGHWAY.mp4 CAMERA.json OUT    the video's band of road, as frames
+    python benchmarks/starter.py release RUN                         into the package, in half precision and as ONNX
+
+The commands between the two are in egodepth/starter/README.md.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from egodepth.data.calibrations.reading import read_calibration
+from egodepth.data.footage.camera import camera_of_frames
+from egodepth.data.footage.video import Cut, read_video
+from egodepth.files import write_text
+from egodepth.geometry.lenses import straight_camera, undistort
+from egodepth.inference.export import export_onnx
+from egodepth.models.released import STARTER_FOLDER, ReleasedModel, load, save_model
+from egodepth.networks.weights import read_config
+from egodepth.recipes.restoring import restored_recipe
+from egodepth.recipes.scale import Scale
+from egodepth.training.runs import load_trained_networks, run_options
+
+BAND = slice(256, 640)
+"""Rows of the highway's 720 that have the streets' form, 10 : 3, without bonnet and most of the sky."""
+
+FRAME_SIZE = 192, 640
+
+
+def write_band(video: Path, camera_file: Path, out: Path) -> None:
+    """Write the undistorted middle of a video as frames with their camera."""
+    out.mkdir(parents=True)
+    count = 0
+    for each in read_video(video):
+        if isinstance(each, Cut):
+            continue
+        if not count:
+            _, lens = camera_of_frames(camera_file, read_calibration(camera_file), *each.pixels.shape[:2], 0)
+            rows = BAND.stop - BAND.start
+            camera = straight_camera(lens).crop(BAND.start, 0, rows, each.pixels.shape[1]).resize(*FRAME_SIZE)
+        picture = Image.fromarray(undistort(each.pixels, lens)[BAND])
+        picture = picture.resize(FRAME_SIZE[::-1], Image.Resampling.LANCZOS)
+        picture.save(out / f"{count:06d}.jpg", quality=92, subsampling=0)
+        count += 1
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
+    numbers = {"fx": fx, "fy": fy, "cx": cx, "cy": cy, "width": FRAME_SIZE[1], "height": FRAME_SIZE[0]}
+    write_text(out / "camera.json", json.dumps(numbers, indent=2) + "\n")
+
+
+def release(run: Path) -> None:
+    """Write a run's networks into the package as they can be trained on and used, and the depth network as ONNX."""
+    networks = {part: network.half() for part, network in load_trained_networks(str(run)).items()}
+    options, config = run_options(run), read_config(ReleasedModel.open(run).folder)
+    scale = Scale(config["metres_per_unit"], config["metres_from"])
+    recipe = restored_recipe("video", options)
+    save_model(STARTER_FOLDER, "video", recipe, networks, scale, config["provenance"], False, focal=config["focal"])
+    export_onnx(load(STARTER_FOLDER), STARTER_FOLDER / "model.onnx", precision="fp16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    band = commands.add_parser("band")
+    for name in ("video", "camera", "out"):
+        band.add_argument(name, type=Path)
+    commands.add_parser("release").add_argument("run", type=Path)
+    given = parser.parse_args()
+    if given.command == "band":
+        write_band(given.video, given.camera, given.out)
+    else:
+        release(given.run)
+
+
+if __name__ == "__main__":
+    main()
