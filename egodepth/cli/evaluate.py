@@ -16,6 +16,11 @@ from egodepth.files import write_text
 ORIGINS = {
     "stereo baseline": "in metres, by the stereo baseline of its training",
     "poses": "in metres, by the poses of its training data",
+    "teacher depth": "in metres, by the depth maps that it learnt from",
+    "camera height": "in metres, by the height of the camera",
+    "speed": "in metres, by the camera's speed",
+    "odometry": "in metres, by poses of odometry",
+    "known distances": "in metres, by measured distances",
     None: "up to scale",
 }
 
@@ -50,7 +55,8 @@ def evaluate(
     else:
         result = evaluate_model(model, root, protocol, scaling, post_process, data, figures, device)
         console.print(result.table())
-        console.print(f"The model's depth is {ORIGINS[result.metres_from]}.")
+        error = "" if result.metres_error is None else f", ± {100 * result.metres_error:.2g} %"
+        console.print(f"The model's depth is {ORIGINS[result.metres_from]}{error}.")
     if json is not None:
         write_text(json, json_text.dumps(result.to_json(), indent=2) + "\n")
         console.print(f"Wrote {json}")

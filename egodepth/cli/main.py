@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "calibrate": "egodepth.cli.calibrate:calibrate",
     "train": "egodepth.cli.train:train",
     "evaluate": "egodepth.cli.evaluate:evaluate",
+    "scale": "egodepth.cli.scale:scale",
     "predict": "egodepth.cli.predict:predict",
     "export": "egodepth.cli.predict:export",
     "benchmark": "egodepth.cli.predict:benchmark",

@@ -77,9 +77,10 @@ def predict(
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.inputs import expand_inputs
     from egodepth.inference.predict import picture_size, predict
-    from egodepth.models.released import load
+    from egodepth.models.released import ReleasedModel
 
-    predictor = load(model, device)
+    released = ReleasedModel.open(model)
+    predictor = released.predictor(device)
     expanded = expand_inputs(inputs)  # before the depth is written, perhaps among the inputs
     total = len(expanded)
     if predictor.keeps_aspect and (size := picture_size(expanded)) is not None:
@@ -90,7 +91,8 @@ def predict(
     report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
-    unit = "metres" if report.is_metric else "up to scale"
+    known = released.scale.said() if released.scale else "up to scale"
+    unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
     if predictor.focal is not None and report.is_metric:
@@ -141,9 +143,11 @@ def export(
 ) -> None:
     """Write a model as an ONNX file, for other programs and devices."""
     from egodepth.inference.export import export_onnx
-    from egodepth.models.released import load
+    from egodepth.models.released import ReleasedModel
 
-    export_onnx(load(model), file, height, width, precision)
+    released = ReleasedModel.open(model)
+    scale = released.scale.as_metadata() if released.scale else None
+    export_onnx(released.predictor(), file, height, width, precision, scale)
     console.print(f"Wrote {file}")
 
 

@@ -74,6 +74,7 @@ class EvaluationResult:
         rows: per image, in the order of the frames.
         skipped: names of the frames without a pixel that counts; they are in no mean.
         metres_from: how the model's depth got its metres; none where it is up to scale, or nobody said.
+        metres_error: of its scale, as a share; none where nobody knows.
     """
 
     protocol: str
@@ -85,6 +86,7 @@ class EvaluationResult:
     rows: tuple[ImageRow, ...]
     skipped: tuple[str, ...] = ()
     metres_from: str | None = None
+    metres_error: float | None = None
 
     @property
     def images(self) -> int:
@@ -100,6 +102,7 @@ class EvaluationResult:
             "metrics": dict(self.metrics),
             "scale_ratio": {"median": self.scale_ratio, "relative_std": self.scale_ratio_std},
             "metres_from": self.metres_from,
+            "metres_error": self.metres_error,
             "skipped": list(self.skipped),
             "per_image": [asdict(row) for row in self.rows],
         }

@@ -26,6 +26,7 @@ def export_onnx(
     height: int | None = None,
     width: int | None = None,
     precision: Precision = "fp32",
+    scale: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model as an ONNX file, `image` (B, 3, H, W) to `depth` (B, 1, H, W), both float32, for any batch size.
 
@@ -38,6 +39,7 @@ def export_onnx(
     Args:
         height, width: of the pictures that the file will see; the model's own by default.
         precision: `fp16` keeps weights and activations in half precision, in a file of half the size.
+        scale: further metadata: the metres of a unit that `depth` has been multiplied by, and how they are known.
 
     Raises:
         UserError: ONNX is not installed, the size does not suit a network, the file cannot be written, or it does not
@@ -53,6 +55,7 @@ def export_onnx(
         "width": str(width),
         "unit": "metres" if predictor.is_metric else "up to scale",
         "precision": precision,
+        **(scale or {}),
     }
     network = copy.deepcopy(predictor.network).cpu()
     with replacing(file) as temporary:

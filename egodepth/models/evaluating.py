@@ -48,7 +48,8 @@ def evaluate_model(
         on_frame=per_image_figures(figures) if figures else None,
         focal_ratio=predictor.focal_ratio,
     )
-    return replace(result, metres_from=released.metres_from)
+    error = released.scale.error if released.scale else None
+    return replace(result, metres_from=released.metres_from, metres_error=error)
 
 
 def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:

@@ -87,6 +87,15 @@ class ReleasedModel:
         """How the depth got its metres; None where it is up to scale."""
         return self.config["metres_from"]
 
+    @property
+    def scale(self) -> Scale | None:
+        """What its unit of depth means; None where depth is up to scale, or nobody said how it is known."""
+        if self.metres_from is None:
+            return None
+        of_width = {int(width): metres for width, metres in self.config.get("metres_of_width", {}).items()}
+        error, note = self.config.get("metres_error"), self.config.get("metres_note")
+        return Scale(self.config["metres_per_unit"], self.metres_from, of_width, error, note)
+
     def predictor(self, device: str | torch.device = "cpu") -> Predictor:
         """The model ready to predict."""
         config, network = self.config, self.depth_network()
@@ -219,16 +228,26 @@ def save_model(
         "height": recipe.height,
         "width": recipe.width,
         "keep_aspect": recipe.keep_aspect,
-        "metres_per_unit": None if scale is None else scale.metres_per_unit,
-        "metres_of_width": {} if scale is None else {str(width): value for width, value in scale.of_width.items()},
-        "metres_from": None if scale is None else scale.origin,
-        "depth": "up to scale" if scale is None else "metres",
+        **scale_entries(scale),
         "provenance": dict(provenance),
     }
     tensors = {
         f"{part}.{key}": tensor for part, network in networks.items() for key, tensor in network.state_dict().items()
     }
     save_released(folder, config, tensors)
+
+
+def scale_entries(scale: Scale | None) -> dict[str, Any]:
+    """What a config says of the scale; None where depth is up to scale."""
+    known = scale is not None
+    return {
+        "metres_per_unit": scale.metres_per_unit if known else None,
+        "metres_of_width": {str(width): value for width, value in scale.of_width.items()} if known else {},
+        "metres_from": scale.origin if known else None,
+        "metres_error": scale.error if known else None,
+        "metres_note": scale.note if known else None,
+        "depth": "metres" if known else "up to scale",
+    }
 
 
 def deployed(network: nn.Module, config: NetworkConfig) -> nn.Module:

@@ -15,13 +15,10 @@ from egodepth.data.transforms import resized, without_augmentation
 from egodepth.errors import UserError
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
-from egodepth.recipes.scale import Scale
+from egodepth.recipes.scale import STANDING_M, Scale
 
 SAMPLES = 64
 """How many samples the scale is taken from, spread over the training set."""
-
-STANDING_M = 0.2
-"""A camera that moved less between two frames says nothing but noise; 2 m/s at 10 Hz."""
 
 
 def scale_of_motion(moved_m: Tensor, found: Tensor) -> float | None:

@@ -29,6 +29,20 @@ def write_pair(left, right, seed=0, shift=6):
         Image.fromarray(scene[:, 16 + start : 16 + start + WIDTH]).convert("RGB").save(path)
 
 
+# --- KITTI's GPS and inertial measurements ---
+
+
+def write_oxts(folder, velocities, rate=10.0):
+    """Measurements of a drive whose camera moves so fast: forward, leftward and upward, in m/s."""
+    (folder / "data").mkdir(parents=True)
+    for number, (forward, left, up) in enumerate(velocities):
+        row = [49.0, 8.4, 112.0, 0, 0, 0, 5, 5, forward, left, up, *[0.0] * 19]
+        (folder / "data" / f"{number:010d}.txt").write_text(" ".join(map(str, row)) + "\n")
+    times = [f"2011-09-26 13:02:{5 + number / rate:012.9f}\n" for number in range(len(velocities))]
+    (folder / "timestamps.txt").write_text("".join(times))
+    return folder
+
+
 # --- KITTI Stereo 2015 and KITTI's depth selection ---
 
 

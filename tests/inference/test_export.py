@@ -161,6 +161,17 @@ def test_a_model_without_a_scale_says_so(tmp_path: Path) -> None:
     np.testing.assert_allclose(depth, expected(tiny_predictor().network, images(1)), rtol=1e-5)
 
 
+def test_another_program_gives_a_file_another_scale(tmp_path: Path) -> None:
+    """By the metres of a unit that its metadata name: without PyTorch, and without exporting again."""
+    known = {"metres_per_unit": f"{SCALE}", "metres_from": "camera height", "metres_error": "0.04"}
+    export_onnx(tiny_predictor(SCALE), tmp_path / "model.onnx", scale=known)
+    said = metadata(tmp_path / "model.onnx")
+    assert said["unit"] == "metres"
+    assert known.items() <= said.items()
+    depth = run(tmp_path / "model.onnx", images(1)) * 31.7 / float(said["metres_per_unit"])
+    np.testing.assert_allclose(depth, 31.7 * expected(tiny_predictor().network, images(1)), rtol=1e-5)
+
+
 def test_a_file_tells_nothing_of_the_machine_that_wrote_it(tmp_path: Path) -> None:
     export_onnx(tiny_predictor(), tmp_path / "model.onnx")
     content = (tmp_path / "model.onnx").read_bytes()

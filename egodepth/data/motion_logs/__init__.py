@@ -1,0 +1,1 @@
+"""Logs of how a camera moved: speeds, positions, poses."""

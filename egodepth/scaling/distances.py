@@ -1,0 +1,77 @@
+"""Metres from distances that were measured in single pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from egodepth.data.images import read_image
+from egodepth.data.known_points import KnownPoint
+from egodepth.errors import UserError
+from egodepth.inference.input_cameras import InputCameras
+from egodepth.inference.inputs import ImageInput
+from egodepth.inference.predictor import Predictor
+from egodepth.scaling.estimate import outliers
+from egodepth.scaling.sequences import unit_ratio
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Measured points against the depth there.
+
+    Attributes:
+        points: in the order of their file.
+        ratios: (N,), metres over units for the camera of `focal`.
+        left_out: (N,) bool, far from all others.
+        focal: focal length in widths; None where no camera is known.
+    """
+
+    points: tuple[KnownPoint, ...]
+    ratios: np.ndarray
+    left_out: np.ndarray
+    focal: float | None
+
+
+def compare_points(
+    predictor: Predictor, file: Path, points: Sequence[KnownPoint], intrinsics: str | None = None
+) -> Compared:
+    """Look up the depth at measured points.
+
+    Args:
+        predictor: whose depth is in units of its network. The units are brought to its camera, or to that of the first
+            picture whose camera is known.
+        file: of the points, for messages.
+        intrinsics: see `InputCameras`.
+
+    Raises:
+        UserError: a picture cannot be read, or a point lies outside it.
+    """
+    pictures = dict.fromkeys(point.picture for point in points)
+    inputs = {path: ImageInput(path, Path(str(number))) for number, path in enumerate(pictures)}
+    cameras = InputCameras(list(inputs.values()), intrinsics)
+    depths: dict[Path, np.ndarray] = {}
+    focals: dict[Path, float] = {}
+    for path, each in inputs.items():
+        image = read_image(path)
+        [depth] = predictor.fitted_to(*image.shape[:2]).predict_images([cameras.straight(each.name, image)])
+        depths[path] = cameras.bent(each.name, depth)
+        if (camera := cameras.camera(each.name, *image.shape[:2])) is not None:
+            focals[path] = float(camera.normalised()[0, 0])
+    focal = predictor.focal or next(iter(focals.values()), None)
+    units = [_at(depths[point.picture], point, file) * unit_ratio(focals.get(point.picture), focal) for point in points]
+    ratios = np.array([point.metres for point in points]) / np.array(units)
+    return Compared(tuple(points), ratios, outliers(ratios), focal)
+
+
+def _at(depth: np.ndarray, point: KnownPoint, file: Path) -> float:
+    height, width = depth.shape
+    column, row = round(point.column), round(point.row)
+    if not (column < width and row < height):
+        raise UserError(
+            f"{file}, {point.said}: lies outside the {width}x{height} picture. Count column and row from 0, at the top "
+            "left."
+        )
+    if not np.isfinite(depth[row, column]):
+        raise UserError(f"{file}, {point.said}: lies where the undistorted picture shows nothing. Leave it out.")
+    return float(depth[row, column])

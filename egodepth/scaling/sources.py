@@ -1,0 +1,249 @@
+"""The scale of a released model by each source: camera height, speed, odometry, known distances."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from egodepth.data.configurations import LEARNED
+from egodepth.data.known_points import read_known_points
+from egodepth.data.motion_logs.poses import read_pose_log
+from egodepth.data.motion_logs.reading import read_track
+from egodepth.errors import UserError
+from egodepth.models.released import ReleasedModel
+from egodepth.networks.configurations import size_for
+from egodepth.recipes.scale import Origin, Scale
+from egodepth.scaling.distances import compare_points
+from egodepth.scaling.estimate import Estimate, estimate_of
+from egodepth.scaling.height import heights_over_road
+from egodepth.scaling.motion import (
+    motion_of,
+    ratios_by_number,
+    ratios_in_time,
+    ratios_of_measurements,
+    require_entries,
+    require_times,
+)
+from egodepth.scaling.sequences import FrameSequence, open_sequences
+
+OXTS = "oxts"
+
+DOUBTFUL_SPREAD = 0.25
+
+FEWEST_FRAMES = 0.2
+"""Where a smaller share of the frames shows a road, what is found is doubtful."""
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What a model is held against.
+
+    Attributes:
+        path: KITTI tree or drive, video, folder of videos, or folder of frames.
+        intrinsics: `calibrated`, or as `footage_camera`.
+        frames_per_second: of data that say nothing of their times.
+    """
+
+    path: Path
+    intrinsics: str = "calibrated"
+    frames_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A scale that was found.
+
+    Attributes:
+        estimate: with what says how sure it is.
+        remarks: one line each.
+        unit: what the ratios are of, in the plural: frames, pairs of frames, points.
+        focal: focal length, in widths, of the camera that the scale belongs to; None where it is not known.
+    """
+
+    scale: Scale
+    estimate: Estimate
+    remarks: tuple[str, ...]
+    unit: str
+    focal: float | None = None
+
+    def said(self) -> list[str]:
+        """The scale and how sure it is, in lines."""
+        found = self.estimate
+        lines = [*self.remarks, f"One unit of depth is {found.metres_per_unit:.4g} m ({self.scale.note})."]
+        if found.spread is None:
+            return [*lines, f"It is the only one of the {self.unit}: nothing says how sure it is."]
+        spread = f"The {self.unit} differ from it by {found.spread:.1%} (the error of a single picture's scale)"
+        if found.median_error is not None:
+            spread += f"; the median itself is known to {found.median_error:.1%}"
+        lines.append(f"{spread}.")
+        if found.spread > DOUBTFUL_SPREAD:
+            lines.append(f"The {self.unit} disagree. Do not trust the scale without another look.")
+        return lines
+
+
+def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, device: str = "cpu") -> Found:
+    """By the height of the camera above the road.
+
+    Raises:
+        UserError: the camera is not known, or no frame shows a road.
+    """
+    predictor = model.predictor(device).with_scale(1.0)
+    with TemporaryDirectory() as cache:
+        sequences = _opened(model, footage, cache)
+        sequences, remarks = with_cameras(model, sequences)
+        focal = _focal(model, sequences)
+        heights = heights_over_road(predictor, sequences, focal)
+    estimate = estimate_of(height_m / heights.units)
+    if estimate.used < FEWEST_FRAMES * heights.frames:
+        remarks.append("Few of the frames show a road. Do not trust the scale without another look.")
+    note = f"camera height {height_m:g} m, {estimate.used} of {heights.frames} frames"
+    return _found(estimate, "camera height", note, remarks, "frames", focal)
+
+
+def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: str = "cpu") -> Found:
+    """By the way that the camera travelled.
+
+    Args:
+        log: a CSV or GPX file, or `oxts` for the measurements of KITTI's drives.
+
+    Raises:
+        UserError: the model has no pose network, or the log cannot be read or tells nothing.
+    """
+    track = None if log == OXTS else read_track(Path(log))
+    network = model.pose_network().to(device)
+    remarks: list[str] = []
+    with TemporaryDirectory() as cache:
+        sequences = _moving(_opened(model, footage, cache))
+        if track is None:
+            measured = [sequence for sequence in sequences if sequence.oxts is not None]
+            if not measured:
+                raise UserError(f"--speed oxts: {footage.path} has no drive with an oxts folder. Give a log of speeds.")
+            focal = _focal(model, measured)
+            ratios = [ratios_of_measurements(motion_of(network, each, focal), each) for each in measured]
+        else:
+            sequence = _the_one(sequences, footage.path, log)
+            require_times(sequence)
+            focal = _focal(model, [sequence])
+            found, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, track)
+            ratios, remarks = [found], [remark]
+    name = OXTS if track is None else Path(log).name
+    return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks, focal)
+
+
+def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
+    """By poses of odometry or an inertial sensor.
+
+    Raises:
+        UserError: the model has no pose network, or the poses cannot be read or tell nothing.
+    """
+    log = read_pose_log(file)
+    network = model.pose_network().to(device)
+    with TemporaryDirectory() as cache:
+        sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
+        focal = _focal(model, [sequence])
+        if log.is_timed:
+            require_times(sequence)
+            ratios, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, log)
+            remarks = [remark]
+        else:
+            require_entries(sequence, log)
+            ratios, remarks = ratios_by_number(motion_of(network, sequence, focal), sequence, log), []
+    return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, focal)
+
+
+def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
+    """By distances that were measured at points of pictures.
+
+    Raises:
+        UserError: the file cannot be read, or a point lies in no picture.
+    """
+    points = read_known_points(file, footage.path)
+    predictor = model.predictor(device).with_scale(1.0)
+    intrinsics = None if footage.intrinsics == "calibrated" else footage.intrinsics
+    compared = compare_points(predictor, file, points, intrinsics)
+    kept = compared.ratios[~compared.left_out]
+    estimate = estimate_of(kept)
+    remarks = []
+    for point, ratio, left_out in zip(compared.points, compared.ratios, compared.left_out, strict=True):
+        said = estimate.metres_per_unit / ratio * point.metres
+        out = ": left out, far from all others. Measure it again" if left_out else ""
+        remarks.append(
+            f"{point.said}: {point.metres:g} m, the model says {said:.4g} m ({said / point.metres - 1:+.1%}){out}."
+        )
+    if len(kept) == 1:
+        remarks.append("Nothing checks a single point: measure three or more, near and far.")
+    note = f"{len(kept)} of {len(compared.points)} points of {file.name}"
+    return _found(estimate, "known distances", note, remarks, "points", compared.focal)
+
+
+# --- what the sources share ------------------------------------------------------------------------------------------
+
+
+def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSequence]:
+    def size_of(native: tuple[int, int]) -> tuple[int, int]:
+        return size_for(*model.size, native) if model.config.get("keep_aspect") else model.size
+
+    return open_sequences(footage.path, size_of, Path(cache), footage.intrinsics, footage.frames_per_second)
+
+
+def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:
+    """Of the camera that a scale is for, in widths: the model's, where it says one, or else that of the footage."""
+    known = model.config.get("focal")
+    return known or next((sequence.focal for sequence in sequences if sequence.focal is not None), None)
+
+
+def _moving(sequences: Sequence[FrameSequence]) -> list[FrameSequence]:
+    """Raises UserError: none has two frames that follow each other."""
+    found = [sequence for sequence in sequences if sequence.pairs]
+    if not found:
+        raise UserError(f"{sequences[0].name}: no two frames follow each other and move. Give longer footage.")
+    return found
+
+
+def _the_one(sequences: Sequence[FrameSequence], data: Path, log: str) -> FrameSequence:
+    """Raises UserError: a log is of one drive, and there are several."""
+    if len(sequences) > 1:
+        names = ", ".join(sequence.name for sequence in sequences[:3])
+        raise UserError(f"{data}: holds several sequences ({names}), and {log} is of one. Give that one as DATA.")
+    return sequences[0]
+
+
+def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tuple[list[FrameSequence], list[str]]:
+    """The sequences, each with a camera: its own, or the one that the model was trained with by learning it.
+
+    Raises:
+        UserError: neither is known.
+    """
+    unknown = [sequence.name for sequence in sequences if sequence.intrinsics is None]
+    if not unknown:
+        return list(sequences), []
+    if model.config.get("intrinsics_from") != LEARNED:
+        raise UserError(
+            f"{unknown[0]}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
+        )
+    learned = torch.tensor(model.config["intrinsics"])
+    remark = f"{unknown[0]}: the camera is not known; the one that the model learnt in training is taken."
+    return [
+        sequence if sequence.intrinsics is not None else replace(sequence, intrinsics=learned) for sequence in sequences
+    ], [remark]
+
+
+def _from_ratios(
+    ratios: np.ndarray, origin: Origin, note: str, option: str, remarks: list[str], focal: float | None
+) -> Found:
+    if not len(ratios):
+        said = f" {remarks[-1]}" if remarks else ""
+        raise UserError(f"{option}: says of no two frames that the camera moved between them.{said} Check its times.")
+    estimate = estimate_of(ratios)
+    return _found(estimate, origin, f"{note}, {estimate.used} pairs of frames", remarks, "pairs of frames", focal)
+
+
+def _found(
+    estimate: Estimate, origin: Origin, note: str, remarks: Sequence[str], unit: str, focal: float | None
+) -> Found:
+    error = None if estimate.spread is None else round(estimate.spread, 4)
+    scale = Scale(float(f"{estimate.metres_per_unit:.6g}"), origin, error=error, note=note)
+    return Found(scale, estimate, tuple(remarks), unit, focal)
