@@ -39,8 +39,8 @@ def frame_key(name: str) -> str:
         return f"{line['drive']}/{KITTI_CAMERA[line['side']]}/{int(line['frame']):010d}"
     if city := CITYSCAPES.fullmatch(name):
         return f"{city[1] or ''}{city[2]}/{name.removeprefix(city[1] or '')}"
-    place, _, frame = name.rpartition(" ")  # of footage and DDAD
-    return f"{place}/{frame}" if place and "/" not in frame else name
+    place, _, frame = name.rpartition(" ")  # of DDAD, and of footage in packs that were made before
+    return f"{place}/{frame}" if place and "/" not in name else name
 
 
 def frame_keys(*datasets: TrainingDataset | None) -> list[list[str]]:
