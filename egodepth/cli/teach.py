@@ -33,7 +33,8 @@ def teach(
     intrinsics: Annotated[str, arg(help="Camera of the frames, as in train.")] = "calibrated",
     fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
     width: Annotated[
-        int | None, arg(help="Width at which a model of transformers sees frames, and of its maps; 1024 by default.")
+        int | None,
+        arg(help="Width of the maps of a model of transformers; 640 by default, as most students see frames."),
     ] = None,
     config: Annotated[DataConfig, arg(name="data")] = DataConfig(),
     device: Device = "cpu",

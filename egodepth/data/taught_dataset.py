@@ -40,7 +40,12 @@ def taught_sets(
     files = found_maps(keys, maps.files)
     taught = TaughtDataset(training, maps, keys[0], files[0])
     taught.check()
-    return taught, None if validation is None else TaughtDataset(validation, maps, keys[1], files[1])
+    if validation is None:
+        return taught, None
+    held_out = TaughtDataset(validation, maps, keys[1], files[1])
+    if len(held_out.missing) == len(held_out):
+        log.warning("%s: has no map for any frame that is held out, so that validation is without it.", maps.folder)
+    return taught, held_out
 
 
 class TaughtDataset:
@@ -118,7 +123,7 @@ class TaughtDataset:
             self._refuse_turned(turned[0])
         if self.missing:
             log.warning(
-                "%s: has no map for %d of %d frames (the first: %s); these learn from view synthesis alone.",
+                "%s: has no map for %d of %d frames (the first: %s); from these view synthesis alone is learnt.",
                 self.maps.folder,
                 len(self.missing),
                 len(self),

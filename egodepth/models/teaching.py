@@ -117,7 +117,7 @@ def _description(
         "units": teacher.units,
         "teacher": Path(model).name if Path(model).exists() else model,
         "weights": fingerprint(teacher),
-        "width": teacher.size[1],
+        "width": teacher.width,
     }
     for key in ("units", "weights", "width") if before else ():
         if before.get(key) != said[key]:

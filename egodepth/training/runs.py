@@ -131,7 +131,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
         camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
-        seen = focal if trained.camera is None else float(trained.camera()[0, 0])
+        seen = focal if trained.camera is None else float(trained.camera().detach()[0, 0])
         save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)

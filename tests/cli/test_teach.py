@@ -162,7 +162,7 @@ def test_a_mistake_in_teach_is_one_line(words, said, drive, tmp_path, monkeypatc
 
 
 def test_a_foreign_folder_teaches_by_its_plain_name_too(drive, tmp_path, caplog):
-    model = save_foreign("glpn", tmp_path / "model", None)
+    model = save_foreign("dpt", tmp_path / "model", None)
     walk = tmp_path / "walk"
     shutil.copytree(next(drive.glob("*/*_0001_sync/image_02/data")), walk)
     assert run("teach", model, walk, "--out", tmp_path / "maps", "--width", 96, "--mask", "none") == 0
