@@ -100,16 +100,22 @@ def open_maps(source: str, root: Path, config: TeacherMapsConfig) -> DepthMaps:
     if source == EXACT:
         if not (root / SIMULATION).is_file():
             raise UserError(f"--teacher-depth {EXACT}: {root} is no simulated street. Give a folder of depth maps.")
-        return DepthMaps(root, listed_maps(root, "proj_depth"), "depth", "metres", zero_is_far=True)
+        return _exact(root)
     folder = Path(source)
     if not folder.is_dir():
         raise UserError(f"--teacher-depth {source}: no such folder. Give one that holds a depth map for each frame.")
+    if (folder / SIMULATION).is_file():
+        return _exact(folder)
     said = read_description(folder)
     values = config.values or said.get("values") or "depth"
-    units = config.units or said.get("units") or ("metres" if (folder / SIMULATION).is_file() else "scale")
+    units = config.units or said.get("units") or "scale"
     scale = float(said.get("scale", 1.0)) if said else None
     certain, licence = config.values is not None, said.get("licence")
     return DepthMaps(folder, listed_maps(folder), values, units, scale, certain=certain, licence=licence)
+
+
+def _exact(street: Path) -> DepthMaps:
+    return DepthMaps(street, listed_maps(street, "proj_depth"), "depth", "metres", zero_is_far=True)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

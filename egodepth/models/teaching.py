@@ -8,7 +8,7 @@ clipped, and counted.
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -84,7 +84,8 @@ def teach(
     teacher = open_teacher(model, device, width, known and intrinsics != LEARNED)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         camera = intrinsics if known else LEARNED
-        sets = open_training_sets(data, config, camera, views, *teacher.size, cache_folder=frames)
+        # What is left out of a training's pictures is no matter here, and takes a look at all frames to find.
+        sets = open_training_sets(data, replace(config, mask="none"), camera, views, *teacher.size, cache_folder=frames)
         for message in sets.left_out:
             log.warning("left out: %s", message)
         places = _places(out, [each for each in (sets.training, sets.validation) if each is not None])

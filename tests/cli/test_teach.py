@@ -165,6 +165,6 @@ def test_a_foreign_folder_teaches_by_its_plain_name_too(drive, tmp_path, caplog)
     model = save_foreign("dpt", tmp_path / "model", None)
     walk = tmp_path / "walk"
     shutil.copytree(next(drive.glob("*/*_0001_sync/image_02/data")), walk)
-    assert run("teach", model, walk, "--out", tmp_path / "maps", "--width", 96, "--mask", "none") == 0
+    assert run("teach", model, walk, "--out", tmp_path / "maps", "--width", 96) == 0
     assert "its licence is unknown" in caplog.text
     assert (tmp_path / "maps" / "walk" / "0000000002.png").is_file()

@@ -470,6 +470,8 @@ def test_maps_whose_top_is_unknown_are_not_taken_for_upside_down(street, tmp_pat
 def test_the_exact_depth_of_a_street_is_found_for_every_frame(street, drive):
     training, validation = taught_sets(street.training, street.validation, open_maps("exact", drive, ANY))
     assert training.missing == validation.missing == ()
+    other, _ = taught_sets(street.training, street.validation, open_maps(str(drive), drive.parent, ANY))
+    assert torch.equal(other[0].teacher_disparity, training[0].teacher_disparity)
     sky = training[0].teacher_disparity == 0
     assert 0.02 < sky.float().mean() < 0.6
     with pytest.raises(UserError, match="is no simulated street"):

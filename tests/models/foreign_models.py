@@ -141,6 +141,9 @@ def save_foreign(name: str, folder: Path, card: str | None = "license: apache-2.
     for weights in model.parameters():
         if weights.ndim > 1:  # as large as keeps the spread of what goes through, so that answers differ over a picture
             torch.nn.init.normal_(weights, std=weights[0].numel() ** -0.5)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Conv2d) and part.out_channels == 1 and part.bias is not None:
+            torch.nn.init.constant_(part.bias, 0.5)  # an answer that is cut off at 0 is not 0 everywhere
     model.save_pretrained(folder)
     images.save_pretrained(folder)
     if card is not None:

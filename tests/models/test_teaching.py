@@ -188,7 +188,7 @@ def test_a_pack_with_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):
 
 
 def run(model, data, out, intrinsics="calibrated", **options):
-    teaching.teach(str(model), data, out, DataConfig(mask="none"), intrinsics, MONO, **options)
+    teaching.teach(str(model), data, out, DataConfig(), intrinsics, MONO, **options)
     return json.loads((out / DESCRIPTION).read_text())
 
 
