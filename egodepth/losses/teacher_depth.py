@@ -99,7 +99,6 @@ def _standardised(values: Tensor, known: Tensor, least: Tensor) -> Tensor:
     Args:
         least: (B,) or (), deviation by which they are divided at least.
     """
-    values = torch.where(known, values, 0)
     centred = values - _medians(values.detach(), known)
     deviation = torch.where(known, centred.abs(), 0).sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
     return centred / deviation.maximum(least)[:, None, None, None]
