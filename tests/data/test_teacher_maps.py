@@ -1,33 +1,22 @@
-"""Folders of depth maps: what is read, by what name a map belongs to a frame, and what is refused."""
+"""Folders of depth maps, and training sets with them: what a folder says of itself, and maps that cannot teach."""
 
-import io
 import logging
-import shutil
-import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from egodepth.data.configurations import DataConfig, TeacherMapsConfig
 from egodepth.data.cutting import Cutting
 from egodepth.data.draws import Window
-from egodepth.data.map_files import INVERSE_STEPS, UNKNOWN_STEP, inverse_png, is_whole_png, read_values
-from egodepth.data.map_names import found_maps, frame_key, frame_keys, listed_maps
+from egodepth.data.map_names import frame_keys, listed_maps
 from egodepth.data.opening import open_training_sets
-from egodepth.data.packs.reading import PackOptions, open_pack
-from egodepth.data.packs.writing import pack
 from egodepth.data.samples import NativeDataset
 from egodepth.data.taught_dataset import nearest, taught_sets
-from egodepth.data.teacher_maps import DESCRIPTION, DepthMaps, open_maps
+from egodepth.data.teacher_maps import DESCRIPTION, open_maps
 from egodepth.errors import UserError
-from tests.data.trees import write_cityscapes_pair, write_ddad, write_frames, write_snippet, write_video
 
 HEIGHT, WIDTH = 6, 8
 VALUES = np.linspace(1, 24, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
@@ -35,177 +24,8 @@ SIZE = 32, 96
 ANY = TeacherMapsConfig()
 
 
-def write_pfm(path, values, order="<"):
-    header = f"Pf\n{values.shape[1]} {values.shape[0]}\n{'-' if order == '<' else ''}1.0\n".encode()
-    path.write_bytes(header + values[::-1].astype(f"{order}f4").tobytes())
-
-
 def write_png(path, steps):
     Image.fromarray(np.asarray(steps).astype(np.uint16)).save(path)
-
-
-def maps(folder, **options):
-    return DepthMaps(folder, {}, **({"values": "depth", "units": "scale"} | options))
-
-
-def opened(*roots, cache, intrinsics="fov=60", views=(-1, 1), **options):
-    config = DataConfig(beside=tuple(roots[1:]), **options)
-    return open_training_sets(roots[0], config, intrinsics, views, *SIZE, cache)
-
-
-# --- formats ---
-
-
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("a.npy", lambda path: np.save(path, VALUES)),
-        ("b.npy", lambda path: np.save(path, VALUES.astype(np.float64)[None, None])),
-        ("c.npy", lambda path: np.save(path, np.asfortranarray(VALUES))),
-        ("d.npz", lambda path: np.savez_compressed(path, confidence=VALUES * 0, depth=VALUES)),
-        ("e.npz", lambda path: np.savez(path, VALUES[..., None])),
-        ("f.pfm", lambda path: write_pfm(path, VALUES)),
-        ("g.PFM", lambda path: write_pfm(path, VALUES, ">")),
-        ("h.png", lambda path: write_png(path, np.rint(256 * VALUES))),
-    ],
-)
-def test_every_format_holds_the_same_map(name, write, tmp_path):
-    write(tmp_path / name)
-    read = maps(tmp_path).read(tmp_path / name)
-    assert read.dtype == np.float32
-    assert read == pytest.approx(1 / VALUES, rel=3e-3)
-    assert maps(tmp_path, values="inverse-depth").read(tmp_path / name).shape == (HEIGHT, WIDTH)
-
-
-@pytest.mark.parametrize("kind", [np.float16, np.uint16, np.int32])
-def test_numbers_of_any_kind_are_read(kind, tmp_path):
-    np.save(tmp_path / "a.npy", np.rint(VALUES).astype(kind))
-    assert read_values(tmp_path / "a.npy") == pytest.approx(np.rint(VALUES))
-
-
-def test_what_is_no_depth_is_unknown_and_what_is_infinitely_far_is_zero(tmp_path):
-    np.save(tmp_path / "a.npy", np.array([[2.0, 0.0, -1.0], [np.nan, np.inf, 1e300]]))
-    expected = np.array([[0.5, np.nan, np.nan], [np.nan, 0, 0]], np.float32)
-    assert np.array_equal(maps(tmp_path).read(tmp_path / "a.npy"), expected, equal_nan=True)
-
-
-@pytest.mark.parametrize(("units", "negative"), [("metres", np.nan), ("scale", np.nan), ("scale-and-shift", -1.0)])
-def test_a_shift_may_move_inverse_depth_below_zero_and_nothing_else_does(units, negative, tmp_path):
-    np.save(tmp_path / "a.npy", np.array([[2.0, 0.0, -1.0, np.inf]]))
-    read = maps(tmp_path, values="inverse-depth", units=units).read(tmp_path / "a.npy")
-    assert np.array_equal(read, np.array([[2, 0, negative, np.nan]], np.float32), equal_nan=True)
-
-
-def test_every_step_of_another_programs_png_counts(tmp_path):
-    write_png(tmp_path / "a.png", [[0, 7, UNKNOWN_STEP]])
-    foreign = maps(tmp_path, values="inverse-depth").read(tmp_path / "a.png")
-    assert foreign.tolist() == [[0, 7, UNKNOWN_STEP]]
-    ours = maps(tmp_path, values="inverse-depth", scale=0.5).read(tmp_path / "a.png")
-    assert np.array_equal(ours, np.array([[0, 3.5, np.nan]], np.float32), equal_nan=True)
-
-
-@given(
-    arrays.arrays(np.float32, (3, 5), elements=st.floats(0, 50, width=32) | st.just(np.nan)),
-    st.floats(0.01, 100),
-)
-def test_a_written_map_comes_back_to_half_a_step_and_counts_what_was_clipped(tmp_path_factory, values, nearest_value):
-    scale = nearest_value / INVERSE_STEPS
-    content, clipped = inverse_png(values, scale)
-    file = tmp_path_factory.getbasetemp() / "map.png"
-    file.write_bytes(content)
-    assert is_whole_png(file)
-    read = maps(file.parent, values="inverse-depth", scale=scale).read(file)
-    assert np.array_equal(np.isnan(read), np.isnan(values))
-    known = np.isfinite(values)
-    assert read[known] == pytest.approx(np.minimum(values[known], nearest_value), abs=0.51 * scale, rel=1e-5)
-    assert clipped == (values[known] / scale > INVERSE_STEPS + 0.5).sum()
-
-
-def test_a_png_that_was_cut_short_is_not_whole(tmp_path):
-    content, _ = inverse_png(VALUES, 0.001)
-    for length in (0, 5, len(content) // 2, len(content) - 1):
-        (tmp_path / "a.png").write_bytes(content[:length])
-        assert not is_whole_png(tmp_path / "a.png")
-    assert not is_whole_png(tmp_path / "b.png")
-
-
-# --- files that are no maps ---
-
-
-class Trap:
-    """What a pickle can do when it is opened."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def __reduce__(self):
-        return Path.touch, (self.file,)
-
-
-def content_of(write):
-    buffer = io.BytesIO()
-    write(buffer)
-    return buffer.getvalue()
-
-
-def npz_of(name, content, method=zipfile.ZIP_DEFLATED):
-    def write(buffer):
-        with zipfile.ZipFile(buffer, "w", method) as archive:
-            archive.writestr(name, content)
-
-    return content_of(write)
-
-
-NPY = content_of(lambda buffer: np.save(buffer, VALUES))
-NPZ = content_of(lambda buffer: np.savez_compressed(buffer, depth=np.random.default_rng(0).random((50, 50))))
-PNG8 = content_of(lambda buffer: Image.fromarray(np.zeros((4, 4), np.uint8)).save(buffer, "png"))
-RGB = content_of(lambda buffer: Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(buffer, "png"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("a.npy", b"", "is no depth map"),
-        ("a.npy", NPY[:-3], "is no depth map"),
-        ("a.npy", NPY[:20], "is no depth map"),
-        ("a.npy", b"no array at all", "is no depth map"),
-        ("a.npy", NPZ, "holds no array of numbers"),
-        ("a.npy", content_of(lambda buffer: np.save(buffer, np.array(["far"]))), "holds no array of numbers"),
-        ("a.npy", content_of(lambda buffer: np.save(buffer, VALUES + 1j)), "holds no array of numbers"),
-        ("a.npy", content_of(lambda buffer: np.save(buffer, VALUES[0])), r"found an array \(8,\)"),
-        ("a.npy", content_of(lambda buffer: np.save(buffer, VALUES.reshape(2, 3, 8))), r"found an array \(2, 3, 8\)"),
-        ("a.npy", content_of(lambda buffer: np.save(buffer, VALUES[:0])), "found an array"),
-        ("a.npy", NPY.replace(b"(6, 8)", b"(6,8e)"), "is no depth map"),
-        ("a.npz", NPZ[:-10], "is no depth map"),
-        ("a.npz", NPZ[:2000] + bytes(100) + NPZ[2100:], "is no depth map"),
-        ("a.npz", NPY, "is no depth map"),
-        ("a.npz", npz_of("readme.txt", b"none"), "holds no array"),
-        ("a.npz", npz_of("depth.npy", bytes(900_000_001)), "claims 112500000 values"),
-        ("a.pfm", b"Pf\n4 4\n-1\n" + bytes(60), "is no depth map"),
-        ("a.pfm", b"Pf\n99999 99999\n-1\n", "claims 9999800001 values"),
-        ("a.pfm", b"PF\n1 1\n-1\n" + bytes(12), "three channels"),
-        ("a.pfm", b"P6\n1 1\n255\n000", "no PFM header"),
-        ("a.png", PNG8, "expected a 16-bit grey PNG"),
-        ("a.png", RGB, "expected a 16-bit grey PNG"),
-        ("a.png", b"", "is empty"),
-        ("a.png", content_of(lambda buffer: buffer.write(inverse_png(VALUES, 0.1)[0][:60])), "a.png: "),
-    ],
-)
-def test_what_holds_no_map_is_refused_by_its_name(name, content, said, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=said) as refused:
-        maps(tmp_path).read(tmp_path / name)
-    assert str(refused.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("save", [np.save, np.savez])
-def test_a_pickle_is_never_opened(save, tmp_path):
-    file = tmp_path / ("a.npy" if save is np.save else "a.npz")
-    save(file, np.array([Trap(tmp_path / "ran")], object))
-    with pytest.raises(UserError, match="is no depth map"):
-        maps(tmp_path).read(file)
-    assert not (tmp_path / "ran").exists()
 
 
 # --- the folder ---
@@ -257,114 +77,6 @@ def test_a_folder_says_what_it_holds_and_an_option_overrules_it(tmp_path):
     assert (said.values, said.units, said.scale, said.licence) == ("inverse-depth", "metres", 0.25, "mit")
     other = open_maps(str(tmp_path), tmp_path, TeacherMapsConfig("depth", "scale-and-shift"))
     assert (other.values, other.units, other.certain) == ("depth", "scale-and-shift", True)
-
-
-# --- names ---
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        ("2011_09_26/2011_09_26_drive_0005_sync 12 l", "2011_09_26/2011_09_26_drive_0005_sync/image_02/0000000012"),
-        ("2011_09_26/2011_09_26_drive_0005_sync 0 r", "2011_09_26/2011_09_26_drive_0005_sync/image_03/0000000000"),
-        ("train/aachen_000000_000019", "train/aachen/aachen_000000_000019"),
-        ("ulm_000002_000025", "ulm/ulm_000002_000025"),
-        ("000150 15616458296936490", "000150/15616458296936490"),
-        ("drive.mp4/000012", "drive.mp4/000012"),
-        ("drive.mp4 000012", "drive.mp4/000012"),  # of a pack that was made before
-        ("my walk/IMG 12", "my walk/IMG 12"),
-    ],
-)
-def test_a_sample_has_the_place_of_its_frame_as_key(name, key):
-    assert frame_key(name) == key
-
-
-def test_a_map_may_lie_as_the_frames_of_its_data_set_do(tmp_path):
-    for place in (
-        "2011_09_26/x_sync/image_02/data/0000000012.npy",
-        "2011_09_26/y_sync/proj_depth/groundtruth/image_03/0000000012.npy",
-        "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.npy",
-        "000150/rgb/CAMERA_01/1561.5.npy",
-    ):
-        (tmp_path / place).parent.mkdir(parents=True)
-        np.save(tmp_path / place, VALUES)
-    assert set(listed_maps(tmp_path)) == {
-        "2011_09_26/x_sync/image_02/0000000012",
-        "2011_09_26/y_sync/image_03/0000000012",
-        "train/aachen/aachen_000000_000019",
-        "000150/1561.5",
-    }
-
-
-def test_leading_folders_may_be_left_out_as_long_as_all_frames_can_be_told_apart():
-    file = Path("map.npy")
-    keys = [["a/c/1", "a/c/2"], ["a/d/3"]]
-    assert found_maps(keys, {"a/c/1": file}) == [[file, None], [None]]
-    assert found_maps(keys, {"c/1": file}) == [[file, None], [None]]
-    assert found_maps(keys, {"2": file, "3": file}) == [[None, file], [file]]
-    assert found_maps([["a/c/1", "a/d/1"]], {"1": file}) == [[None, None]]
-    assert found_maps([["a/c/1", "a/d/1"]], {"c/1": file}) == [[file, None]]
-    assert found_maps([["1", "a/2"]], {"2": file}) == [[None, None]]
-
-
-def test_the_pictures_of_a_folder_keep_their_names(tmp_path):
-    folder = write_frames(tmp_path / "holiday")
-    for file in list(folder.iterdir()):
-        file.rename(folder / f"IMG {100 + int(file.stem)}.png")
-    sets = opened(folder, cache=tmp_path / "cache")
-    [keys] = frame_keys(sets.training)
-    assert keys[:2] == ["holiday/IMG 101", "holiday/IMG 102"]
-    assert [sets.training[place].name for place in range(2)] == keys[:2]
-
-
-def test_frames_of_several_videos_are_told_apart_by_the_video(tmp_path):
-    one = write_video(tmp_path / "one.mp4", range(20))
-    two = write_video(tmp_path / "two.mp4", range(50, 70))
-    sets = opened(one, two, cache=tmp_path / "cache")
-    training, validation = frame_keys(sets.training, sets.validation)
-    assert len(set(training + validation)) == len(sets.training) + len(sets.validation) == 36
-    assert {key.split("/")[0] for key in training} == {"one.mp4", "two.mp4"}
-
-
-def test_videos_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-    write_video(tmp_path / "a" / "front.mp4", range(20))
-    shutil.copy(tmp_path / "a" / "front.mp4", tmp_path / "b" / "front.mp4")
-    sets = opened(tmp_path / "a" / "front.mp4", tmp_path / "b" / "front.mp4", cache=tmp_path / "cache")
-    training, _ = frame_keys(sets.training, sets.validation)
-    assert len(set(training)) == len(training)
-    assert training[0] == "a/front.mp4/000001"
-
-
-def test_frames_of_two_data_sets_of_one_name_are_refused(drive, tmp_path):
-    shutil.copytree(drive, tmp_path / "again")
-    sets = opened(drive, tmp_path / "again", cache=tmp_path / "cache", intrinsics="calibrated")
-    with pytest.raises(UserError, match=r"/image_0\d/0\d+: is the name of frames in two of the data sets"):
-        frame_keys(sets.training, sets.validation)
-
-
-def test_cityscapes_and_ddad_have_names_of_their_files(tmp_path):
-    cities, scenes = tmp_path / "cities", tmp_path / "ddad"
-    write_cityscapes_pair(cities, "train", "ulm_000002_000019")
-    write_snippet(cities, "train", "ulm_000002")
-    found = frame_keys(opened(cities, cache=tmp_path / "cache", intrinsics="calibrated").training)[0]
-    assert "train/ulm/ulm_000002_000019" in found
-    write_ddad(scenes)
-    sets = opened(scenes, cache=tmp_path / "cache", intrinsics="calibrated")
-    [keys] = frame_keys(sets.training)
-    assert keys[0] == frame_key(sets.training[0].name) == "000000/11"
-
-
-@pytest.mark.parametrize("kind", ["footage", "street"])
-def test_a_pack_and_its_original_go_with_the_same_maps(kind, drive, tmp_path):
-    source = write_frames(tmp_path / "walk", range(20)) if kind == "footage" else drive
-    camera = "fov=60" if kind == "footage" else "calibrated"
-    sets = opened(source, cache=tmp_path / "cache", intrinsics=camera)
-    options = PackOptions((-1, 1), *SIZE, camera)
-    pack(tmp_path / "pack", [source], sets.training, sets.validation, options, sets.left_out)
-    packed = open_pack(tmp_path / "pack", options)
-    assert frame_keys(packed.training, packed.validation) == frame_keys(sets.training, sets.validation)
 
 
 # --- the training set ---
