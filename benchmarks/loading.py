@@ -43,7 +43,7 @@ class Benchmark:
     batch_size: int = 4
     samples: int = 96
     workers: tuple[int, ...] = (1, 2, 4)
-    data: DataConfig = DataConfig()  # noqa: RUF009, frozen
+    data: DataConfig = DataConfig()
 
 
 def main(options: Benchmark) -> None:

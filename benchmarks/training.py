@@ -48,7 +48,7 @@ class Benchmark:
     batch_size: int = 4
     steps: int = 8
     device: str = "cpu"
-    data: DataConfig = DataConfig()  # noqa: RUF009, frozen
+    data: DataConfig = DataConfig()
 
 
 class Stopwatch:

@@ -40,6 +40,17 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def kept_until_done(folder: Path) -> Iterator[Path]:
+    """A folder for what a call makes on its way: gone when it is done or refused, there for one that was stopped."""
+    try:
+        yield folder
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:

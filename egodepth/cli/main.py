@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "demo": "egodepth.cli.demo:demo",
     "simulate": "egodepth.cli.simulate:simulate",
     "calibrate": "egodepth.cli.calibrate:calibrate",
+    "teach": "egodepth.cli.teach:teach",
     "train": "egodepth.cli.train:train",
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "scale": "egodepth.cli.scale:scale",

@@ -26,6 +26,7 @@ USUAL = {
         "pretrained",
         "start_from",
         "teacher",
+        "teacher_depth",
         "prior",
         "all",
     ),

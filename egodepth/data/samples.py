@@ -149,6 +149,20 @@ class TrainingDataset(Protocol):
 
 
 @runtime_checkable
+class NamedFrames(TrainingDataset, Protocol):
+    """A training dataset that knows its targets by more than their `sample_names`.
+
+    Attributes:
+        path: of footage, whose name begins those of its frames; None elsewhere.
+    """
+
+    path: Path | None
+
+    def frame_names(self) -> Iterable[str]:
+        """The names of all samples, as these have them, without reading them: where the targets lie."""
+
+
+@runtime_checkable
 class PosedDataset(TrainingDataset, Protocol):
     """A training dataset that knows in metres how its camera moved, which gives a model from video its scale."""
 

@@ -16,6 +16,10 @@ TRIMMED_SHARE = 0.2
 """Of the largest residuals, which MiDaS leaves out where scale and shift are unknown: they are the teacher's errors."""
 
 LEAST_DEVIATION = 1e-4
+"""Of a student's inverse depth from its median: a flat one would have a gradient without bound."""
+
+LEAST_TEACHER_DEVIATION = 1e-6
+"""As a share of the largest value: below it is rounding. A teacher's units are free; in 1/mm 1e-4 is more than all."""
 
 
 @in_float32
@@ -53,7 +57,10 @@ def affine_residual(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor
         disparity, teacher: (B, 1, H, W); the teacher's may have any scale above 0 and any shift.
         known: (B, 1, H, W) bool.
     """
-    return torch.where(known, _standardised(disparity, known) - _standardised(teacher, known), 0)
+    largest = torch.where(known, teacher, 0).abs().amax((1, 2, 3))
+    least = (LEAST_TEACHER_DEVIATION * largest).clamp(min=torch.finfo(teacher.dtype).tiny)
+    student = _standardised(disparity, known, disparity.new_tensor(LEAST_DEVIATION))
+    return torch.where(known, student - _standardised(teacher, known, least), 0)
 
 
 @in_float32
@@ -86,10 +93,15 @@ def gradient_matching(residual: Tensor, known: Tensor, scales: int = GRADIENT_SC
     return total
 
 
-def _standardised(values: Tensor, known: Tensor) -> Tensor:
+def _standardised(values: Tensor, known: Tensor, least: Tensor) -> Tensor:
+    """Values with median 0 and mean deviation 1 where known, of each image.
+
+    Args:
+        least: (B,) or (), deviation by which they are divided at least.
+    """
     centred = values - _medians(values.detach(), known)
     deviation = torch.where(known, centred.abs(), 0).sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
-    return centred / deviation.clamp(min=LEAST_DEVIATION)[:, None, None, None]
+    return centred / deviation.maximum(least)[:, None, None, None]
 
 
 def _medians(values: Tensor, known: Tensor) -> Tensor:

@@ -215,6 +215,13 @@ class ViewSynthesisMethod(Method):
         """Metres of one unit of depth in these pictures, (B,)."""
         return self.training_setup.metres_per_unit * self.focal_ratio(views)
 
+    def focal_ratio(self, views: Views) -> Tensor:
+        """As elsewhere; a window that is cut out, not enlarged, shows things as large as the whole picture does."""
+        ratio = super().focal_ratio(views)
+        if self.focal is None:
+            return ratio
+        return ratio * (self._view_size()[1] / self.training_setup.width)
+
     def _synthesis_weight(self) -> float:
         parts = (self.training_setup.teacher, self.training_setup.taught)
         return min((part.config.synthesis_weight for part in parts if part is not None), default=1.0)

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
+from egodepth.files import kept_until_done
 from egodepth.models.released import LAST_STAGE, ReleasedModel, deployed
 from egodepth.networks.configurations import RELEASED_REFERENCES, ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
@@ -22,7 +23,7 @@ from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE, PriorG
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.view_synthesis import ViewSynthesisRecipe
-from egodepth.training.runs import FRAMES_FOLDER, kept_until_done, load_trained_networks, run_options, train
+from egodepth.training.runs import FRAMES_FOLDER, load_trained_networks, run_options, train
 
 log = logging.getLogger("egodepth")
 

@@ -32,6 +32,9 @@ from egodepth.networks.configurations import (
 from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
 from egodepth.recipes.scale import Scale
 
+FOREIGN = "hf:"
+"""Before the name of a model of transformers."""
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -64,8 +67,8 @@ class ViewSynthesisRecipe(Recipe):
         pyramid_loss: what each form weighs.
         teacher: a trained model that the depth network is to approximate: a model or run folder, or a hub id.
         distillation: what of the teacher weighs how much.
-        teacher_depth: a folder of depth maps that any program wrote for the frames of DATA, to learn from beside view
-            synthesis; `exact` takes the depth that simulated drives come with.
+        teacher_depth: a folder of depth maps that `egodepth teach` or any other program wrote for the frames of DATA,
+            to learn from beside view synthesis; `exact` takes the depth that simulated drives come with.
         teacher_maps: what the files of that folder hold.
         taught: what the maps weigh.
     """
@@ -138,7 +141,12 @@ class ViewSynthesisRecipe(Recipe):
         from egodepth.recipes.needs import Needs
 
         if self.teacher is not None and self.teacher_depth is not None:
-            raise UserError("--teacher and --teacher-depth: take one teacher. egodepth predict writes a model's maps.")
+            raise UserError("--teacher and --teacher-depth: take one teacher. egodepth teach writes a model's maps.")
+        if self.teacher is not None and self.teacher.startswith(FOREIGN):
+            raise UserError(
+                f"--teacher {self.teacher}: a model of transformers teaches by its depth maps. Write them once with "
+                f"egodepth teach {self.teacher} DATA --out MAPS, then train with --teacher-depth MAPS."
+            )
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size)
         model = open_model(self.teacher)

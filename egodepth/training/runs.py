@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import PosedDataset, TrainingDataset
-from egodepth.data.teacher_maps import DepthMaps, TaughtDataset, open_maps
+from egodepth.data.taught_dataset import taught_sets
+from egodepth.data.teacher_maps import EXACT, DepthMaps, open_maps
 from egodepth.data.transforms import resize
 from egodepth.errors import UserError
-from egodepth.files import read_json, write_text
+from egodepth.files import kept_until_done, read_json, write_text
 from egodepth.methods.method import Method
 from egodepth.models.released import (
     MODEL_FOLDER,
@@ -125,13 +124,15 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
             "steps": trained.global_step,
             "seed": recipe.training.seed,
         }
+        if maps is not None and maps.licence is not None:
+            provenance["teacher_licence"] = maps.licence
         networks = trained.networks()
         scale = _scale(recipe, networks, sets.first)
         used = networks["depth"] if steady is None else steady(networks["depth"])
         networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
         camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
-        seen = focal if trained.camera is None else float(trained.camera()[0, 0])
+        seen = focal if trained.camera is None else float(trained.camera().detach()[0, 0])
         save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)
@@ -185,11 +186,7 @@ def _taught(sets: TrainingSets, maps: DepthMaps | None) -> tuple[TrainingDataset
     Raises:
         UserError: the maps cannot teach.
     """
-    if maps is None:
-        return sets.training, sets.validation
-    training = TaughtDataset(sets.training, maps)
-    training.check()
-    return training, None if sets.validation is None else TaughtDataset(sets.validation, maps)
+    return (sets.training, sets.validation) if maps is None else taught_sets(sets.training, sets.validation, maps)
 
 
 def _first_focal(recipe: Recipe) -> float | None:
@@ -202,9 +199,12 @@ def _first_focal(recipe: Recipe) -> float | None:
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:
-    """The recipe with the data beside DATA, and files of a camera and of a mask, named as they are from any folder."""
+    """The recipe with what lies beside DATA (data, a camera, a mask, depth maps) named as it is from any folder."""
     whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
     mask = recipe.data.mask if recipe.data.mask in ("auto", "none") else str(Path(recipe.data.mask).absolute())
+    maps = getattr(recipe, "teacher_depth", None)
+    if maps not in (None, EXACT):
+        recipe = replace(recipe, teacher_depth=str(Path(maps).absolute()))
     return replace(recipe, data=replace(recipe.data, **whole, mask=mask), intrinsics=with_whole_path(recipe.intrinsics))
 
 
@@ -224,17 +224,6 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
         return pack(out, (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers)
-
-
-@contextmanager
-def kept_until_done(folder: Path) -> Iterator[Path]:
-    """A folder for what a call makes on its way: gone when it is done or refused, there for one that was stopped."""
-    try:
-        yield folder
-    except UserError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_trained_networks(source: str) -> dict[str, nn.Module]:

@@ -20,6 +20,7 @@ from egodepth.cli.parsing import parse
 from egodepth.reproduction.published import published_rows
 from tests.command_line import TINY, run
 from tests.data.trees import write_frames, write_video
+from tests.models.foreign_models import save_foreign
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -149,3 +150,18 @@ def page_commands(text: str) -> list[str]:
     """The commands of a page in its order, in lists too."""
     lines = re.findall(r"(?m)^ {4,6}egodepth ([a-z].*)$", text.replace("\\\n", " "))
     return [re.split(r"\s+(?:#|\||&&|;|>)", line)[0] for line in lines]
+
+
+TEACHERS_PAGE = ROOT / "docs" / "teachers.md"
+
+
+def test_the_program_of_the_page_for_teachers_writes_maps_that_its_command_takes(tmp_path, monkeypatch):
+    model = save_foreign("dpt", tmp_path / "model")
+    text = TEACHERS_PAGE.read_text()
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "frames", range(8), (48, 96))
+    [program] = re.findall(r"(?ms)^```python\n(.*?)\n```", text)
+    exec(re.sub(r'model="[^"]+"', f"model={str(model)!r}", program), {})
+    [command] = [each for each in page_commands(text) if " frames " in each]
+    small = *SHORT[: SHORT.index("--network.encoder")], "--pose.encoder", TINY, "--pose-pretrained", "none"
+    assert run(*shlex.split(command), *small, "--steps", 1) == 0

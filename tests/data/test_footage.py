@@ -26,7 +26,7 @@ def footage(path, tmp_path, **options):
 
 
 def targets(dataset):
-    return [int(dataset[index].name.split()[-1]) for index in range(len(dataset))]
+    return [int(dataset[index].name.split("/")[-1]) for index in range(len(dataset))]
 
 
 # --- samples ---

@@ -36,15 +36,15 @@ def test_a_folder_of_videos_is_every_video_in_it(clips):
     sets = opened(clips)
     # 18 and 10 frames have both neighbours; a tenth of each, one at least, is held out.
     assert (len(sets.training), len(sets.validation)) == (17 + 9, 2)
-    assert {sets.training[place].name.split()[0] for place in range(26)} == {"2.mp4", "10.mp4"}
-    assert {sets.validation[place].name.split()[0] for place in range(2)} == {"2.mp4", "10.mp4"}
+    assert {sets.training[place].name.split("/")[0] for place in range(26)} == {"2.mp4", "10.mp4"}
+    assert {sets.validation[place].name.split("/")[0] for place in range(2)} == {"2.mp4", "10.mp4"}
     assert any("30.mp4: only 2 usable frames" in message for message in sets.left_out)
 
 
 def test_videos_and_folders_count_by_their_length(clips, tmp_path):
     frames = write_frames(tmp_path / "frames", range(32))
     sets = opened(clips, frames)
-    names = [name.split()[0] for name in (sets.training[place].name for place in range(len(sets.training)))]
+    names = [name.split("/")[0] for name in (sets.training[place].name for place in range(len(sets.training)))]
     assert [names.count(part) for part in ("2.mp4", "10.mp4", "frames")] == [17, 9, 27]
 
 
@@ -54,7 +54,7 @@ def test_each_has_its_own_camera_or_the_one_of_its_folder(clips, tmp_path):
     (clips / "10.json").write_text(json.dumps(camera | {"fx": 160, "fy": 160}))
     sets = opened(clips, intrinsics="calibrated")
     focal = {
-        sets.training[place].name.split()[0]: float(sets.training[place].intrinsics[0, 0])
+        sets.training[place].name.split("/")[0]: float(sets.training[place].intrinsics[0, 0])
         for place in range(len(sets.training))
     }
     assert focal == {"2.mp4": pytest.approx(80 / 96), "10.mp4": pytest.approx(160 / 96)}

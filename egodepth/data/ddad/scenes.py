@@ -266,6 +266,7 @@ class Ddad:
         if "stereo" in source_ids:
             raise UserError(f"{root}: DDAD has no rectified pairs, so it cannot train with stereo. Use --mode mono.")
         self.source_ids = tuple(source_ids)
+        self.path = None
         self._camera = camera
         self._scenes = [DdadScene(file) for file in scene_files(find_list(Path(root), name), stage)]
         files: list[Path] = []
@@ -297,6 +298,13 @@ class Ddad:
     def sample_names(self) -> Iterator[str]:
         return (f"{self._scenes[place].folder.name} {number}" for place, number in self._targets)
 
+    def frame_names(self) -> Iterator[str]:
+        """By the files of the images: `000150 15616458296936490`."""
+        return (self._name(place, self._first_of_scene[place] + number) for place, number in self._targets)
+
+    def _name(self, place: int, frame: int) -> str:
+        return f"{self._scenes[place].folder.name} {self._frames.paths[frame].stem}"
+
     def __getitem__(self, index: int) -> Sample:
         return self._sample(index, self._frames.__getitem__)
 
@@ -309,7 +317,7 @@ class Ddad:
         frame = self._first_of_scene[place] + number
         camera = scene.camera(number, self._camera or scene.front(number), *image_size(self._frames.paths[frame]))
         return Sample(
-            name=f"{scene.folder.name} {self._frames.paths[frame].stem}",
+            name=self._name(place, frame),
             target=read(frame),
             sources=torch.stack([read(frame + source) for source in self.source_ids]),
             intrinsics=camera.normalised(),

@@ -14,6 +14,7 @@ from torch import Tensor
 from egodepth.data.configurations import Source
 from egodepth.data.footage.unpacking import unpack
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
+from egodepth.data.images import list_images
 from egodepth.data.motion import SequenceMotion, neighbours_by_motion, neighbours_by_number
 from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
@@ -39,6 +40,7 @@ class Footage:
         mask: (1, height, width) bool, the pixels that show the scene; none means that all do.
 
     Attributes:
+        path: see there.
         left_out: one message per frame that was left out and one for all static frames.
         unpacked: the frames and how far the picture moved.
         neighbours: for each frame the positions of its sources; none where it lacks one.
@@ -67,7 +69,8 @@ class Footage:
         self.source_ids = tuple(source_ids)
         self.unpacked = unpacked = unpack(path, cache_folder, height, width, bits, lens)
         self.left_out = list(unpacked.reports)
-        self._name = Path(path).name
+        self.path = Path(path)
+        self._name = self.path.name
         self.neighbours = self._find_neighbours(stride)
         self._targets = self._find_targets(stage)
         if not self._targets and stage == "train":
@@ -78,6 +81,7 @@ class Footage:
                 f"needs.{reason} {remedy}."
             )
         self._frames = FrameStore(unpacked.frames, height, width, cache_bytes)
+        self._names = self._names_of_frames()
         self._intrinsics = camera.normalised()
         self._mask = mask
 
@@ -87,10 +91,14 @@ class Footage:
     def sample_names(self) -> Iterator[str]:
         return (self._frames.paths[position].stem for position in self._targets)
 
+    def frame_names(self) -> Iterator[str]:
+        """By the number of the frame in a video, or the name of the picture: `drive.mp4/000012`, `holiday/IMG_0012`."""
+        return (self._names[position] for position in self._targets)
+
     def __getitem__(self, index: int) -> Sample:
         position = self._targets[index]
         return Sample(
-            name=f"{self._name} {self._frames.paths[position].stem}",
+            name=self._names[position],
             target=self._frames[position],
             sources=torch.stack([self._frames[neighbour] for neighbour in self.neighbours[position]]),
             intrinsics=self._intrinsics,
@@ -102,6 +110,13 @@ class Footage:
         """How the sequence moves, and which of its frames are neighbours."""
         unpacked = self.unpacked
         return SequenceMotion(self._name, unpacked.travelled, unpacked.runs, unpacked.seconds, self.neighbours)
+
+    def _names_of_frames(self) -> list[str]:
+        stems = [path.stem for path in self._frames.paths]
+        if self.path.is_dir():  # its pictures were numbered as they were unpacked
+            images = list_images(self.path)
+            stems = [images[int(stem)].stem for stem in stems]
+        return [f"{self._name}/{stem}" for stem in stems]
 
     def _find_neighbours(self, stride: int | None) -> list[tuple[int, ...] | None]:
         runs = self.unpacked.runs
