@@ -52,10 +52,16 @@ def test_a_stopped_run_goes_on_to_the_weights_that_it_had(street, tmp_path, monk
     options = json.loads((folder / "run.json").read_text()) | {"root": str(street)}
     (folder / "run.json").write_text(json.dumps(options))
     assert run("train", "small-depth", str(street), "--out", str(folder), *OPTIONS, "--resume") == 0
-    found, expected = (load_file(model / "model.safetensors") for model in (folder / "model", MADE / "finished"))
+    folders = MADE / "run" / "model", folder / "model", MADE / "finished"
+    stopped, found, expected = (load_file(each / "model.safetensors") for each in folders)
     assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5, msg=name)
+    # Processors round in their own ways, and Adam turns the sign of a gradient near zero into a whole step. Of the way
+    # that the weights went since the stop that is 0.05 % between two kinds of them; other frames make it 29 %.
+    way, off = (
+        sum(float((weights[name] - expected[name]).square().sum()) for name in expected) ** 0.5
+        for weights in (stopped, found)
+    )
+    assert off < 0.01 * way
 
 
 def test_a_training_starts_from_such_a_run(street, tmp_path):
