@@ -15,7 +15,7 @@ def demo(
     config: Annotated[DemoConfig, arg(name="")],
     debug: Debug = False,
 ) -> None:
-    """Render a drive, train on it, evaluate and use the model, and write a report: about seven minutes on two cores."""
+    """Render a drive, train on it, evaluate and use the model, and write a report: about six minutes on two cores."""
     from egodepth.demo.run import run_demo
 
     result = run_demo(out, config)

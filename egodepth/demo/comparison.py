@@ -1,4 +1,4 @@
-"""The demo's model beside priors that look at no picture."""
+"""The demo's models beside priors that look at no picture."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from egodepth.data.opening import open_evaluation_frames
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict, evaluate
 from egodepth.evaluation.priors import constant_depth, ground_plane_of
 from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.inference.predictor import Predictor
 
 CAMERA_HEIGHT_M = 1.65
 
@@ -18,26 +19,34 @@ PLANE_CAPS_M = (15.0, 20.0, 30.0, 40.0, 60.0, 80.0)
 
 
 def compare(
-    model: Predict, drive: Path, scaling: Scaling, kept: dict[int, FrameResult] | None = None
+    models: Mapping[str, Predictor],
+    drive: Path,
+    scaling: Scaling,
+    kept: dict[int, FrameResult] | None = None,
 ) -> dict[str, EvaluationResult]:
-    """The model beside a constant and a ground plane on the test frames of a simulated drive.
+    """Models beside a constant and a ground plane on the test frames of a simulated drive.
 
     Args:
-        kept: takes the model's evaluated frames by their number.
+        kept: takes the first model's evaluated frames by their number.
     """
     frames = open_evaluation_frames(drive, "simulated")
     protocol = protocol_named("simulated")
 
     def keep(result: FrameResult) -> None:
         if kept is not None:
-            kept[result.index] = result
+            kept.setdefault(result.index, result)
 
-    candidates: Mapping[str, Predict] = {
+    results = {}
+    for name, model in models.items():
+        predict, of_camera = model.predict_inverse_depth, model.focal_ratio
+        results[name] = evaluate(
+            predict, frames, protocol, metric_scale=True, scaling=scaling, on_frame=keep, focal_ratio=of_camera
+        )
+    priors: Mapping[str, Predict] = {
         "constant depth": constant_depth(),
         "ground plane": best_ground_plane(drive, scaling),
     }
-    results = {"egodepth": evaluate(model, frames, protocol, metric_scale=True, scaling=scaling, on_frame=keep)}
-    for name, prior in candidates.items():
+    for name, prior in priors.items():
         results[name] = evaluate(prior, frames, protocol, metric_scale=True, scaling=scaling, progress=False)
     return results
 

@@ -38,7 +38,7 @@ from egodepth.models.released import (
 from egodepth.networks.configurations import NetworkConfig, size_for
 from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.statistics import drops, without_drops
-from egodepth.networks.weights import CONFIG_FILE, check_fit
+from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data, restored_recipe
@@ -193,9 +193,7 @@ def _first_focal(recipe: Recipe) -> float | None:
     """Of the model that a training starts from, so that its unit of depth stays; None where there is none."""
     if recipe.start_from is None:
         return None
-    folder = Path(recipe.start_from)
-    known = (folder / MODEL_FOLDER if (folder / LAST_CHECKPOINT).is_file() else folder) / CONFIG_FILE
-    return read_json(known).get("focal") if known.is_file() else None
+    return ReleasedModel.open(recipe.start_from).config.get("focal")
 
 
 def _with_whole_paths(recipe: Recipe) -> Recipe:

@@ -69,6 +69,7 @@ SHORT = [
     *("--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"),
     *("--network.encoder", TINY, "--pose.encoder", TINY),
 ]
+FROM_STARTER = ["--height", "32", "--width", "96", "--batch-size", "2", "--workers", "0"]
 BOARD = 9, 6
 
 
@@ -135,7 +136,7 @@ def test_a_page_for_footage_does_what_it_says(page, tmp_path, monkeypatch, capsy
     for command in page_commands(text):
         words = shlex.split(command)
         if words[0] == "train":
-            words += [*SHORT, "--steps", "2"]
+            words += [*(FROM_STARTER if words[1] == "video" else SHORT), "--steps", "2"]
             out = Path(words[words.index("--out") + 1])
             if "--resume" not in words and out.exists():  # another way to make the same run
                 shutil.rmtree(out)

@@ -1,0 +1,107 @@
+"""The starter: weights that egodepth comes with, used and trained on without naming a model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import egodepth
+from egodepth.inference.runtimes import open_runtime
+from egodepth.models.evaluating import evaluate_model
+from egodepth.models.released import STARTER_FOLDER, ReleasedModel
+from egodepth.networks.configurations import size_for
+from tests.command_line import run
+from tests.data.trees import write_frames
+
+KITTI_2015 = Path(__file__).parents[3] / "shared" / "data" / "kitti_2015"
+LARGEST_BYTES = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def pictures(drive) -> Path:
+    return next(drive.glob("*/*_0002_sync/image_02/data"))
+
+
+def test_it_is_small_and_says_what_it_was_made_from():
+    assert sum(file.stat().st_size for file in STARTER_FOLDER.iterdir()) < LARGEST_BYTES
+    config = ReleasedModel.open("starter").config
+    assert config["depth"] == "metres"
+    assert config["provenance"]["seed"] is not None
+    card = (STARTER_FOLDER / "README.md").read_text()
+    assert all(word in card for word in ("licence", "seed", "abs_rel", "egodepth train"))
+
+
+def test_a_picture_alone_is_enough_to_predict(pictures, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    picture = sorted(pictures.iterdir())[0]
+    assert run("predict", picture) == 0
+    assert Image.open(tmp_path / "depth" / f"{picture.stem}.png").size == Image.open(picture).size
+    said = capsys.readouterr().out
+    assert "starter" in said
+    assert "as if taken by a camera like the training's" in said
+
+
+def test_a_folder_and_a_glob_are_no_models(pictures, tmp_path):
+    assert run("predict", pictures, "--out", tmp_path / "a", "--format", "npy", "--fov", "81.5") == 0
+    assert run("predict", pictures / "*1.png", "--out", tmp_path / "b", "--format", "npy", "--fov", "81.5") == 0
+    one, other = sorted((tmp_path / "a").glob("*1.npy")), sorted((tmp_path / "b").iterdir())
+    assert [file.name for file in one] == [file.name for file in other]
+    np.testing.assert_array_equal(np.load(one[0]), np.load(other[0]))
+
+
+def test_a_model_that_is_not_there_is_no_input(tmp_path, capsys):
+    assert run("predict", tmp_path / "nothing", "--out", tmp_path / "out") == 2
+    assert "no INPUT" in capsys.readouterr().err
+
+
+def test_its_metres_are_right_on_a_street_that_it_never_saw(drive):
+    """Through the camera of the drive, which is not the one that its metres belong to."""
+    result = evaluate_model("starter", drive, "simulated", scaling="none")
+    assert result.metrics["abs_rel"] < 0.3
+    assert result.scale_ratio == pytest.approx(1, abs=0.2)
+
+
+def test_the_exported_file_beside_it_is_the_same_network():
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(STARTER_FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
+    model = egodepth.load("starter")
+    image = torch.rand(1, 3, model.height, model.width, generator=torch.Generator().manual_seed(0))
+    [depth] = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    expected = model.predict_depth(image).numpy()
+    assert np.median(np.abs(depth / expected - 1)) < 0.01
+
+
+def test_pictures_of_another_form_are_seen_in_theirs():
+    model = egodepth.load("starter").fitted_to(720, 1280)
+    assert (model.height, model.width) == size_for(96, 320, (720, 1280)) == (128, 224)
+    assert model.predict_depth(torch.rand(1, 3, 72, 128)).shape == (1, 1, 72, 128)
+    with_onnx = model.with_runtime("torch")
+    assert (with_onnx.height, with_onnx.width) == (128, 224)
+    assert open_runtime("torch", model.network, 128, 224, torch.device("cpu")).name == "torch"
+
+
+def test_training_on_footage_of_any_form_starts_from_it(tmp_path):
+    frames = write_frames(tmp_path / "frames", range(6), (180, 320))
+    out = tmp_path / "run"
+    options = "--steps", 1, "--batch-size", 2, "--workers", 0, "--fov", 70
+    assert run("train", "video", frames, "--out", out, *options) == 0
+    given = json.loads((out / "run.json").read_text())
+    assert (given["height"], given["width"], given["start_from"]) == (128, 224, "starter")
+    assert run("train", "video", frames, "--out", out, *options, "--resume") == 0
+    before, after = ReleasedModel.open("starter"), ReleasedModel.open(out)
+    assert after.config["focal"] == before.config["focal"]
+    assert after.config["keep_aspect"]
+    # One step at the start of the warm-up: the depth is still the starter's.
+    image = torch.rand(1, 3, 128, 224, generator=torch.Generator().manual_seed(0))
+    ratio = egodepth.load(out).predict_depth(image) / egodepth.load("starter").fitted_to(128, 224).predict_depth(image)
+    assert float(ratio.log().std()) < 0.3
+
+
+@pytest.mark.realdata
+def test_it_knows_real_streets_that_it_never_saw():
+    if not KITTI_2015.is_dir():
+        pytest.skip("the KITTI sample is not beside the repository")
+    assert evaluate_model("starter", KITTI_2015, "kitti-2015").metrics["abs_rel"] < 0.22
