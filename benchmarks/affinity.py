@@ -27,7 +27,7 @@ from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.prior.building import random_references, with_references
 from egodepth.recipes import RECIPES
-from egodepth.training.runs import load_trained_networks
+from egodepth.training.starting import load_trained_networks
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from egodepth.networks.rprdepth import RPrDepth
 from egodepth.prior.building import with_clusters, with_references
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.reproduction.measured import hardware, software
-from egodepth.training.runs import load_trained_networks, run_options
+from egodepth.training.starting import load_trained_networks, run_options
 
 STUDENT = "DIFFNet"
 EXACT = "exact"

@@ -48,7 +48,8 @@ from egodepth.recipes import RECIPES
 from egodepth.recipes.prior_guided import PriorGuidedRecipe
 from egodepth.reproduction.measured import budget, hardware, software
 from egodepth.reproduction.published import PublishedRow, published_rows, row_recipe
-from egodepth.training.runs import load_trained_networks, train
+from egodepth.training.runs import train
+from egodepth.training.starting import load_trained_networks
 
 METRIC = "abs_rel"
 NEAR_PUBLISHED = 0.001

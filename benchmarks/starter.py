@@ -22,7 +22,7 @@ from egodepth.models.released import STARTER_FOLDER, ReleasedModel, load, save_m
 from egodepth.networks.weights import read_config
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.scale import Scale
-from egodepth.training.runs import load_trained_networks, run_options
+from egodepth.training.starting import load_trained_networks, run_options
 
 BAND = slice(256, 640)
 """Rows of the highway's 720 that have the streets' form, 10 : 3, without bonnet and most of the sky."""

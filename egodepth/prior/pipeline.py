@@ -23,7 +23,8 @@ from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE, PriorG
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.view_synthesis import ViewSynthesisRecipe
-from egodepth.training.runs import FRAMES_FOLDER, load_trained_networks, run_options, train
+from egodepth.training.runs import FRAMES_FOLDER, train
+from egodepth.training.starting import load_trained_networks, run_options
 
 log = logging.getLogger("egodepth")
 

@@ -34,7 +34,7 @@ from egodepth.files import read_json, write_text
 from egodepth.models.released import MODEL_FOLDER
 from egodepth.networks.weights import CONFIG_FILE
 from egodepth.recipes.scale import Origin
-from egodepth.training.runs import run_options
+from egodepth.training.starting import run_options
 from egodepth.version import __version__
 
 

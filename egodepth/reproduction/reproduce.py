@@ -26,7 +26,7 @@ from egodepth.reproduction.measured import (
     write_measured,
 )
 from egodepth.reproduction.published import Compared, PublishedRow, compare, row_named, row_recipe
-from egodepth.training.runs import run_options
+from egodepth.training.starting import run_options
 
 MEASURED_FOLDER = "measured"
 NEEDED_FOLDER = "needed"

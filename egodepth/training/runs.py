@@ -36,17 +36,17 @@ from egodepth.models.released import (
     save_model,
 )
 from egodepth.networks.configurations import NetworkConfig, size_for
-from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.statistics import drops, without_drops
-from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
-from egodepth.recipes.restoring import as_data, restored_recipe
+from egodepth.recipes.restoring import as_data
 from egodepth.recipes.scale import Scale
-from egodepth.training.fit import LAST_CHECKPOINT, check_run_folder, fit
+from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.motion_plot import draw_motion
+from egodepth.training.run_report import report_run
 from egodepth.training.scale import scale_from_poses
+from egodepth.training.starting import first_focal, load_first_weights
 
 log = logging.getLogger("egodepth")
 
@@ -102,14 +102,14 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     if needs.references is not None:
         networks["depth"].load_references(needs.references)
     if not (resume and (run / RUN_FILE).is_file()):
-        _load_first_weights(recipe, networks)
+        load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
     focal = None
     if recipe.intrinsics == LEARNED:
         method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
     else:
-        focal = method.focal = _first_focal(recipe) or float(sets.first[0].intrinsics[0, 0])
+        focal = method.focal = first_focal(recipe) or float(sets.first[0].intrinsics[0, 0])
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
@@ -136,6 +136,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)
+    report_run(name, recipe, run, sets, method)
     return model
 
 
@@ -189,13 +190,6 @@ def _taught(sets: TrainingSets, maps: DepthMaps | None) -> tuple[TrainingDataset
     return (sets.training, sets.validation) if maps is None else taught_sets(sets.training, sets.validation, maps)
 
 
-def _first_focal(recipe: Recipe) -> float | None:
-    """Of the model that a training starts from, so that its unit of depth stays; None where there is none."""
-    if recipe.start_from is None:
-        return None
-    return ReleasedModel.open(recipe.start_from).config.get("focal")
-
-
 def _with_whole_paths(recipe: Recipe) -> Recipe:
     """The recipe with what lies beside DATA (data, a camera, a mask, depth maps) named as it is from any folder."""
     whole = {name: tuple(Path(path).absolute() for path in getattr(recipe.data, name)) for name in ("beside", "also")}
@@ -214,6 +208,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     """
     if recipe.data.also:
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
+    recipe = _in_form_of(recipe, data)
     check_size(recipe)
     recipe, needs = recipe.needs(ReleasedModel.open)
     config = recipe.data
@@ -222,54 +217,6 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
         return pack(out, (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers)
-
-
-def load_trained_networks(source: str) -> dict[str, nn.Module]:
-    """The networks of a run in the form in which they were trained, or those of an imported model.
-
-    A model that training has released is merged and folded, so that no training can start from it; the run that
-    released it keeps the form to go on from.
-
-    Raises:
-        UserError: there are none.
-    """
-    run = Path(source)
-    if not (run / LAST_CHECKPOINT).is_file():
-        return ReleasedModel.open(source).trainable_networks()
-    options = run_options(run)
-    recipe = restored_recipe(options["recipe"], options)
-    networks = recipe.build_networks()
-    if options.get("etm"):
-        equivalent(networks["depth"], recipe.equivalent)
-    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
-    for part, network in networks.items():
-        prefix = f"{part}_network."
-        weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-        remedy = "The run was made by another egodepth; train it again."
-        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), remedy))
-    return networks | {"depth": merge(networks["depth"])}
-
-
-def _load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> None:
-    if recipe.start_from is None:
-        for part, network in networks.items():
-            network.encoder.load_pretrained(recipe.pretrained_of(part))
-        return
-    source = f"--from {recipe.start_from}"
-    trained = recipe.first_networks(load_trained_networks(recipe.start_from))
-    for part, network in networks.items():
-        if part not in trained and part == "pose":
-            _notice("%s: has no pose network; it starts from %s weights.", source, recipe.pretrained_of(part))
-            network.encoder.load_pretrained(recipe.pretrained_of(part))
-            continue
-        if part not in trained:
-            raise UserError(f"{source}: has no {part} network. Give a run that was trained from video.")
-        state = trained[part].state_dict()
-        if hasattr(network, "load_first_weights"):  # a part of it is another network
-            network.load_first_weights(state, source)
-        else:
-            remedy = "Start from a run of the same networks."
-            network.load_state_dict(check_fit(network.state_dict(), state, source, remedy))
 
 
 def _first_images(dataset: TrainingDataset, count: int) -> torch.Tensor:
@@ -417,12 +364,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str 
         elif then != value:
             found[prefix + key] = then, value
     return found
-
-
-def run_options(run: Path) -> dict[str, Any]:
-    """The options that a run was made with.
-
-    Raises:
-        UserError: it is no run folder.
-    """
-    return read_json(run / RUN_FILE)

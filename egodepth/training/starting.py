@@ -1,0 +1,108 @@
+"""What a training starts from: the networks of another run, of a model, or of the starter."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from egodepth.errors import UserError
+from egodepth.files import read_json
+from egodepth.methods.view_synthesis import ViewSynthesisMethod
+from egodepth.models.released import RUN_FILE, ReleasedModel
+from egodepth.networks.equivalent import equivalent, merge
+from egodepth.networks.weights import check_fit
+from egodepth.recipes import Recipe
+from egodepth.recipes.restoring import restored_recipe
+from egodepth.training.fit import LAST_CHECKPOINT
+
+log = logging.getLogger("egodepth")
+
+
+def run_options(run: Path) -> dict[str, Any]:
+    """The options that a run was made with.
+
+    Raises:
+        UserError: it is no run folder.
+    """
+    return read_json(run / RUN_FILE)
+
+
+def load_trained_networks(source: str) -> dict[str, nn.Module]:
+    """The networks of a run in the form in which they were trained, or those of an imported model.
+
+    A model that training has released is merged and folded, so that no training can start from it; the run that
+    released it keeps the form to go on from.
+
+    Raises:
+        UserError: there are none.
+    """
+    run = Path(source)
+    if not (run / LAST_CHECKPOINT).is_file():
+        return ReleasedModel.open(source).trainable_networks()
+    options = run_options(run)
+    recipe = restored_recipe(options["recipe"], options)
+    networks = recipe.build_networks()
+    if options.get("etm"):
+        equivalent(networks["depth"], recipe.equivalent)
+    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    for part, network in networks.items():
+        prefix = f"{part}_network."
+        weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+        remedy = "The run was made by another egodepth; train it again."
+        network.load_state_dict(check_fit(network.state_dict(), weights, str(run), remedy))
+    return networks | {"depth": merge(networks["depth"])}
+
+
+def load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> None:
+    """Give networks the weights that their training starts from.
+
+    Raises:
+        UserError: they cannot be read, or are of other networks.
+    """
+    if recipe.start_from is None:
+        for part, network in networks.items():
+            network.encoder.load_pretrained(recipe.pretrained_of(part))
+        return
+    source = f"--from {recipe.start_from}"
+    trained = recipe.first_networks(load_trained_networks(recipe.start_from))
+    for part, network in networks.items():
+        if part not in trained and part == "pose":
+            _notice(f"{source}: has no pose network; it starts from {recipe.pretrained_of(part)} weights.")
+            network.encoder.load_pretrained(recipe.pretrained_of(part))
+            continue
+        if part not in trained:
+            raise UserError(f"{source}: has no {part} network. Give a run that was trained from video.")
+        state = trained[part].state_dict()
+        if hasattr(network, "load_first_weights"):  # a part of it is another network
+            network.load_first_weights(state, source)
+        else:
+            remedy = "Start from a run of the same networks."
+            network.load_state_dict(check_fit(network.state_dict(), state, source, remedy))
+
+
+def first_focal(recipe: Recipe) -> float | None:
+    """Of the model that a training starts from, so that its unit of depth stays; None where there is none."""
+    if recipe.start_from is None:
+        return None
+    return ReleasedModel.open(recipe.start_from).config.get("focal")
+
+
+def method_as_started(recipe: Recipe) -> ViewSynthesisMethod | None:
+    """The method around the networks that the training started from; None where these explained nothing yet."""
+    if recipe.start_from is None or recipe.starts_from_images:
+        return None
+    trained = load_trained_networks(recipe.start_from)
+    if "pose" not in trained and any(view != "stereo" for view in recipe.views):
+        return None
+    networks = recipe.build_networks()
+    load_first_weights(recipe, networks)
+    return recipe.build_method(networks)
+
+
+@rank_zero_only
+def _notice(message: str) -> None:
+    log.warning(message)

@@ -1,0 +1,77 @@
+"""The report of a run, for footage whose true depth nobody knows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from egodepth.data.configurations import DataConfig
+from egodepth.data.opening import open_training_sets
+from egodepth.recipes import RECIPES
+from egodepth.training.judging import gain, judge
+from tests.command_line import run
+
+
+@pytest.fixture(scope="module")
+def held_out(drive, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    return open_training_sets(drive, DataConfig(), "calibrated", (-1, 1), 64, 192, cache).validation
+
+
+def method(start_from=None, height=64, width=192):
+    torch.manual_seed(0)
+    recipe = replace(RECIPES["video"], height=height, width=width, start_from=start_from)
+    return recipe.build_method(recipe.build_networks())
+
+
+def test_views_that_nothing_moves_explain_as_much_as_they_are(held_out):
+    still = method()
+    for parameter in still.pose_network.decoder[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    found = judge(still, held_out)
+    assert found.synthesis == pytest.approx(found.identity, rel=1e-3)
+    assert gain(found.synthesis, found.identity) == pytest.approx(0, abs=1e-3)
+    assert found.identity > 0
+
+
+def test_a_wrong_motion_explains_less_and_the_views_as_they_are_stay_as_they_are(held_out):
+    still, wrong = method(), method()
+    for parameter in still.pose_network.decoder[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(wrong.pose_network.decoder[-1].bias, 3.0)
+    one, other = judge(still, held_out), judge(wrong, held_out)
+    assert other.synthesis > one.synthesis
+    assert gain(other.synthesis, other.identity) < 0
+
+
+def test_depth_at_an_end_of_the_range_is_counted_there(held_out):
+    for bias, near, far in ((20.0, 1, 0), (-20.0, 0, 1)):
+        flat = method()
+        for module in flat.depth_network.modules():
+            if hasattr(module, "heads"):
+                for name, parameter in module.heads.named_parameters():
+                    torch.nn.init.constant_(parameter, bias if name.endswith("bias") else 0.0)
+        found = judge(flat, held_out)
+        assert (found.near, found.far) == (near, far)
+        assert found.flicker == pytest.approx(0, abs=1e-5)
+        assert len(found.depths) == len(found.pictures) == len(found.names)
+        assert all(picture.dtype == np.uint8 for picture in found.pictures)
+
+
+def test_a_judgement_leaves_the_networks_in_training(held_out):
+    kept = method().train()
+    before = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
+    judge(kept, held_out)
+    assert kept.depth_network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in kept.state_dict().items())
+
+
+def test_a_run_from_the_starter_is_held_against_it(drive, tmp_path):
+    out = tmp_path / "<run> & more"
+    options = "--height", 64, "--width", 192, "--steps", 1, "--batch-size", 2, "--workers", 0
+    assert run("train", "video", drive, "--out", out, *options) == 0
+    page = (out / "report.html").read_text()
+    for words in ("as it started", "than starter", "up to scale", "given, 82 degrees wide", "Held out: "):
+        assert words in page, words
+    assert "<run>" not in page
