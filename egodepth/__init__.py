@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from egodepth.version import __version__
 
-__all__ = ["__version__", "build", "complexity", "load"]
+__all__ = ["Camera", "__version__", "build", "complexity", "load"]
 
 if TYPE_CHECKING:
+    from egodepth.geometry.cameras import Camera
     from egodepth.models.released import load
     from egodepth.networks.complexity import complexity
     from egodepth.recipes import build
 
 
 HOMES = {
+    "Camera": "egodepth.geometry.cameras",
     "build": "egodepth.recipes",
     "complexity": "egodepth.networks.complexity",
     "load": "egodepth.models.released",

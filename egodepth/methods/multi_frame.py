@@ -143,7 +143,8 @@ class MultiFrameMethod(Method):
         motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
         self.watch_turns(torch.stack(motions))
         if "stereo" in explained:
-            motions.append(stereo_transform(views.stereo_offset * views.baseline_m / self.metres_per_unit))
+            unit_m = self.metres_per_unit * self.focal_ratio(views)
+            motions.append(stereo_transform(views.stereo_offset * views.baseline_m / unit_m))
         rays = epipolar_rays(views.intrinsics, torch.stack(motions), *views.size)
         sources = views.sources[:, places].transpose(0, 1)
         return Scene(sources, rays, patch_moments(views.target), views.target, views.mask)
