@@ -33,9 +33,9 @@ def export_onnx(
     A model that looks at the frame before takes it as further channels of `image`, (B, 6, H, W); black is missing.
 
     `image` is RGB in [0, 1] at the size of the file; `depth` is in metres where the model knows its scale, else up
-    to scale. Metadata name the recipe, the size, the unit, the focal length (in widths of the picture) of the camera that
-    metres belong to, and the version of egodepth. The file is held against
-    PyTorch in ONNX Runtime, where that is installed, before it gets its name.
+    to scale. Metadata name the recipe, the size, the unit, the focal length (in widths of the picture) of the camera
+    that metres belong to, and the version of egodepth. The file is held against PyTorch in ONNX Runtime, where that is
+    installed, before it gets its name.
 
     Args:
         height, width: of the pictures that the file will see; the model's own by default.

@@ -50,6 +50,19 @@ def aligned_to(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
 
 
 @in_float32
+def moved_to(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
+    """The teacher's inverse depth (B, 1, H, W) with the median and the mean deviation of the student's in each image.
+
+    What of it is then below 0 is infinitely far. Arguments are those of `affine_residual`.
+    """
+    own = disparity.detach()
+    middle = _medians(own, known)
+    deviation = torch.where(known, (own - middle).abs(), 0).sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
+    standardised = _standardised(teacher, known, _least_deviation(teacher, known))
+    return (standardised * deviation[:, None, None, None] + middle).clamp(min=0)
+
+
+@in_float32
 def affine_residual(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
     """Difference (B, 1, H, W) of inverse depths, each brought to median 0 and mean deviation 1 (MiDaS, equations 5, 6).
 
@@ -57,10 +70,8 @@ def affine_residual(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor
         disparity, teacher: (B, 1, H, W); the teacher's may have any scale above 0 and any shift.
         known: (B, 1, H, W) bool.
     """
-    largest = torch.where(known, teacher, 0).abs().amax((1, 2, 3))
-    least = (LEAST_TEACHER_DEVIATION * largest).clamp(min=torch.finfo(teacher.dtype).tiny)
     student = _standardised(disparity, known, disparity.new_tensor(LEAST_DEVIATION))
-    return torch.where(known, student - _standardised(teacher, known, least), 0)
+    return torch.where(known, student - _standardised(teacher, known, _least_deviation(teacher, known)), 0)
 
 
 @in_float32
@@ -102,6 +113,12 @@ def _standardised(values: Tensor, known: Tensor, least: Tensor) -> Tensor:
     centred = values - _medians(values.detach(), known)
     deviation = torch.where(known, centred.abs(), 0).sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
     return centred / deviation.maximum(least)[:, None, None, None]
+
+
+def _least_deviation(teacher: Tensor, known: Tensor) -> Tensor:
+    """By which a teacher's map is divided at least, (B,): so little, in whatever unit, is noise."""
+    largest = torch.where(known, teacher, 0).abs().amax((1, 2, 3))
+    return (LEAST_TEACHER_DEVIATION * largest).clamp(min=torch.finfo(teacher.dtype).tiny)
 
 
 def _medians(values: Tensor, known: Tensor) -> Tensor:

@@ -39,6 +39,18 @@ class Teacher:
         """Disparities and features of an image (B, 3, H, W), which is best no smaller than the teacher's size."""
         return self.network.with_features(resize(image, *self.size))
 
+    @torch.no_grad()
+    def depth(self, image: Tensor, student: Tensor) -> tuple[Tensor, Tensor]:
+        """What the teacher sees in an image (B, 3, H, W), and that it sees all of it.
+
+        Args:
+            student: depth (B, 1, H, W), to whose median the teacher's is brought: they share no unit.
+        """
+        depth = self.network.predict_depth(resize(image, *self.size))
+        depth = resize(depth.reciprocal(), *student.shape[-2:]).reciprocal()
+        ratio = (student / depth).flatten(1).median(dim=1).values
+        return depth * ratio[:, None, None, None], torch.ones_like(depth, dtype=torch.bool)
+
     def loss(
         self, image: Tensor, student: Seen, width: int, used: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

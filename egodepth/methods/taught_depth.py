@@ -20,6 +20,7 @@ from egodepth.losses.teacher_depth import (
     aligned_to,
     gradient_matching,
     log_residual,
+    moved_to,
     trimmed_mean,
 )
 from egodepth.methods.configurations import TaughtDepthConfig
@@ -63,11 +64,7 @@ class TaughtDepth:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Distance, disagreement of gradients, and relative error of depth at one scale."""
         disparity = sigmoid_to_disparity(sigmoid, *depth_range)
-        maps = resize_map(views.teacher_disparity, *sigmoid.shape[-2:])
-        known = torch.isfinite(maps)
-        if views.mask is not None:
-            known = known & at_size(views.mask, sigmoid.shape[-2:])
-        maps = torch.where(known, maps, 0)
+        maps, known = self._maps(views, sigmoid.shape[-2:])
         if self.units == "scale-and-shift":
             residual = affine_residual(disparity, maps, known)
             return trimmed_mean(residual, known), gradient_matching(residual, known), residual.new_zeros(())
@@ -77,3 +74,29 @@ class TaughtDepth:
         with torch.no_grad():
             error = mean_where((residual.neg().exp() - 1).abs(), known)
         return mean_where(residual.abs(), known), gradient_matching(residual, known), error
+
+    @torch.no_grad()
+    def depth(
+        self, disparity: Tensor, views: Views, unit_m: Tensor, depth_range: tuple[float, float]
+    ) -> tuple[Tensor, Tensor]:
+        """The teacher's depth (B, 1, H, W) in units of the student, and where it is known.
+
+        Args:
+            disparity: the student's inverse depth, which gives it the scale, and the shift, that the maps lack.
+        """
+        maps, known = self._maps(views, disparity.shape[-2:])
+        if self.units == "metres":
+            maps = maps * unit_m[:, None, None, None]
+        else:
+            align = aligned_to if self.units == "scale" else moved_to
+            maps = align(disparity, maps, known)
+        nearest, farthest = depth_range
+        return 1 / maps.clamp(1 / farthest, 1 / nearest), known
+
+    def _maps(self, views: Views, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The maps at a size, 0 where they are not known, and where they are."""
+        maps = resize_map(views.teacher_disparity, *size)
+        known = torch.isfinite(maps)
+        if views.mask is not None:
+            known = known & at_size(views.mask, size)
+        return torch.where(known, maps, 0), known

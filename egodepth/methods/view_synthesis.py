@@ -90,7 +90,7 @@ class ViewSynthesisMethod(Method):
         self.pose_network = pose_network
         self.training_setup = setup
         # Without view synthesis nothing reaches the pose network.
-        self.uses_every_parameter = self._synthesis_weight() > 0
+        self.uses_every_parameter = self.synthesises
 
     @abstractmethod
     def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
@@ -210,6 +210,24 @@ class ViewSynthesisMethod(Method):
         """What the samples' depth maps say of a result, and its parts for the log."""
         depth_range = self.depth_network.min_depth, self.depth_network.max_depth
         return self.training_setup.taught.loss(result.disparities, views, self._unit_m(views), depth_range)
+
+    def teacher_depth(self, views: Views, depth: Tensor) -> tuple[Tensor, Tensor] | None:
+        """What a teacher sees in views, (B, 1, H, W) in units of training, and where; None where none teaches.
+
+        Args:
+            depth: (B, 1, H, W), the student's, by which a teacher without a scale gets one.
+        """
+        setup, depth_range = self.training_setup, (self.depth_network.min_depth, self.depth_network.max_depth)
+        if setup.taught is not None and views.teacher_disparity is not None:
+            return setup.taught.depth(1 / depth, views, self._unit_m(views), depth_range)
+        if setup.teacher is not None:
+            return setup.teacher.depth(views.target, depth)
+        return None
+
+    @property
+    def synthesises(self) -> bool:
+        """Whether view synthesis has a part in the loss."""
+        return self._synthesis_weight() > 0
 
     def _unit_m(self, views: Views) -> Tensor:
         """Metres of one unit of depth in these pictures, (B,)."""

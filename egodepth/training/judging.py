@@ -4,6 +4,8 @@ A view that is warped by a model's depth and motion should look like the target,
 frames of one place should have depths that agree.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from egodepth.data.samples import Batch, TrainingDataset
 from egodepth.data.transforms import Views, resized, without_augmentation
+from egodepth.errors import UserError
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
 from egodepth.losses.photometric import patch_moments, photometric_error
@@ -31,63 +34,100 @@ class Judgement:
     Attributes:
         synthesis: mean error of the views warped by the model, at each pixel of the one that explains it best.
         identity: the same of the views as they are.
+        taught: the model's and its teacher's error where the teacher knows the depth, with the model's motion, and with
+            the model's scale where the teacher has none; None where none teaches.
         flicker: how far median depths of neighbouring frames lie apart, as a share; the median over pairs.
         near, far: shares of the pixels whose depth lies at an end of the network's range.
-        depths: (H, W) of the frames that are shown, in units of training.
-        pictures: (H, W, 3) uint8, these frames.
-        names: of these frames.
+        shown: frames from the beginning, the middle and the end.
     """
 
     synthesis: float
     identity: float
+    taught: tuple[float, float] | None
     flicker: float
     near: float
     far: float
-    depths: tuple[np.ndarray, ...]
-    pictures: tuple[np.ndarray, ...]
-    names: tuple[str, ...]
+    shown: tuple["Shown", ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame that a report shows: its name, picture (H, W, 3) uint8, and depth (H, W) in units of training."""
+
+    name: str
+    picture: np.ndarray
+    depth: np.ndarray
+    teacher: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one sample says."""
+
+    synthesis: float
+    identity: float
+    taught: tuple[float, float]
+    flicker: float
+    borders: Tensor
+    shown: Shown
 
 
 @torch.no_grad()
-def judge(method: ViewSynthesisMethod, dataset: TrainingDataset, samples: int = SAMPLES) -> Judgement:
+def judge(method: ViewSynthesisMethod, dataset: TrainingDataset, samples: int = SAMPLES) -> Judgement | None:
     """Look at held-out samples with the networks of a training; the networks are left in the mode that they were in.
 
     Args:
-        dataset: that was not trained on; samples that cannot be read are refused by it.
+        dataset: that was not trained on. Samples that cannot be read are passed over.
+
+    Returns:
+        None where no sample can be read.
     """
-    size = method.training_setup.height, method.training_setup.width
-    places = sorted(
-        {number * len(dataset) // min(samples, len(dataset)) for number in range(min(samples, len(dataset)))}
-    )
-    shown = set(places[:: max(1, len(places) // SHOWN)][:SHOWN])
-    device = next(method.parameters()).device
-    errors: list[tuple[float, float, float]] = []
-    borders: list[Tensor] = []
-    pictures, depths, names = [], [], []
+    count = min(samples, len(dataset))
+    found = []
     with evaluating(method):
-        for place in places:
-            batch = Batch.of([dataset[place]], [place], dataset.source_ids).to(device)
-            views = resized(without_augmentation(batch), *size)
-            depth = _depth(method, views.target)
-            errors.append((*_errors(method, views, depth), _flicker(method, views, depth)))
-            method.watch_depth(depth, method.depth_network.min_depth, method.depth_network.max_depth)
-            borders.append(method.border_shares)
-            if place in shown:
-                depths.append(depth[0, 0].cpu().numpy())
-                pictures.append((views.target[0].permute(1, 2, 0) * 255).byte().cpu().numpy())
-                names.append(batch.names[0])
-    synthesis, identity, flicker = (torch.tensor(each) for each in zip(*errors, strict=True))
-    near, far = torch.stack(borders).mean(0).tolist()
+        for place in (number * len(dataset) // count for number in range(count)):
+            try:
+                sample = dataset[place]
+            except UserError:
+                continue
+            found.append(_look(method, Batch.of([sample], [place], dataset.source_ids)))
+    if not found:
+        return None
+    near, far = torch.stack([each.borders for each in found]).mean(0).tolist()
+    taught = _mean(each.taught[0] for each in found), _mean(each.taught[1] for each in found)
     return Judgement(
-        float(synthesis.mean()),
-        float(identity.mean()),
-        float(flicker.nanmedian()),
-        near,
-        far,
-        tuple(depths),
-        tuple(pictures),
-        tuple(names),
+        synthesis=_mean(each.synthesis for each in found),
+        identity=_mean(each.identity for each in found),
+        taught=None if math.isnan(taught[0]) else taught,
+        flicker=float(torch.tensor([each.flicker for each in found]).nanmedian()),
+        near=near,
+        far=far,
+        shown=tuple(each.shown for each in found[:: max(1, len(found) // SHOWN)][:SHOWN]),
     )
+
+
+def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
+    device = next(method.parameters()).device
+    views = without_augmentation(method.on_after_batch_transfer(batch.to(device), 0))
+    views = resized(views, method.training_setup.height, method.training_setup.width)
+    depth = _depth(method, views.target)
+    teacher = method.teacher_depth(views, depth)
+    warped, identity = _errors(method, views, depth)
+    taught = math.nan, math.nan
+    if teacher is not None:
+        of_teacher, _ = _errors(method, views, teacher[0])
+        both = warped.isfinite() & of_teacher.isfinite() & teacher[1][:, 0]
+        taught = float(warped[both].mean()), float(of_teacher[both].mean())
+    used = warped.isfinite()
+    method.watch_depth(depth, method.depth_network.min_depth, method.depth_network.max_depth)
+    shown = Shown(
+        batch.names[0],
+        (views.target[0].permute(1, 2, 0) * 255).byte().cpu().numpy(),
+        depth[0, 0].cpu().numpy(),
+        None if teacher is None else torch.where(teacher[1], teacher[0], torch.nan)[0, 0].cpu().numpy(),
+    )
+    errors = float(warped[used].mean()), float(identity[used].mean())
+    return _Found(*errors, taught, _flicker(method, views, depth), method.border_shares, shown)
 
 
 def _depth(method: ViewSynthesisMethod, images: Tensor) -> Tensor:
@@ -95,26 +135,27 @@ def _depth(method: ViewSynthesisMethod, images: Tensor) -> Tensor:
     return enlarged_depth(network.finest(images), images.shape[-2:], network.min_depth, network.max_depth)
 
 
-def _errors(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> tuple[float, float]:
-    """Mean error of the best warped view, and of the best view as it is, over the pixels that show the scene."""
-    sources = views.sources.transpose(0, 1)
-    moments = patch_moments(views.target)
+def _errors(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors (B, H, W) of the best warped view, infinite where no view shows the place, and of the best as it is."""
+    sources, moments = views.sources.transpose(0, 1), patch_moments(views.target)
     grid = sampling_grid(depth, epipolar_rays(views.intrinsics, method.transforms(views), *views.size))
     inside = (grid.abs() <= 1).all(-1)
-    warped = photometric_error(sample(sources, grid), moments).masked_fill(~inside, torch.inf).amin(0)
-    identity = photometric_error(sources, moments).amin(0)
-    used = warped.isfinite()
     if views.mask is not None:
-        used = used & views.mask[:, 0]
-    return float(warped[used].mean()), float(identity[used].mean())
+        inside = inside & views.mask[:, 0]
+    warped = photometric_error(sample(sources, grid), moments).masked_fill(~inside, torch.inf).amin(0)
+    return warped, photometric_error(sources, moments).amin(0)
 
 
 def _flicker(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> float:
     """How far the median depth of the next frame lies from this one's; NaN where there is no next frame."""
     if 1 not in views.source_ids:
-        return float("nan")
+        return math.nan
     following = _depth(method, views.sources[:, views.source_ids.index(1)])
     return abs(float((following.median() / depth.median()).log()))
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(torch.tensor(list(values), dtype=torch.float64).nanmean())
 
 
 def gain(error: float, reference: float) -> float:

@@ -1,17 +1,21 @@
 """The report of a run: what lets one judge a model of one's own footage, for which nobody knows the true depth."""
 
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from egodepth.colour import colour_depth
 from egodepth.data.configurations import LEARNED
 from egodepth.data.record import TrainingSets
+from egodepth.data.samples import TrainingDataset
 from egodepth.evaluation.report import MetricsTable, PictureRow, write_report
+from egodepth.files import write_text
 from egodepth.methods.method import Method
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.released import ReleasedModel
@@ -34,6 +38,8 @@ CURVES = (
     "images_per_second",
 )
 MESSAGES_SHOWN = 12
+LEAST_GAIN = 0.01
+"""Errors that differ by less than this share say nothing of two models."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,18 @@ class RunFacts:
 
 
 @rank_zero_only
-def report_run(name: str, recipe: Recipe, run: Path, sets: TrainingSets, method: Method) -> None:
-    """Write what lets one judge the trained model, where frames are held out that view synthesis can explain."""
-    if sets.validation is None or not isinstance(method, ViewSynthesisMethod) or not method.uses_every_parameter:
+def report_run(
+    name: str, recipe: Recipe, run: Path, sets: TrainingSets, held_out: TrainingDataset | None, method: Method
+) -> None:
+    """Write what lets one judge the trained model, where frames are held out that view synthesis can explain.
+
+    Args:
+        held_out: the samples that validate, with a teacher's maps where there are any.
+    """
+    if held_out is None or not isinstance(method, ViewSynthesisMethod) or not method.synthesises:
+        return
+    trained = judge(method, held_out)
+    if trained is None:
         return
     released = ReleasedModel.open(run)
     focal = float(sets.first[0].intrinsics[0, 0]) if method.camera is None else released.config["focal"]
@@ -73,7 +88,7 @@ def report_run(name: str, recipe: Recipe, run: Path, sets: TrainingSets, method:
         name=name,
         data=released.config["provenance"]["data"],
         samples=len(sets.training),
-        held_out=len(sets.validation),
+        held_out=len(held_out),
         steps=released.config["provenance"]["steps"],
         camera=_said_of_camera(recipe, focal),
         scale=released.scale,
@@ -81,8 +96,10 @@ def report_run(name: str, recipe: Recipe, run: Path, sets: TrainingSets, method:
         remarks=[f"{sequence.said()}." for sequence in sets.motion],
     )
     started = method_as_started(recipe)
-    start = None if started is None else judge(started, sets.validation)
-    report = write_run_report(run, facts, recipe, judge(method, sets.validation), start)
+    if started is not None:
+        started.camera, started.focal = method.camera, method.focal
+    start = None if started is None else judge(started, held_out)
+    report = write_run_report(run, facts, recipe, trained, start)
     log.info("%s tells how well the model explains frames that were held out.", report)
 
 
@@ -95,13 +112,16 @@ def _said_of_camera(recipe: Recipe, focal: float) -> str:
 def write_run_report(
     run: Path, facts: RunFacts, recipe: Recipe, trained: Judgement, start: Judgement | None = None
 ) -> Path:
-    """Write `RUN/report.html`.
+    """Write `RUN/report.html`, and its figures as `report.json`.
 
     Args:
         trained: of the trained model on frames that were held out.
         start: of the model that the training started from, on the same frames; None where it started from nothing.
     """
     report = run / REPORT_FILE
+    figures = {"trained": _figures(trained), "as it started": None if start is None else _figures(start)}
+    verdict = {"take": None if trained.taught is None else _better(trained)}
+    write_text(report.with_suffix(".json"), json.dumps(figures | verdict, indent=2) + "\n")
     write_report(
         report,
         f"{facts.name} on {facts.data}",
@@ -116,7 +136,9 @@ def write_run_report(
 
 def _summary(facts: RunFacts, recipe: Recipe, trained: Judgement, start: Judgement | None) -> list[tuple[str, str]]:
     against_start = [] if start is None else [_against(f"than {recipe.start_from}", trained, start.synthesis)]
+    verdict = [] if trained.taught is None else [("explains held-out frames", _verdict(trained))]
     return [
+        *verdict,
         ("network", f"{facts.name}, {recipe.width}x{recipe.height}, {recipe.mode}"),
         ("training", f"{facts.steps} steps of {recipe.training.batch_size}, {facts.samples} frames"),
         _against("than the views as they are", trained, trained.identity),
@@ -131,8 +153,37 @@ def _against(what: str, trained: Judgement, reference: float) -> tuple[str, str]
     return f"explains held-out frames {'better' if better >= 0 else 'worse'} {what}", f"{abs(better):.0%}"
 
 
+def _figures(judgement: Judgement) -> dict[str, Any]:
+    """A judgement's figures, without its pictures, as JSON has them: what is not known is null."""
+    figures = {name: value for name, value in vars(judgement).items() if name != "shown"}
+    return {name: None if value != value else value for name, value in figures.items()}
+
+
+def _better(trained: Judgement) -> str:
+    """Which of the two explains held-out frames better, by more than a hundredth."""
+    ours, teachers = trained.taught
+    if abs(gain(ours, teachers)) < LEAST_GAIN:
+        return "either"
+    return "student" if ours < teachers else "teacher"
+
+
+def _verdict(trained: Judgement) -> str:
+    ours, teachers = trained.taught
+    share = f"{abs(gain(ours, teachers)):.0%}"
+    return {
+        "either": "as well as its teacher: take the smaller and faster one",
+        "student": f"{share} better than its teacher: take the student",
+        "teacher": f"{share} worse than its teacher: take the teacher, or train longer",
+    }[_better(trained)]
+
+
 def _table(facts: RunFacts, trained: Judgement, start: Judgement | None) -> MetricsTable:
     rows: Mapping[str, Judgement] = {"trained": trained} | ({} if start is None else {"as it started": start})
+    taught = ""
+    if trained.taught is not None:
+        taught = " Where the teacher knows the depth it is {:.3f}, with the teacher's depth {:.3f}.".format(
+            *trained.taught
+        )
     return MetricsTable(
         "On frames that were held out",
         {
@@ -145,16 +196,19 @@ def _table(facts: RunFacts, trained: Judgement, start: Judgement | None) -> Metr
             for name, each in rows.items()
         },
         f"{facts.held_out} frames are held out. The synthesis error of the views as they are is "
-        f"{trained.identity:.3f}. Flicker is how far the median depths of neighbouring frames lie apart.",
+        f"{trained.identity:.3f}.{taught} Flicker is how far the median depths of neighbouring frames lie apart.",
     )
 
 
 def _panels(trained: Judgement, start: Judgement | None) -> list[PictureRow]:
     rows = []
-    for place, (name, picture, depth) in enumerate(zip(trained.names, trained.pictures, trained.depths, strict=True)):
-        before = [] if start is None else [("depth as it started", colour_depth(start.depths[place]))]
-        pictures = [("picture", picture), ("depth", colour_depth(depth)), *before]
-        rows.append(PictureRow(f"Held out: {name}", pictures))
+    for place, each in enumerate(trained.shown):
+        pictures = [("picture", each.picture), ("depth", colour_depth(each.depth))]
+        if start is not None:
+            pictures.append(("depth as it started", colour_depth(start.shown[place].depth)))
+        if each.teacher is not None:
+            pictures.append(("the teacher's depth", colour_depth(each.teacher)))
+        rows.append(PictureRow(f"Held out: {each.name}", pictures))
     return rows
 
 

@@ -136,7 +136,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)
-    report_run(name, recipe, run, sets, method)
+    report_run(name, recipe, run, sets, validation, method)
     return model
 
 

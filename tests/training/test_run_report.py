@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from egodepth.data.configurations import DataConfig
+from egodepth.data.configurations import DataConfig, TeacherMapsConfig
 from egodepth.data.opening import open_training_sets
+from egodepth.data.taught_dataset import taught_sets
+from egodepth.data.teacher_maps import open_maps
 from egodepth.recipes import RECIPES
 from egodepth.training.judging import gain, judge
+from egodepth.training.run_report import _better
+from egodepth.training.starting import first_focal, load_first_weights
 from tests.command_line import run
 
 
@@ -55,8 +59,44 @@ def test_depth_at_an_end_of_the_range_is_counted_there(held_out):
         found = judge(flat, held_out)
         assert (found.near, found.far) == (near, far)
         assert found.flicker == pytest.approx(0, abs=1e-5)
-        assert len(found.depths) == len(found.pictures) == len(found.names)
-        assert all(picture.dtype == np.uint8 for picture in found.pictures)
+        assert {each.picture.shape for each in found.shown} == {(64, 192, 3)}
+        assert {each.depth.shape for each in found.shown} == {(64, 192)}
+
+
+@pytest.mark.parametrize(
+    ("weights", "maps", "take"),
+    [("none", "exact", "teacher"), ("starter", "flat", "student"), ("starter", "own", "either")],
+)
+def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weights, maps, take):
+    """By pairs, whose motion is known: a street's exact depth, a wall three metres away, the student's own depth."""
+    recipe = replace(
+        RECIPES["video"],
+        height=64,
+        width=192,
+        mode="stereo",
+        start_from=weights,
+        teacher_depth="maps",
+        teacher_maps=TeacherMapsConfig("depth", "scale" if maps == "own" else "metres"),
+    )
+    held = open_training_sets(drive, DataConfig(), "calibrated", ("stereo",), 64, 192, tmp_path).validation
+    networks = recipe.build_networks()
+    load_first_weights(recipe, networks)
+    judged = recipe.build_method(networks)
+    judged.focal = 0.58 if weights == "none" else first_focal(recipe)
+    if maps == "exact":
+        opened = open_maps("exact", drive, recipe.teacher_maps)
+    else:
+        for name, sample in zip(held.sample_names(), (held[place] for place in range(len(held))), strict=True):
+            folder, number, side = name.split()
+            file = tmp_path / "maps" / folder / {"l": "image_02", "r": "image_03"}[side] / f"{int(number):010d}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with torch.no_grad():
+                own = judged.depth_network.eval().predict_depth(sample.target[None].float() / 255)[0, 0].numpy()
+            np.save(file, np.full((64, 192), 3.0, np.float32) if maps == "flat" else own)
+        opened = open_maps(str(tmp_path / "maps"), drive, recipe.teacher_maps)
+    found = judge(judged, taught_sets(held, None, opened)[0])
+    assert _better(found) == take
+    assert all(each.teacher is not None for each in found.shown)
 
 
 def test_a_judgement_leaves_the_networks_in_training(held_out):
