@@ -6,7 +6,6 @@ free, and its own residuals do not show it.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from egodepth.data.footage.camera import footage_size
 from egodepth.data.footage.video import read_video_frames, video_info
 from egodepth.data.images import list_images, read_image
 from egodepth.errors import UserError
+from egodepth.processors import available_processors
 
 FRAMES_PER_SECOND = 10
 """The rate at which a run takes frames from a video."""
@@ -135,7 +135,7 @@ def calibrate_footage(
         settings = {
             "folder": str(folder),
             "runs": named,
-            "threads": os.cpu_count() or 1,
+            "threads": available_processors(),
             "largest_side": LARGEST_SIDE,
             "features": FEATURES,
             "overlap": OVERLAP,

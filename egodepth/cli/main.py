@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from egodepth.errors import UserError
+from egodepth.processors import available_processors
 from egodepth.version import __version__
 
 COMMANDS: dict[str, str] = {
@@ -96,6 +97,8 @@ def _run(arguments: list[str]) -> int | None:
     if command is None:
         return None
     _set_up_logging()
+    # Read when PyTorch is imported. It knows nothing of a container's quota, and its threads would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
     return command()
 
 

@@ -5,7 +5,6 @@ Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 
 import logging
 import math
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,11 +25,12 @@ from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_na
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
+from egodepth.processors import available_processors
 from egodepth.progress import progress_bar
 
 log = logging.getLogger("egodepth")
 
-WRITER_THREADS = min(4, os.cpu_count() or 1)
+WRITER_THREADS = min(4, available_processors())
 MOST_NAMED = 3
 """So many damaged places of a video are named."""
 

@@ -1,7 +1,6 @@
 """The training engine: from a method and its data to checkpoints, logs and a released model, with exact resume."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequent
 from egodepth.data.samples import Batch, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.methods.method import Method
+from egodepth.processors import available_processors
 from egodepth.recipes.recipe import TrainingConfig
 from egodepth.training.callbacks import (
     BorderWatch,
@@ -180,7 +180,7 @@ def _schedule_steps(epochs: int, samples: int, samples_per_step: int) -> int:
 def _workers(config: TrainingConfig, world: int) -> int:
     if config.workers is not None:
         return config.workers
-    return min(8, max(0, (os.cpu_count() or 1) // world - 1))
+    return min(8, max(0, available_processors() // world - 1))
 
 
 def check_run_folder(run: Path, resume: bool) -> None:

@@ -3,7 +3,6 @@
 import datetime
 import json
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from egodepth.data.simulator.varied_tiles import paint_varied_atlas
 from egodepth.data.simulator.variety import Scene, draw_scene
 from egodepth.errors import UserError
 from egodepth.files import replacing
+from egodepth.processors import available_processors
 from egodepth.progress import progress_bar
 
 MARKER = "simulation.json"
@@ -179,7 +179,7 @@ def _set_options(config: SimulatorConfig) -> dict[str, object]:
 
 def _render(folder: Path, drives: _Drives, progress: bool, workers: int | None) -> None:
     tasks = [(plan.number, frame) for plan in drives.plans for frame in range(plan.frames)]
-    workers = min(workers or _processors(), len(tasks))
+    workers = min(workers or available_processors(), len(tasks))
     with progress_bar(progress) as bar:
         advance = partial(bar.advance, bar.add_task("street", total=len(tasks)))
         if workers == 1:
@@ -239,10 +239,6 @@ def _write_share(sender: connection.Connection, folder: Path, drives: _Drives, t
             sender.send(error)
             return
         sender.send(None)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_frame(folder: Path, drive: _Drive, frame: int, config: SimulatorConfig) -> None:
