@@ -20,7 +20,7 @@ from egodepth.recipes.recipe import STARTER
 if TYPE_CHECKING:
     from egodepth.inference.predict import PredictionReport
 
-Format = Literal["npy", "png16", "color", "video"]
+Format = Literal["npy", "png16", "color", "ply", "video"]
 
 Runtime = RuntimeName
 
@@ -43,7 +43,7 @@ def predict(
     *,
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write to.")] = Path("depth"),
     format: Annotated[
-        Format, arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; video of picture and depth.")
+        Format, arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; points; video of picture and depth.")
     ] = "color",
     batch_size: Annotated[int, arg(help="Pictures that go through the network at once.")] = 4,
     bits: Annotated[
@@ -59,6 +59,7 @@ def predict(
         ),
     ] = None,
     fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    farthest: Annotated[float | None, arg(help="Depth at which points end; 80 metres by default.")] = None,
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
     device: Device = "cpu",
     runtime: Annotated[
@@ -76,7 +77,8 @@ def predict(
     if not inputs:
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.inputs import expand_inputs
-    from egodepth.inference.predict import picture_size, predict
+    from egodepth.inference.pictures import picture_size
+    from egodepth.inference.predict import predict
     from egodepth.models.released import ReleasedModel
 
     released = ReleasedModel.open(model)
@@ -88,7 +90,7 @@ def predict(
     predictor = predictor.with_runtime(runtime)
     console.print(f"Running {model} on {device} with {predictor.runtime.name}.", markup=False)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera)
+    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera, farthest=farthest)
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
     known = released.scale.said() if released.scale else "up to scale"

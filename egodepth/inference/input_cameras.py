@@ -19,7 +19,7 @@ from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
 from egodepth.data.footage.camera import camera_of_field_of_view, camera_of_frames, parse_intrinsics, quarter_turns
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
-from egodepth.geometry.lenses import Lens, distort_depth, shown_pixels, straight_camera, undistort
+from egodepth.geometry.lenses import Lens, distort_depth, rays, shown_pixels, straight_camera, undistort
 from egodepth.inference.inputs import Input, VideoInput
 
 log = logging.getLogger("egodepth")
@@ -69,6 +69,17 @@ class InputCameras:
     def camera(self, name: Path, height: int, width: int) -> Camera | None:
         """The camera of the undistorted picture of an output name; None where nothing says what it is."""
         return self._of(name, height, width)[0]
+
+    def rays(self, name: Path, height: int, width: int) -> np.ndarray | None:
+        """x / z and y / z (H, W, 2) of the pixels of a picture as it was given; None where nothing says its camera."""
+        camera, lens = self._of(name, height, width)
+        if camera is None:
+            return None
+        columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+        if lens is not None:
+            return rays(lens, np.stack([columns, rows], axis=-1).reshape(-1, 2)).reshape(height, width, 2)
+        (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
+        return np.stack([(columns - cx) / fx, (rows - cy) / fy], axis=-1)
 
     def _of(self, name: Path, height: int, width: int) -> Found:
         if not self._looks:

@@ -6,22 +6,24 @@ Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 import logging
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import get_args
 
 import numpy as np
 
 from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
-from egodepth.data.images import bit_depth, check_bits, image_size, read_image
+from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.input_cameras import InputCameras
-from egodepth.inference.inputs import ImageInput, Input, VideoInput, distinct_names, expand_inputs, named_path
+from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inputs, named_path
+from egodepth.inference.pictures import Picture, Source, batches, sequences_of, with_neighbours
+from egodepth.inference.points import farthest_of, points_of, write_points
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
@@ -33,8 +35,6 @@ log = logging.getLogger("egodepth")
 WRITER_THREADS = min(4, available_processors())
 MOST_NAMED = 3
 """So many damaged places of a video are named."""
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ def predict(
     progress: bool = True,
     bits: int | None = None,
     intrinsics: str | None = None,
+    farthest: float | None = None,
 ) -> PredictionReport:
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
-    `npy`, `png16` and `color` write one file for each picture, `OUT/name.npy`, and for each frame of a video,
+    `npy`, `png16`, `color` and `ply` write one file for each picture, `OUT/name.npy`, and for each frame of a video,
     `OUT/name/000000.npy`. `video` writes `OUT/name.mp4` for each video, whose frames are shown when those of the
     source are, and one for all the pictures of each folder, at 10 frames per second. Files of these names that
     exist already are replaced, others are kept.
@@ -99,6 +100,7 @@ def predict(
         progress: show a progress bar with the time left on stderr.
         bits: that pictures of more than 8 bits use; none finds out for those of each folder.
         intrinsics: see `InputCameras`.
+        farthest: of points (`ply`), in metres where the scale is known; by default 80 m, or 8 times the median depth.
 
     Raises:
         UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
@@ -106,6 +108,8 @@ def predict(
     """
     if bits is not None:
         check_bits("--bits", bits)
+    if farthest is not None and (format != "ply" or not farthest > 0):
+        raise UserError(f"--farthest {farthest:g}: is the largest depth of points (--format ply), above 0.")
     predictor = _checked_predictor(predictor, format, batch_size, scale)
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -114,7 +118,7 @@ def predict(
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
         cameras = InputCameras(expanded, intrinsics)
-        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits)
+        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits, farthest)
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
@@ -126,46 +130,6 @@ def predict(
     ratios = (min(known), max(known)) if known else None
     without = len(run.ratios) - len(known)
     return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without)
-
-
-def picture_size(inputs: Sequence[Input]) -> tuple[int, int] | None:
-    """Height and width of the first input that can be read; None where there is none."""
-    for each in inputs:
-        try:
-            if isinstance(each, ImageInput):
-                return image_size(each.path)
-            video = video_info(each.path)
-        except UserError:
-            continue
-        return video.height, video.width
-    return None
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What is known of a picture beside its pixels.
-
-    Attributes:
-        name: of its output.
-        seconds: of a frame, since the first one of its video.
-        run: number of the piece without a cut that a frame belongs to.
-    """
-
-    name: Path
-    seconds: float | None = None
-    run: int = 0
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """A picture on its way through a run: as it is, at the network's size, and what is around it there."""
-
-    source: "_Source"
-    image: np.ndarray | None
-    reduced: np.ndarray
-    height: int
-    width: int
-    neighbours: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
 class _Run:
@@ -180,7 +144,9 @@ class _Run:
         on_picture: Callable[[], None],
         cameras: InputCameras,
         bits: int | None = None,
+        farthest: float | None = None,
     ) -> None:
+        self.farthest = farthest
         self._cameras = cameras
         self.ratios: dict[Path, float | None] = {}
         self._given_bits = bits
@@ -206,22 +172,39 @@ class _Run:
             self._read_video(each) if isinstance(each, VideoInput) else self._read_images([each])
             for each in self._inputs
         )
-        reduced = self._prepared(pictures, keep=False)
+        reduced = self._prepared(pictures, keep=format == "ply")
         # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
         # also by Ctrl-C, waits for the files that are being written.
         with ThreadPoolExecutor(WRITER_THREADS) as pool:
             pending: deque[tuple[Path, Future[None]]] = deque()
             for picture, depth in self._predicted(reduced):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
-                pending.append((path, pool.submit(write_depth, path, depth, format)))
+                if format == "ply":
+                    pending.append((path, pool.submit(write_points, path, self._points(picture, depth), self._unit())))
+                else:
+                    pending.append((path, pool.submit(write_depth, path, depth, format)))
                 if len(pending) > WRITER_THREADS:
                     self._wait_for(*pending.popleft())
             for path, writing in pending:
                 self._wait_for(path, writing)
 
+    def _points(self, picture: Picture, depth: np.ndarray) -> np.ndarray:
+        """Raises UserError: nothing says the picture's camera, without which points have no place."""
+        name = picture.source.name
+        rays = self._cameras.rays(name, *depth.shape)
+        if rays is None:
+            raise UserError(
+                f"{name}: points need the camera. Give --fov DEGREES, --intrinsics, or camera.json beside it."
+            )
+        farthest = self.farthest or farthest_of(depth, self.predictor.is_metric)
+        return points_of(depth, picture.image, rays, farthest)
+
+    def _unit(self) -> str:
+        return "metres" if self.predictor.is_metric else "up to scale"
+
     def write_videos(self) -> None:
         """One video for each video, and one for the pictures of each folder."""
-        for sequence, name in _sequences(self._inputs):
+        for sequence, name in sequences_of(self._inputs):
             path = self._output_path(name, SUFFIXES["video"])
             first = sequence[0]
             if isinstance(first, VideoInput):
@@ -244,7 +227,7 @@ class _Run:
             return False
         return True
 
-    def _write_video(self, path: Path, frames: Iterator[tuple[_Source, np.ndarray]], rate: Fraction) -> None:
+    def _write_video(self, path: Path, frames: Iterator[tuple[Source, np.ndarray]], rate: Fraction) -> None:
         first = next(frames, None)
         if first is None:
             return
@@ -256,9 +239,9 @@ class _Run:
                 self.on_picture()
         self.written.append(path)
 
-    def _predicted(self, pictures: Iterable[_Picture]) -> Iterator[tuple[_Picture, np.ndarray]]:
+    def _predicted(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, np.ndarray]]:
         """Send pictures through the network in batches; each comes back with its depth (H, W)."""
-        for batch in _batches(pictures, self.batch_size):
+        for batch in batches(pictures, self.batch_size):
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
             cameras = [self._camera(picture) for picture in batch]
@@ -266,7 +249,7 @@ class _Run:
             for picture, depth in zip(batch, depths, strict=True):
                 yield picture, self._cameras.bent(picture.source.name, depth)
 
-    def _camera(self, picture: _Picture) -> Camera | None:
+    def _camera(self, picture: Picture) -> Camera | None:
         """The camera of a picture, where metres depend on it."""
         if self.predictor.focal is None or not self.predictor.is_metric:
             return None
@@ -274,22 +257,22 @@ class _Run:
         self.ratios[picture.source.name] = None if camera is None else self.predictor.focal_ratio(camera)
         return camera
 
-    def _prepared(self, pictures: Iterable[tuple[_Source, np.ndarray]], keep: bool) -> Iterator[_Picture]:
+    def _prepared(self, pictures: Iterable[tuple[Source, np.ndarray]], keep: bool) -> Iterator[Picture]:
         """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
 
         The pictures of one folder, and the frames of one video up to a cut, count as following each other.
         """
         reduced = (
-            _Picture(source, image if keep else None, self._reduced(source.name, image), *image.shape[:2])
+            Picture(source, image if keep else None, self._reduced(source.name, image), *image.shape[:2])
             for source, image in pictures
         )
         for _, sequence in groupby(reduced, key=lambda picture: (picture.source.name.parent, picture.source.run)):
-            yield from _with_neighbours(sequence, self.predictor.time_offsets)
+            yield from with_neighbours(sequence, self.predictor.time_offsets)
 
     def _reduced(self, name: Path, image: np.ndarray) -> np.ndarray:
         return self.predictor.reduce_image(self._cameras.straight(name, image))
 
-    def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
+    def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Source, np.ndarray]]:
         for each in images:
             try:
                 image = read_image(each.path, self._bit_depth(each.path.parent))
@@ -297,7 +280,7 @@ class _Run:
                 self.skipped.append(Skipped(each.path, str(error)))
                 self.on_picture()
             else:
-                yield _Source(each.name), image
+                yield Source(each.name), image
 
     def _bit_depth(self, folder: Path) -> int | None:
         """Of the pictures of a folder, decided once, so that all of them are read alike."""
@@ -308,7 +291,7 @@ class _Run:
                 log.warning("%s: by their largest values the pictures have %d bits; --bits sets it.", folder, found)
         return self._bits[folder]
 
-    def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[_Source, np.ndarray]]:
+    def _of_one_size(self, images: Sequence[ImageInput]) -> Iterator[tuple[Source, np.ndarray]]:
         """The pictures that have the first one's size: a video has one size."""
         size: tuple[int, ...] | None = None
         paths = {each.name: each.path for each in images}
@@ -322,7 +305,7 @@ class _Run:
                 self.skipped.append(Skipped(path, f"{path}: {found}; put it in a folder of its own"))
                 self.on_picture()
 
-    def _read_video(self, video: VideoInput) -> Iterator[tuple[_Source, np.ndarray]]:
+    def _read_video(self, video: VideoInput) -> Iterator[tuple[Source, np.ndarray]]:
         """The frames of a video, each of its own size; what cannot be decoded is reported."""
         count = run = 0
         lost: list[str] = []
@@ -331,7 +314,7 @@ class _Run:
                 run += 1
                 lost += [f"{each.reason}, after {each.seconds:.2f} s"] if each.lost else []
             else:
-                yield _Source(video.name / f"{count:06d}", each.seconds, run), each.pixels
+                yield Source(video.name / f"{count:06d}", each.seconds, run), each.pixels
                 count += 1
         if lost:
             reason = f"not all of it can be decoded: {'; '.join(lost[:MOST_NAMED])}"
@@ -339,7 +322,7 @@ class _Run:
             reason += ". What lies up to the next whole key frame is left out. Copy or convert the video again."
             self.skipped.append(Skipped(video.path, f"{video.path}: {reason}"))
 
-    def _frames_of_one_size(self, video: VideoInput) -> Iterator[tuple[_Source, np.ndarray]]:
+    def _frames_of_one_size(self, video: VideoInput) -> Iterator[tuple[Source, np.ndarray]]:
         """The frames of a video that have its first one's size."""
         size: tuple[int, ...] | None = None
         others: Counter[tuple[int, ...]] = Counter()
@@ -361,19 +344,6 @@ class _Run:
         return path
 
 
-def _with_neighbours(sequence: Iterable[_Picture], time_offsets: Sequence[int]) -> Iterator[_Picture]:
-    """Each picture with those at `time_offsets` from it. No more are held than lie between the first and the last."""
-    behind, ahead = -min((0, *time_offsets)), max((0, *time_offsets))
-    # Nothing lies before the first picture and after the last one.
-    nothing = [None] * ahead
-    held: deque[_Picture | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)
-    for following in chain(sequence, nothing):
-        held.append(following)
-        if (picture := held[behind]) is not None:
-            around = {offset: held[behind + offset] for offset in time_offsets}
-            yield replace(picture, neighbours={offset: each.reduced for offset, each in around.items() if each})
-
-
 def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, scale: float | None) -> Predictor:
     if format not in get_args(Format):
         raise UserError(f"--format {format}: unknown; choose one of {', '.join(get_args(Format))}")
@@ -389,22 +359,6 @@ def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, sc
             "use npy or color, or give the metres per unit with --scale"
         )
     return predictor
-
-
-def _sequences(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:
-    """What makes one video each, with its output name: a video, or the pictures of one folder."""
-    sequences: dict[Path, list[Input]] = {}
-    for each in inputs:
-        path = named_path(each.path)
-        sequences.setdefault(path.parent if isinstance(each, ImageInput) else path, []).append(each)
-    names = distinct_names(list(sequences), [Path(path.stem if path.is_file() else path.name) for path in sequences])
-    return list(zip(sequences.values(), names, strict=True))
-
-
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _nothing_readable(skipped: Sequence[Skipped]) -> str:

@@ -15,8 +15,8 @@ from PIL import Image
 from egodepth.colour import colour_depth
 from egodepth.files import write_bytes
 
-Format = Literal["npy", "png16", "color", "video"]
-"""How depth is written: numbers, 16-bit PNG (metres x 256), colours, or a video beside its input."""
+Format = Literal["npy", "png16", "color", "ply", "video"]
+"""How depth is written: numbers, 16-bit PNG (metres x 256), colours, coloured points, or a video beside its input."""
 
 PNG16_STEPS_PER_METRE = 256
 """KITTI's convention for depth in 16-bit PNG; 0 means no value."""
@@ -67,4 +67,4 @@ ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {
     "color": encode_color,
 }
 
-SUFFIXES: dict[str, str] = {"npy": ".npy", "png16": ".png", "color": ".png", "video": ".mp4"}
+SUFFIXES: dict[str, str] = {"npy": ".npy", "png16": ".png", "color": ".png", "ply": ".ply", "video": ".mp4"}

@@ -429,7 +429,7 @@ def test_a_file_in_the_place_of_the_output_folder_is_named(tmp_path: Path) -> No
     [
         ({"batch_size": 0}, "--batch-size"),
         ({"scale": -1.0}, "--scale"),
-        ({"format": "jpg"}, "npy, png16, color, video"),
+        ({"format": "jpg"}, "npy, png16, color, ply, video"),
     ],
 )
 def test_options_without_a_meaning_are_refused(tmp_path: Path, options: dict, message: str) -> None:
