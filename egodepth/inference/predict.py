@@ -147,6 +147,7 @@ class _Run:
         farthest: float | None = None,
     ) -> None:
         self.farthest = farthest
+        self._predictors: dict[tuple[int, int], Predictor] = {}
         self._cameras = cameras
         self.ratios: dict[Path, float | None] = {}
         self._given_bits = bits
@@ -240,14 +241,26 @@ class _Run:
         self.written.append(path)
 
     def _predicted(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, np.ndarray]]:
-        """Send pictures through the network in batches; each comes back with its depth (H, W)."""
-        for batch in batches(pictures, self.batch_size):
+        """Send pictures through the network in batches of one form; each comes back with its depth (H, W)."""
+        groups = groupby(pictures, key=lambda picture: picture.reduced.shape[:2])
+        for batch in chain.from_iterable(batches(group, self.batch_size) for _, group in groups):
+            predictor = self._fitted(batch[0].height, batch[0].width)
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
             cameras = [self._camera(picture) for picture in batch]
-            depths = self.predictor.predict_depths(images, sizes, neighbours, cameras)
+            depths = predictor.predict_depths(images, sizes, neighbours, cameras)
             for picture, depth in zip(batch, depths, strict=True):
                 yield picture, self._cameras.bent(picture.source.name, depth)
+
+    def _fitted(self, height: int, width: int) -> Predictor:
+        """The predictor for pictures of this size: in their own form, where the model keeps it."""
+        other = self.predictor.fitted_to(height, width)
+        if other is self.predictor:
+            return other
+        size = other.height, other.width
+        if size not in self._predictors:
+            self._predictors[size] = other.with_runtime(self.predictor.runtime.name)
+        return self._predictors[size]
 
     def _camera(self, picture: Picture) -> Camera | None:
         """The camera of a picture, where metres depend on it."""
@@ -270,7 +283,7 @@ class _Run:
             yield from with_neighbours(sequence, self.predictor.time_offsets)
 
     def _reduced(self, name: Path, image: np.ndarray) -> np.ndarray:
-        return self.predictor.reduce_image(self._cameras.straight(name, image))
+        return self._fitted(*image.shape[:2]).reduce_image(self._cameras.straight(name, image))
 
     def _read_images(self, images: Sequence[ImageInput]) -> Iterator[tuple[Source, np.ndarray]]:
         for each in images:

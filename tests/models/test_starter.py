@@ -52,6 +52,22 @@ def test_a_folder_and_a_glob_are_no_models(pictures, tmp_path):
     np.testing.assert_array_equal(np.load(one[0]), np.load(other[0]))
 
 
+def test_pictures_of_several_forms_are_each_seen_in_theirs(tmp_path):
+    forms = {"wide": (64, 192), "upright": (160, 90), "square": (100, 100)}
+    for name, size in forms.items():
+        write_frames(tmp_path / "all", [name == "wide"], size)
+        (tmp_path / "all" / "0.png").rename(tmp_path / "all" / f"{name}.png")
+    assert run("predict", tmp_path / "all", "--out", tmp_path / "together", "--format", "npy", "--fov", 80) == 0
+    for name, size in forms.items():
+        alone = run(
+            "predict", tmp_path / "all" / f"{name}.png", "--out", tmp_path / name, "--format", "npy", "--fov", 80
+        )
+        assert alone == 0
+        found, expected = (np.load(folder / f"{name}.npy") for folder in (tmp_path / "together", tmp_path / name))
+        assert found.shape == size
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_a_model_that_is_not_there_is_no_input(tmp_path, capsys):
     assert run("predict", tmp_path / "nothing", "--out", tmp_path / "out") == 2
     assert "no INPUT" in capsys.readouterr().err
