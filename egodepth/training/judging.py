@@ -26,6 +26,9 @@ SAMPLES = 60
 
 SHOWN = 3
 
+LEAST_ERROR = 1e-6
+"""Pictures without any texture are explained by anything, without error."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -159,5 +162,5 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def gain(error: float, reference: float) -> float:
-    """How much smaller an error is than another, as a share; below 0 where it is larger."""
-    return 1 - error / reference
+    """How much smaller an error is than another, as a share of the larger one; below 0 where it is larger itself."""
+    return (reference - error) / max(reference, error, LEAST_ERROR)

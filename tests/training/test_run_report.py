@@ -99,6 +99,13 @@ def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weight
     assert all(each.teacher is not None for each in found.shown)
 
 
+@pytest.mark.parametrize(
+    ("error", "reference", "expected"), [(1, 2, 0.5), (2, 1, -0.5), (1, 1, 0), (0, 0, 0), (0, 1, 1), (1, 0, -1)]
+)
+def test_a_gain_is_a_share_whatever_the_errors_are(error, reference, expected):
+    assert gain(error, reference) == expected
+
+
 def test_a_judgement_leaves_the_networks_in_training(held_out):
     kept = method().train()
     before = {name: tensor.clone() for name, tensor in kept.state_dict().items()}
