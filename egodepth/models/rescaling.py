@@ -22,14 +22,14 @@ def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None, foc
         the folder of the model that has the scale.
 
     Raises:
-        UserError: the model is one of the hub's and no copy was asked for, or the place cannot be written to.
+        UserError: the model is the starter or one of the hub's and no copy was asked for, or the place cannot be written to.
     """
     camera = {} if focal is None else {"focal": focal}
     config = json.dumps({**model.config, **scale_entries(scale), **camera}, indent=2) + "\n"
     if out is None:
         if not Path(model.name).exists():
             raise UserError(
-                f"{model.name}: is a model of the hub, fetched into its cache. Give --out for a copy of it."
+                f"{model.name}: is no folder of yours, but the starter or a model of the hub. Give --out for a copy."
             )
         write_text(model.folder / CONFIG_FILE, config)
         return model.folder

@@ -51,7 +51,7 @@ def test_metres_of_single_widths_give_way_to_the_new_scale(model):
 def test_a_model_of_the_hub_is_copied_and_not_changed(model, tmp_path):
     fetched = ReleasedModel("owner/name", model.folder, model.config)
     before = (model.folder / CONFIG_FILE).read_bytes()
-    with pytest.raises(UserError, match=r"owner/name: is a model of the hub.*--out"):
+    with pytest.raises(UserError, match=r"owner/name: is no folder of yours.*--out"):
         write_scale(fetched, SCALE)
     assert write_scale(fetched, SCALE, tmp_path / "copy") == tmp_path / "copy"
     assert ReleasedModel.open(tmp_path / "copy").scale == SCALE
