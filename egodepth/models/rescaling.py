@@ -22,7 +22,7 @@ def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None, foc
         the folder of the model that has the scale.
 
     Raises:
-        UserError: the model is the starter or one of the hub's and no copy was asked for, or the place cannot be written to.
+        UserError: the starter or a model of the hub is to be changed in place, or the place cannot be written to.
     """
     camera = {} if focal is None else {"focal": focal}
     config = json.dumps({**model.config, **scale_entries(scale), **camera}, indent=2) + "\n"
