@@ -136,7 +136,7 @@ def test_a_page_for_footage_does_what_it_says(page, tmp_path, monkeypatch, capsy
     for command in page_commands(text):
         words = shlex.split(command)
         if words[0] == "train":
-            words += [*(FROM_STARTER if words[1] == "video" else SHORT), "--steps", "2"]
+            words += [*(FROM_STARTER if words[1] == "video" else SHORT), "--steps", "1"]
             out = Path(words[words.index("--out") + 1])
             if "--resume" not in words and out.exists():  # another way to make the same run
                 shutil.rmtree(out)

@@ -10,6 +10,7 @@ from egodepth.losses.teacher_depth import (
     aligned_to,
     gradient_matching,
     log_residual,
+    moved_to,
     trimmed_mean,
 )
 
@@ -144,3 +145,13 @@ def test_gradients_are_matched_over_four_scales_between_known_pixels():
     known[..., 8] = False  # at the border, at each scale
     assert gradient_matching(step, known) == 0
     assert gradient_matching(step[..., :1, :1], known[..., :1, :1]) == 0
+
+
+@given(st.floats(0.01, 100), st.floats(-5, 5))
+def test_a_teacher_that_says_the_same_but_for_scale_and_shift_comes_to_lie_on_the_student(scale, shift):
+    student = torch.rand(2, 1, 12, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
+    known = torch.ones_like(student, dtype=torch.bool)
+    known[0, 0, :3] = False
+    moved = moved_to(student, torch.where(known, student * scale + shift, 0), known)
+    torch.testing.assert_close(moved[known], student[known].to(moved.dtype), rtol=1e-3, atol=1e-3)
+    assert (moved >= 0).all()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import egodepth
+from egodepth.inference.predict import predict
 from egodepth.inference.runtimes import open_runtime
 from egodepth.models.evaluating import evaluate_model
 from egodepth.models.released import STARTER_FOLDER, ReleasedModel
@@ -56,18 +57,15 @@ def test_a_folder_and_a_glob_are_no_models(pictures, tmp_path):
 
 def test_pictures_of_several_forms_are_each_seen_in_theirs(tmp_path):
     forms = {"wide": (64, 192), "upright": (160, 90), "square": (100, 100)}
+    model, pictures = egodepth.load("starter"), tmp_path / "all"
     for name, size in forms.items():
-        write_frames(tmp_path / "all", [name == "wide"], size)
-        (tmp_path / "all" / "0.png").rename(tmp_path / "all" / f"{name}.png")
-    assert run("predict", tmp_path / "all", "--out", tmp_path / "together", "--format", "npy", "--fov", 80, *PLAIN) == 0
+        write_frames(pictures, [0], size)
+        (pictures / "0.png").rename(pictures / f"{name}.png")
+    predict(model, [pictures], tmp_path / "out", "npy", progress=False)
     for name, size in forms.items():
-        alone = run(
-            "predict", tmp_path / "all" / f"{name}.png", "--out", tmp_path / name, "--format", "npy", "--fov", 80
-        )
-        assert alone == 0
-        found, expected = (np.load(folder / f"{name}.npy") for folder in (tmp_path / "together", tmp_path / name))
-        assert found.shape == size
-        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        image = np.asarray(Image.open(pictures / f"{name}.png"))
+        [expected] = model.fitted_to(*size).predict_images([image])
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{name}.npy"), expected, rtol=1e-4)
 
 
 def test_a_model_that_is_not_there_is_no_input(tmp_path, capsys):
