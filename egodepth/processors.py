@@ -6,6 +6,9 @@ from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
+BUSY_LOAD = 0.7
+"""Load from which on at least one other process is at work most of the time."""
+
 
 def available_processors(cgroup: Path = CGROUP_ROOT) -> int:
     """Those of the process's affinity, or fewer where a container's quota of processor time is less; 1 at least.
@@ -16,6 +19,23 @@ def available_processors(cgroup: Path = CGROUP_ROOT) -> int:
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return own if quota is None else max(1, min(own, math.ceil(quota)))
+
+
+def machine_is_busy(load: float | None = None) -> bool:
+    """Whether others are at work, so that threads had better sleep while they wait for each other instead of spinning.
+
+    Training of SmallDepth with two threads on two processors: 6.1 images a second spinning and 4.7 sleeping on an idle
+    machine, 1.7 and 2.9 beside one busy process.
+
+    Args:
+        load: processes that want to run, the mean of the last minute; by default the machine's.
+    """
+    if load is None:
+        try:
+            load = os.getloadavg()[0]
+        except (AttributeError, OSError):  # Windows has none
+            return False
+    return load >= BUSY_LOAD
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from egodepth.processors import available_processors
+from egodepth.processors import available_processors, machine_is_busy
 
 OWN = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
@@ -42,3 +42,8 @@ def test_the_affinity_counts(tmp_path):
         assert available_processors(tmp_path) == 1
     finally:
         os.sched_setaffinity(0, whole)
+
+
+def test_a_machine_is_busy_where_another_process_is_at_work():
+    assert [machine_is_busy(load) for load in (0.0, 0.3, 1.0, 16.0)] == [False, False, True, True]
+    assert machine_is_busy() in (True, False)

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from egodepth.errors import UserError
-from egodepth.processors import available_processors
+from egodepth.processors import available_processors, machine_is_busy
 from egodepth.version import __version__
 
 COMMANDS: dict[str, str] = {
@@ -97,8 +97,10 @@ def _run(arguments: list[str]) -> int | None:
     if command is None:
         return None
     _set_up_logging()
-    # Read when PyTorch is imported. It knows nothing of a container's quota, and its threads would wait for each other.
+    # Both are read when PyTorch is imported, which knows nothing of a container's quota and of who else is at work.
     os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+    if machine_is_busy():
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return command()
 
 
