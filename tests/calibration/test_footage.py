@@ -99,5 +99,5 @@ def test_a_drive_gives_its_focal_length():
     frames = Path(__file__).parents[2].parent / "shared" / "data" / DRIVE
     if not frames.is_dir():
         pytest.skip("the KITTI sample is not beside the repository")
-    found = calibrate_footage(frames, 80)
+    found = calibrate_footage(frames, 40)
     assert found.calibration.fx == pytest.approx(721.54, rel=0.04)
