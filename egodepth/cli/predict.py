@@ -1,7 +1,6 @@
 """Using a model: `egodepth predict`, `egodepth export`, `egodepth benchmark`."""
 
 import json as json_text
-import math
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -117,15 +116,16 @@ def _is_input(model: str) -> bool:
 
 def _said_of_cameras(report: "PredictionReport", focal: float) -> str:
     """Whose camera the metres are for."""
-    degrees = 2 * math.degrees(math.atan(0.5 / focal))
-    training = f"the training's, {degrees:.0f} degrees wide"
+    from egodepth.geometry.cameras import field_of_view_degrees
+
+    training = f"the training's, {field_of_view_degrees(focal):.0f} degrees wide"
     lines = []
     if report.focal_ratios is not None:
         low, high = (f"{ratio:.2f}" for ratio in report.focal_ratios)
         ratio = low if low == high else f"{low} to {high}"
         lines.append(f"Metres are for the inputs' own camera: {ratio} times those of {training}.")
     if report.without_camera:
-        some = "Metres" if report.focal_ratios is None else f"Of {report.without_camera} pictures metres"
+        some = "Metres" if report.focal_ratios is None else f"Metres of {report.without_camera} pictures"
         lines.append(
             f"{some} are as if taken by a camera like {training}; --fov DEGREES or --intrinsics corrects them."
         )

@@ -28,7 +28,7 @@ DECIMAL = re.compile(r"([^0-9]*)([0-9]+\.[0-9]+)(\.[a-z]+)")
 
 BIT_DEPTHS = (8, 10, 12, 14, 16, 20, 24, 32)
 LEAST_ROWS = 32
-"""Of a thumbnail, so that windows of flow fit into it."""
+"""A thumbnail has so many rows at least, so that windows of flow fit into it."""
 
 DEPTH_PROBES = 16
 """How many images of a sequence are looked into for its bit depth."""

@@ -120,7 +120,7 @@ class Batch:
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """Of whole frames, which the views may be cut out of."""
+        """Height and width of the whole frames that the views may be cut out of."""
         return self.size if self.windows is None else self.windows[0].frame
 
 
@@ -176,6 +176,16 @@ class NativeDataset(TrainingDataset, Protocol):
 
     def read_window(self, index: int, window: Window) -> Sample:
         """The sample, its views cut to the window; intrinsics as of whole frames."""
+
+
+def spread_samples(dataset: PosedDataset, count: int) -> Iterator[tuple[int, Sample]]:
+    """Up to `count` samples and their places; those that cannot be read are passed over."""
+    count = min(count, len(dataset))
+    for index in (number * len(dataset) // count for number in range(count)):
+        try:
+            yield index, dataset[index]
+        except UserError:
+            continue
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ is unknown.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -130,10 +130,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     said = read_json(file)
     if not isinstance(said, dict):
         raise UserError(f"{file}: expected an object with values and units. Write the maps again.")
-    known = {"values": (None, "depth", "inverse-depth"), "units": (None, "metres", "scale", "scale-and-shift")}
-    for key, values in known.items():
-        if said.get(key) not in values:
-            found, choices = json.dumps(said[key]), ", ".join(filter(None, values))
+    for key, values in {"values": get_args(MapValues), "units": get_args(MapUnits)}.items():
+        if said.get(key) is not None and said[key] not in values:
+            found, choices = json.dumps(said[key]), ", ".join(values)
             raise UserError(f"{file}: {key} is {found}; expected one of {choices}. Write the maps again.")
     scale = said.get("scale", 1.0)
     if not (isinstance(scale, int | float) and np.isfinite(scale) and scale > 0):

@@ -3,6 +3,7 @@
 Pixel centres have integer coordinates, the top-left one is (0, 0).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,6 +74,11 @@ def turned(camera: Camera, quarter_turns: int) -> Camera:
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
     """The intrinsics matrix (3, 3) of a pinhole camera without skew."""
     return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def field_of_view_degrees(focal: float) -> float:
+    """What a camera sees from left to right, by its focal length in widths of the picture."""
+    return 2 * math.degrees(math.atan(0.5 / focal))
 
 
 def _scale_rows(intrinsics: Tensor, horizontal: float, vertical: float) -> Tensor:

@@ -19,7 +19,7 @@ from egodepth.geometry.cameras import Camera, pinhole
 LensModel = Literal["opencv", "fisheye"]
 
 Field = Literal["cropped", "full"]
-"""Of an undistorted picture: the largest without black borders, or all that the lens saw."""
+"""What an undistorted picture shows: the largest part without black borders, or all that the lens saw."""
 
 COEFFICIENTS: dict[LensModel, tuple[str, ...]] = {
     "opencv": ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),

@@ -13,10 +13,10 @@ from egodepth.losses.photometric import mean_where
 
 GRADIENT_SCALES = 4
 TRIMMED_SHARE = 0.2
-"""Of the largest residuals, which MiDaS leaves out where scale and shift are unknown: they are the teacher's errors."""
+"""The largest residuals, which MiDaS leaves out where scale and shift are unknown: they are the teacher's errors."""
 
 LEAST_DEVIATION = 1e-4
-"""Of a student's inverse depth from its median: a flat one would have a gradient without bound."""
+"""The least deviation of a student's inverse depth from its median: a flat one would have a gradient without bound."""
 
 LEAST_TEACHER_DEVIATION = 1e-6
 """As a share of the largest value: below it is rounding. A teacher's units are free; in 1/mm 1e-4 is more than all."""

@@ -21,7 +21,7 @@ SEEN_SIZE = 576, 1024
 """Height and width at which frames are read for a model that takes any size, at least; then each gets its own shape."""
 
 USUAL_WIDTH = 640
-"""Of its maps. One of 640x193 has 0.16 MB and is read in a third of the time of one of 1024x309."""
+"""The width of such a model's maps. One of 640x193 is read in a third of the time of one of 1024x309."""
 
 SAME_SHAPE = 0.02
 """As a share: a picture whose shape differs by less is not stretched once more."""
@@ -47,7 +47,7 @@ class Teacher(Protocol):
     licence: str | None
 
     def inverse_depth(self, sample: Sample, source_ids: tuple[Source, ...]) -> np.ndarray:
-        """Of a sample's target in the shape of the frame as it was taken, (H, W) float32; NaN is unknown."""
+        """A sample's target in the shape of the frame as it was taken, (H, W) float32; NaN is unknown."""
 
 
 def open_teacher(model: str, device: str, width: int | None, known_camera: bool) -> Teacher:

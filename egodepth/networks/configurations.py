@@ -6,6 +6,7 @@ read without PyTorch.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 from math import log
 from pathlib import Path
@@ -380,6 +381,7 @@ NETWORKS: tuple[type[NetworkConfig], ...] = (
 POSE_NETWORKS: tuple[type[PoseNetworkConfig], ...] = (PoseConfig, FBNetPoseConfig)
 
 
+@cache
 def size_for(height: int, width: int, picture: tuple[int, int]) -> tuple[int, int]:
     """The height and width at which a network sees pictures of another form in theirs, with about as many pixels.
 

@@ -16,7 +16,7 @@ TO_DEVIATION = 1.4826
 STRETCHES = 8
 FEWEST_OF_STRETCH = 3
 FEWEST_FOR_DEVIATION = 5
-"""Of fewer ratios the median deviation says little: half of their range is taken."""
+"""The median deviation of fewer ratios says little: half of their range is taken."""
 
 OUTLIER = 0.3
 OUTLIER_DEVIATIONS = 5.0

@@ -12,17 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.data.samples import Batch, TrainingDataset
+from egodepth.data.samples import Batch, TrainingDataset, spread_samples
 from egodepth.data.transforms import Views, resized, without_augmentation
-from egodepth.errors import UserError
-from egodepth.geometry.depth import enlarged_depth
-from egodepth.geometry.warping import epipolar_rays, sample, sampling_grid
-from egodepth.losses.photometric import patch_moments, photometric_error
+from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
+from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.networks.modes import evaluating
 
 SAMPLES = 60
-"""Of the held-out ones, spread over them; more take longer and tell no more."""
+"""So many of the held-out ones are looked at, spread over them; more take longer and tell no more."""
 
 SHOWN = 3
 
@@ -85,14 +83,9 @@ def judge(method: ViewSynthesisMethod, dataset: TrainingDataset, samples: int = 
     Returns:
         None where no sample can be read.
     """
-    count = min(samples, len(dataset))
     found = []
     with evaluating(method):
-        for place in (number * len(dataset) // count for number in range(count)):
-            try:
-                sample = dataset[place]
-            except UserError:
-                continue
+        for place, sample in spread_samples(dataset, samples):
             found.append(_look(method, Batch.of([sample], [place], dataset.source_ids)))
     if not found:
         return None
@@ -113,12 +106,15 @@ def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
     device = next(method.parameters()).device
     views = without_augmentation(method.on_after_batch_transfer(batch.to(device), 0))
     views = resized(views, method.training_setup.height, method.training_setup.width)
-    depth = _depth(method, views.target)
+    depth = method.depth_network.predict_depth(views.target)
     teacher = method.teacher_depth(views, depth)
-    warped, identity = _errors(method, views, depth)
+    moments = patch_moments(views.target)
+    rays = epipolar_rays(views.intrinsics, method.transforms(views), *views.size)
+    warped = _warped_error(views, depth, rays, moments)
+    identity = photometric_error(views.sources.transpose(0, 1), moments).amin(0)
     taught = math.nan, math.nan
     if teacher is not None:
-        of_teacher, _ = _errors(method, views, teacher[0])
+        of_teacher = _warped_error(views, teacher[0], rays, moments)
         both = warped.isfinite() & of_teacher.isfinite() & teacher[1][:, 0]
         taught = float(warped[both].mean()), float(of_teacher[both].mean())
     used = warped.isfinite()
@@ -133,27 +129,21 @@ def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
     return _Found(*errors, taught, _flicker(method, views, depth), method.border_shares, shown)
 
 
-def _depth(method: ViewSynthesisMethod, images: Tensor) -> Tensor:
-    network = method.depth_network
-    return enlarged_depth(network.finest(images), images.shape[-2:], network.min_depth, network.max_depth)
-
-
-def _errors(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors (B, H, W) of the best warped view, infinite where no view shows the place, and of the best as it is."""
-    sources, moments = views.sources.transpose(0, 1), patch_moments(views.target)
-    grid = sampling_grid(depth, epipolar_rays(views.intrinsics, method.transforms(views), *views.size))
+def _warped_error(views: Views, depth: Tensor, rays: EpipolarRays, moments: PatchMoments) -> Tensor:
+    """Error (B, H, W) of the view that explains each pixel best when it is warped; infinite where none shows it."""
+    grid = sampling_grid(depth, rays)
     inside = (grid.abs() <= 1).all(-1)
     if views.mask is not None:
         inside = inside & views.mask[:, 0]
-    warped = photometric_error(sample(sources, grid), moments).masked_fill(~inside, torch.inf).amin(0)
-    return warped, photometric_error(sources, moments).amin(0)
+    warped = photometric_error(sample(views.sources.transpose(0, 1), grid), moments)
+    return warped.masked_fill(~inside, torch.inf).amin(0)
 
 
 def _flicker(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> float:
     """How far the median depth of the next frame lies from this one's; NaN where there is no next frame."""
     if 1 not in views.source_ids:
         return math.nan
-    following = _depth(method, views.sources[:, views.source_ids.index(1)])
+    following = method.depth_network.predict_depth(views.sources[:, views.source_ids.index(1)])
     return abs(float((following.median() / depth.median()).log()))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from egodepth.data.record import TrainingSets
 from egodepth.data.samples import TrainingDataset
 from egodepth.evaluation.report import MetricsTable, PictureRow, write_report
 from egodepth.files import write_text
+from egodepth.geometry.cameras import field_of_view_degrees
 from egodepth.methods.method import Method
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.released import ReleasedModel
@@ -106,7 +106,7 @@ def report_run(
 def _said_of_camera(recipe: Recipe, focal: float) -> str:
     """How the intrinsics were obtained, and what the camera sees from left to right."""
     origin = "learnt" if recipe.intrinsics == LEARNED else "given"
-    return f"{origin}, {2 * math.degrees(math.atan(0.5 / focal)):.0f} degrees wide"
+    return f"{origin}, {field_of_view_degrees(focal):.0f} degrees wide"
 
 
 def write_run_report(

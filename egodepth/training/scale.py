@@ -5,14 +5,11 @@ know the true motion, the factor is the true distance over the distance that the
 looked at.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from egodepth.data.samples import Batch, PosedDataset, Sample
+from egodepth.data.samples import Batch, PosedDataset, Sample, spread_samples
 from egodepth.data.transforms import resized, without_augmentation
-from egodepth.errors import UserError
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
 from egodepth.recipes.scale import STANDING_M, Scale
@@ -54,7 +51,7 @@ def scale_from_poses(
     """
     moved, found = [], []
     with evaluating(pose_network), torch.no_grad():
-        for index, sample in _spread(dataset, samples):
+        for index, sample in spread_samples(dataset, samples):
             distances = dict(zip(dataset.source_ids, dataset.moved_m(index), strict=True))
             # One frame away is what pose networks are trained on.
             neighbours = [source for source in dataset.source_ids if source in (-1, 1)]
@@ -73,13 +70,3 @@ def _found_distances(
     frames = dict(zip(views.source_ids, views.sources.unbind(1), strict=True))
     motions = (motion_to(pose_network, views.target, frames, offset) for offset in offsets)
     return [float(motion[0, :3, 3].norm()) for motion in motions]
-
-
-def _spread(dataset: PosedDataset, count: int) -> Iterator[tuple[int, Sample]]:
-    """Up to `count` samples and their places; those that cannot be read are passed over."""
-    count = min(count, len(dataset))
-    for index in (number * len(dataset) // count for number in range(count)):
-        try:
-            yield index, dataset[index]
-        except UserError:
-            continue

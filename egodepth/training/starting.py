@@ -85,7 +85,7 @@ def load_first_weights(recipe: Recipe, networks: Mapping[str, nn.Module]) -> Non
 
 
 def first_focal(recipe: Recipe) -> float | None:
-    """Of the model that a training starts from, so that its unit of depth stays; None where there is none."""
+    """The focal length of the model that a training starts from, so that its unit stays; None where there is none."""
     if recipe.start_from is None:
         return None
     return ReleasedModel.open(recipe.start_from).config.get("focal")
@@ -95,8 +95,8 @@ def method_as_started(recipe: Recipe) -> ViewSynthesisMethod | None:
     """The method around the networks that the training started from; None where these explained nothing yet."""
     if recipe.start_from is None or recipe.starts_from_images:
         return None
-    trained = load_trained_networks(recipe.start_from)
-    if "pose" not in trained and any(view != "stereo" for view in recipe.views):
+    poses = any(view != "stereo" for view in recipe.views)
+    if poses and ReleasedModel.open(recipe.start_from).config.get("pose") is None:
         return None
     networks = recipe.build_networks()
     load_first_weights(recipe, networks)

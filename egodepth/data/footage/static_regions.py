@@ -15,7 +15,7 @@ MOST_FRAMES = 48
 """Frames that are looked at, spread over the footage."""
 
 FEWEST_FRAMES = 12
-"""Of fewer frames nothing is said: their scene may not have moved on yet."""
+"""The scene of fewer frames may not have moved on yet, so that nothing is said of them."""
 
 # On highway footage the bonnet's edge has 20 to 100 grey levels in four frames of five, and the scene's own pixels,
 # 95 of 100, less than 3. On a drive of KITTI 999 of 1000 pixels have less than 2.
