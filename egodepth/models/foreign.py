@@ -17,6 +17,7 @@ import yaml
 from egodepth.data.configurations import MapUnits
 from egodepth.errors import UserError, first_line
 from egodepth.files import read_json, read_text
+from egodepth.models.released import fetched_from_hub
 from egodepth.recipes.view_synthesis import FOREIGN
 
 CONFIG_FILE = "config.json"
@@ -179,16 +180,9 @@ def _folder(model: str) -> Path:
         return folder
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"{model}: no such folder. Give hf:owner/name, or hf:FOLDER.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        fetched = Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
-        if not any(fetched.glob("*.safetensors")):  # older ones; read as tensors alone (weights_only)
-            fetched = Path(snapshot_download(name, allow_patterns=[*HUB_FILES, *PICKLED_FILES]))
-    except Exception as error:  # the hub's client raises many unrelated types; to the user they mean the same
-        raise UserError(
-            f"{model}: neither a folder here nor a model that the hub gave ({type(error).__name__}). Check the name."
-        ) from error
+    fetched = fetched_from_hub(name, model, HUB_FILES)
+    if not any(fetched.glob("*.safetensors")):  # older ones; read as tensors alone (weights_only)
+        fetched = fetched_from_hub(name, model, (*HUB_FILES, *PICKLED_FILES))
     return fetched
 
 

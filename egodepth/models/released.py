@@ -1,7 +1,7 @@
 """Released models: what training and import write, and what `egodepth.load` reads."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -287,11 +287,23 @@ def model_folder(model: str | Path) -> Path:
 def _hub_folder(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"{name}: no such folder. Give a released model folder, a run folder or a hub id (owner/name).")
+    return fetched_from_hub(name, name, ("config.json", "model.safetensors"))
+
+
+def fetched_from_hub(name: str, called: str, patterns: Sequence[str]) -> Path:
+    """Where files of a model of the Hugging Face hub lie, fetched if they were not there.
+
+    Args:
+        called: how the user named it, for messages.
+
+    Raises:
+        UserError: there is no such model, or the hub is out of reach.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except Exception as error:  # the hub's client raises many unrelated types; to the user they mean the same
         raise UserError(
-            f"{name}: neither a folder here nor a model that the hub gave ({type(error).__name__}). Check the name."
+            f"{called}: neither a folder here nor a model that the hub gave ({type(error).__name__}). Check the name."
         ) from error
