@@ -1,6 +1,7 @@
 """Each system through the real commands on a small simulated drive: from training to export."""
 
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -126,3 +127,13 @@ def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path, recipe, optio
     expected, found = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "whole", killed))
     assert expected.keys() == found.keys()
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+
+
+def test_a_run_goes_on_without_the_run_that_it_started_from(drive, tmp_path):
+    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo")
+    options = ("--mode", "stereo", "--from", first, "--checkpoint-every", 1)
+    second = train("small-depth", drive, tmp_path / "second", *options)
+    focal = json.loads((second / "model" / "config.json").read_text())["focal"]
+    shutil.rmtree(first)
+    train("small-depth", drive, second, *options, "--resume")
+    assert json.loads((second / "model" / "config.json").read_text())["focal"] == focal

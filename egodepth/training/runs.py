@@ -108,6 +108,9 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     focal = None
     if recipe.intrinsics == LEARNED:
         method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
+    elif resume and (run / MODEL_FOLDER).is_dir():
+        # A run goes on with the unit that it began with, whatever became of the model that it started from.
+        focal = method.focal = ReleasedModel.open(run).config.get("focal")
     else:
         focal = method.focal = first_focal(recipe) or float(sets.first[0].intrinsics[0, 0])
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")

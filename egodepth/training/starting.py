@@ -95,12 +95,23 @@ def method_as_started(recipe: Recipe) -> ViewSynthesisMethod | None:
     """The method around the networks that the training started from; None where these explained nothing yet."""
     if recipe.start_from is None or recipe.starts_from_images:
         return None
+    if not _is_there(recipe.start_from):
+        return None
     poses = any(view != "stereo" for view in recipe.views)
     if poses and ReleasedModel.open(recipe.start_from).config.get("pose") is None:
         return None
     networks = recipe.build_networks()
     load_first_weights(recipe, networks)
     return recipe.build_method(networks)
+
+
+def _is_there(model: str) -> bool:
+    """Whether what a run started from is still to be had when it ends."""
+    try:
+        ReleasedModel.open(model)
+    except UserError:
+        return False
+    return True
 
 
 @rank_zero_only
