@@ -38,9 +38,10 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import EvaluationResult, evaluate, results_table
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.peak_memory import CLEAR, resident
-from egodepth.inference.predictor import Predictor
-from egodepth.models.released import load
+from egodepth.inference.predictor import ModelFacts
+from egodepth.models.opening import load
 from egodepth.networks.configurations import RELEASED_REFERENCES, TOP, Form, RPrDepthConfig
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.networks.prior import ReferenceSet
@@ -385,7 +386,7 @@ def accuracies(options: AttentionBenchmark) -> dict[str, EvaluationResult]:
     results = {}
     for name, variant in variants(network, config, options):
         size = released.height, released.width
-        predictor = Predictor(deployed(variant), *size, released.metres_per_unit, options.device)
+        predictor = NetworkPredictor(deployed(variant), ModelFacts(*size, released.metres_per_unit, options.device))
         metric = predictor.is_metric
         results[name] = evaluate(predictor.predict_inverse_depth, frames, protocol, metric_scale=metric)
     return results

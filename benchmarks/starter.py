@@ -18,8 +18,9 @@ from egodepth.data.footage.video import Cut, read_video
 from egodepth.files import write_text
 from egodepth.geometry.lenses import straight_camera, undistort
 from egodepth.inference.export import export_onnx
-from egodepth.models.released import STARTER_FOLDER, ReleasedModel, load, save_model
-from egodepth.networks.weights import read_config
+from egodepth.models.folder import STARTER_FOLDER
+from egodepth.models.released import ReleasedModel, save_model
+from egodepth.networks.model_config import read_config
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.scale import Scale
 from egodepth.training.starting import load_trained_networks, run_options
@@ -57,7 +58,8 @@ def release(run: Path) -> None:
     scale = Scale(config["metres_per_unit"], config["metres_from"])
     recipe = restored_recipe("video", options)
     save_model(STARTER_FOLDER, "video", recipe, networks, scale, config["provenance"], False, focal=config["focal"])
-    export_onnx(load(STARTER_FOLDER), STARTER_FOLDER / "model.onnx", precision="fp16")
+    released = ReleasedModel.open(STARTER_FOLDER)
+    export_onnx(released.predictor(), STARTER_FOLDER / "model.onnx", scale=released.scale.as_metadata())
 
 
 def main() -> None:

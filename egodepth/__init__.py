@@ -9,7 +9,7 @@ __all__ = ["Camera", "__version__", "build", "complexity", "load"]
 
 if TYPE_CHECKING:
     from egodepth.geometry.cameras import Camera
-    from egodepth.models.released import load
+    from egodepth.models.opening import load
     from egodepth.networks.complexity import complexity
     from egodepth.recipes import build
 
@@ -18,7 +18,7 @@ HOMES = {
     "Camera": "egodepth.geometry.cameras",
     "build": "egodepth.recipes",
     "complexity": "egodepth.networks.complexity",
-    "load": "egodepth.models.released",
+    "load": "egodepth.models.opening",
 }
 
 

@@ -1,9 +1,8 @@
-"""Colours for depth and error maps: numbers in, RGB pixels out. Imports nothing of this package."""
+"""Colours for depth and error maps: numbers in, RGB pixels out."""
 
-from functools import cache
-
-import matplotlib
 import numpy as np
+
+from egodepth.colour_maps import MAGMA, TURBO
 
 NO_VALUE = (32, 32, 36)
 """RGB of pixels without a value: a grey that neither colour map contains."""
@@ -26,7 +25,7 @@ def colour_disparity(disparity: np.ndarray, low: float | None = None, high: floa
         finite = np.zeros(1)
     low = float(finite.min()) if low is None else low
     high = float(np.percentile(finite, 95)) if high is None else high
-    return _paint(disparity, low, high, "magma")
+    return _paint(disparity, low, high, MAGMA)
 
 
 def colour_depth(depth: np.ndarray, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -41,7 +40,7 @@ def colour_depth(depth: np.ndarray, low: float | None = None, high: float | None
 
 
 def colour_error(error: np.ndarray, high: float = 0.5) -> np.ndarray:
-    """Paint an error map: blue is none, red is `high` or more (matplotlib's turbo).
+    """Paint an error map: blue is none, red is `high` or more (turbo).
 
     Args:
         error: (H, W), from 0 on; pixels that are not finite have no value and become `NO_VALUE`.
@@ -49,20 +48,14 @@ def colour_error(error: np.ndarray, high: float = 0.5) -> np.ndarray:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    return _paint(error, 0.0, high, "turbo")
+    return _paint(error, 0.0, high, TURBO)
 
 
-def _paint(values: np.ndarray, low: float, high: float, colour_map: str) -> np.ndarray:
+def _paint(values: np.ndarray, low: float, high: float, colours: np.ndarray) -> np.ndarray:
     finite = np.isfinite(values)
     span = high - low
     fractions = (np.where(finite, values, low) - low) / (span if span > 0 else 1.0)
     levels = (np.clip(fractions, 0, 1) * 255).round().astype(np.uint8)
-    pixels = _palette(colour_map)[levels]
+    pixels = colours[levels]
     pixels[~finite] = NO_VALUE
     return pixels
-
-
-@cache
-def _palette(colour_map: str) -> np.ndarray:
-    """The 256 colours (256, 3) uint8 of a matplotlib map: looking up is fast enough for video."""
-    return (matplotlib.colormaps[colour_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8)

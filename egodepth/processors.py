@@ -21,6 +21,12 @@ def available_processors(cgroup: Path = CGROUP_ROOT) -> int:
     return own if quota is None else max(1, min(own, math.ceil(quota)))
 
 
+def working_threads() -> int:
+    """How many threads an engine gets: as `OMP_NUM_THREADS` says, or one for each available processor."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) > 0 else available_processors()
+
+
 def machine_is_busy(load: float | None = None) -> bool:
     """Whether others are at work, so that threads had better sleep while they wait for each other instead of spinning.
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "scale": "egodepth.cli.scale:scale",
     "predict": "egodepth.cli.predict:predict",
+    "stream": "egodepth.cli.stream:stream",
     "export": "egodepth.cli.predict:export",
     "benchmark": "egodepth.cli.predict:benchmark",
     "import": "egodepth.cli.models:import_model",
@@ -49,6 +50,24 @@ DESCRIPTION = """Train, evaluate and use depth networks that learn from footage 
 
 A first look, about seven minutes on two cores:  egodepth demo OUT"""
 
+TRAINING_MODULES = (
+    "cv2",
+    "huggingface_hub",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "tensorboard",
+    "timm",
+    "torch",
+    "torchmetrics",
+    "torchvision",
+)
+"""What a plain installation, which is for use alone, does not bring."""
+
+MISSING = "needs what trains models, which is not installed (no {}): pip install 'egodepth[train]'."
+
 HELP = ("-h", "--help", "--help-all")
 
 
@@ -61,6 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         print(f"egodepth: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in TRAINING_MODULES or "--debug" in arguments:
+            raise
+        command = " ".join(arguments[: 2 if arguments[0] in GROUPS else 1])
+        print(f"egodepth {command}: {MISSING.format(error.name)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("egodepth: stopped. Every file that was written is complete.", file=sys.stderr)

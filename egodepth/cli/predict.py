@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from egodepth.cli.terminal import Debug, Device, Model, console
 from egodepth.data.configurations import as_intrinsics
@@ -60,6 +60,9 @@ def predict(
     fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
     farthest: Annotated[float | None, arg(help="Depth at which points end; 80 metres by default.")] = None,
     scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
+    steady: Annotated[
+        bool, FlagCreatePairsOff, arg(help="Join each frame's depth with the one before, so that it does not flicker.")
+    ] = False,
     device: Device = "cpu",
     runtime: Annotated[
         Runtime | None,
@@ -76,23 +79,31 @@ def predict(
     if not inputs:
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.inputs import expand_inputs
-    from egodepth.inference.pictures import picture_size
+    from egodepth.inference.pictures import count_pictures
     from egodepth.inference.predict import predict
-    from egodepth.models.released import ReleasedModel
+    from egodepth.models.opening import open_for_use
 
-    released = ReleasedModel.open(model)
-    predictor = released.predictor(device)
     expanded = expand_inputs(inputs)  # before the depth is written, perhaps among the inputs
     total = len(expanded)
-    if predictor.keeps_aspect and (size := picture_size(expanded)) is not None:
-        predictor = predictor.fitted_to(*size)
-    predictor = predictor.with_runtime(runtime)
+    opened = open_for_use(model, device, runtime, count_pictures(expanded))
+    predictor = opened.predictor
     console.print(f"Running {model} on {device} with {predictor.runtime.name}.", markup=False)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    report = predict(predictor, inputs, out, format, batch_size, scale, bits=bits, intrinsics=camera, farthest=farthest)
+    report = predict(
+        predictor,
+        inputs,
+        out,
+        format,
+        batch_size,
+        scale,
+        bits=bits,
+        intrinsics=camera,
+        farthest=farthest,
+        steady=steady,
+    )
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
-    known = released.scale.said() if released.scale else "up to scale"
+    known = opened.scale.said() if opened.scale else predictor.unit
     unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")

@@ -16,7 +16,7 @@ from egodepth.evaluation.evaluate import EvaluationResult, FrameResult
 from egodepth.evaluation.report import PictureRow, comparison, frame_pictures, write_report
 from egodepth.files import write_text
 from egodepth.inference.predict import predict
-from egodepth.models.released import load
+from egodepth.models.opening import load
 from egodepth.recipes import RECIPES, Recipe
 from egodepth.recipes.recipe import STARTER
 from egodepth.training.curves import read_curves

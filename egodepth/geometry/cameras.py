@@ -1,13 +1,19 @@
 """Pinhole cameras that stay right when their picture is resized, cropped or mirrored.
 
-Pixel centres have integer coordinates, the top-left one is (0, 0).
+Pixel centres have integer coordinates, the top-left one is (0, 0). Matrices are NumPy arrays where pictures are read,
+and tensors, perhaps batches of them, where networks are trained: the arithmetic here is the same for both.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Matrix = np.ndarray | Tensor
 
 
 @dataclass(frozen=True)
@@ -19,17 +25,23 @@ class Camera:
         height, width: the image size in pixels.
     """
 
-    intrinsics: Tensor
+    intrinsics: "Matrix"
     height: int
     width: int
 
     @classmethod
-    def from_normalised(cls, intrinsics: Tensor, height: int, width: int) -> "Camera":
+    def from_normalised(cls, intrinsics: "Matrix", height: int, width: int) -> "Camera":
         """The camera of an image of this size from size-free intrinsics (see `normalised`)."""
         pixel = _scale_rows(intrinsics, width, height)
         return cls(_shift_centre(pixel, -0.5, -0.5), height, width)
 
-    def normalised(self) -> Tensor:
+    @classmethod
+    def of_field_of_view(cls, degrees: float, height: int, width: int) -> "Camera":
+        """The camera with square pixels and its centre in the middle that sees so many degrees from left to right."""
+        focal_px = width / 2 / math.tan(math.radians(degrees) / 2)
+        return cls(pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2), height, width)
+
+    def normalised(self) -> "Matrix":
         """Intrinsics (..., 3, 3) in fractions of the image: (fx / W, fy / H, (cx + 1/2) / W, (cy + 1/2) / H).
 
         The half pixel makes them the same at every size of one picture: the left border of the image, not
@@ -54,9 +66,8 @@ class Camera:
 
     def flip(self) -> "Camera":
         """The camera of the picture mirrored left to right."""
-        mirrored = self.intrinsics.clone()
-        mirrored[..., 0, 2] = self.width - 1 - mirrored[..., 0, 2]
-        return replace(self, intrinsics=mirrored)
+        mirrored = self.intrinsics * _like(self.intrinsics, [[1, 1, -1], [1, 1, 1], [1, 1, 1]])
+        return replace(self, intrinsics=_shift_centre(mirrored, self.width - 1, 0))
 
 
 def turned(camera: Camera, quarter_turns: int) -> Camera:
@@ -71,9 +82,9 @@ def turned(camera: Camera, quarter_turns: int) -> Camera:
     return Camera(pinhole(fx, fy, cx, cy), height, width)
 
 
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
-    """The intrinsics matrix (3, 3) of a pinhole camera without skew."""
-    return torch.tensor([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """The intrinsics matrix (3, 3), float32, of a pinhole camera without skew."""
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], dtype=np.float32)
 
 
 def field_of_view_degrees(focal: float) -> float:
@@ -81,9 +92,16 @@ def field_of_view_degrees(focal: float) -> float:
     return 2 * math.degrees(math.atan(0.5 / focal))
 
 
-def _scale_rows(intrinsics: Tensor, horizontal: float, vertical: float) -> Tensor:
-    return intrinsics * intrinsics.new_tensor([[horizontal], [vertical], [1.0]])
+def _scale_rows(intrinsics: "Matrix", horizontal: float, vertical: float) -> "Matrix":
+    return intrinsics * _like(intrinsics, [[horizontal], [vertical], [1.0]])
 
 
-def _shift_centre(intrinsics: Tensor, horizontal: float, vertical: float) -> Tensor:
-    return intrinsics + intrinsics.new_tensor([[0, 0, horizontal], [0, 0, vertical], [0, 0, 0]])
+def _shift_centre(intrinsics: "Matrix", horizontal: float, vertical: float) -> "Matrix":
+    return intrinsics + _like(intrinsics, [[0, 0, horizontal], [0, 0, vertical], [0, 0, 0]])
+
+
+def _like(matrix: "Matrix", rows: list[list[float]]) -> "Matrix":
+    """Rows of numbers as a matrix of the same kind, type and device as another."""
+    if isinstance(matrix, np.ndarray):
+        return np.array(rows, dtype=matrix.dtype)
+    return matrix.new_tensor(rows)

@@ -7,10 +7,10 @@ it is and only its pixel changes.
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
+from types import ModuleType
 from typing import Literal
 
-import cv2
 import numpy as np
 
 from egodepth.errors import UserError
@@ -102,7 +102,7 @@ def field_said(lens: Lens) -> str:
 def undistort(image: np.ndarray, lens: Lens) -> np.ndarray:
     """The undistorted picture of one (H, W) or (H, W, C) that the lens took; black where it saw nothing."""
     _check_size(image, lens)
-    return cv2.remap(image, *_distorted_pixels(lens), cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    return _opencv().remap(image, *_distorted_pixels(lens), _opencv().INTER_CUBIC, borderMode=_opencv().BORDER_CONSTANT)
 
 
 def distort_depth(depth: np.ndarray, lens: Lens) -> np.ndarray:
@@ -114,7 +114,7 @@ def distort_depth(depth: np.ndarray, lens: Lens) -> np.ndarray:
     _check_size(depth, lens)
     across, down = _undistorted_pixels(lens)
     inverse = (1 / depth.astype(np.float32)).astype(np.float32)
-    moved = 1 / cv2.remap(inverse, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = 1 / _opencv().remap(inverse, across, down, _opencv().INTER_LINEAR, borderMode=_opencv().BORDER_REPLICATE)
     moved[~shown_pixels(lens)] = np.nan
     return moved
 
@@ -131,12 +131,12 @@ def rays(lens: Lens, pixels: np.ndarray) -> np.ndarray:
     The distortion is inverted by iteration, and each result is held against the pixel that it came from.
     """
     pixels = np.asarray(pixels, np.float64).reshape(-1, 1, 2)
-    criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, ITERATIONS, 1e-10)
+    criteria = (_opencv().TERM_CRITERIA_COUNT | _opencv().TERM_CRITERIA_EPS, ITERATIONS, 1e-10)
     coefficients = np.array(lens.coefficients)
     if lens.model == "fisheye":
-        found = cv2.fisheye.undistortPoints(pixels, lens.matrix, coefficients, criteria=criteria)
+        found = _opencv().fisheye.undistortPoints(pixels, lens.matrix, coefficients, criteria=criteria)
     else:
-        found = cv2.undistortPoints(pixels, lens.matrix, coefficients, criteria=criteria)
+        found = _opencv().undistortPoints(pixels, lens.matrix, coefficients, criteria=criteria)
     found = found.reshape(-1, 2)
     with np.errstate(over="ignore", invalid="ignore"):
         away = np.abs(_project(lens, found) - pixels[:, 0]).max(axis=1)
@@ -148,9 +148,27 @@ def _project(lens: Lens, points: np.ndarray) -> np.ndarray:
     """Pixels (N, 2) of points (N, 2) of the plane at distance 1."""
     coefficients = np.array(lens.coefficients)
     if lens.model == "fisheye":
-        return cv2.fisheye.distortPoints(points[:, None], lens.matrix, coefficients).reshape(-1, 2)
+        return _opencv().fisheye.distortPoints(points[:, None], lens.matrix, coefficients).reshape(-1, 2)
     whole = np.concatenate([points, np.ones((len(points), 1))], axis=1)
-    return cv2.projectPoints(whole[:, None], np.zeros(3), np.zeros(3), lens.matrix, coefficients)[0].reshape(-1, 2)
+    return (
+        _opencv().projectPoints(whole[:, None], np.zeros(3), np.zeros(3), lens.matrix, coefficients)[0].reshape(-1, 2)
+    )
+
+
+@cache
+def _opencv() -> ModuleType:
+    """OpenCV, whose lens models these are.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise UserError(
+            "OpenCV is not installed, by which lens distortion is undone: pip install 'egodepth[lenses]'."
+        ) from error
+    return cv2
 
 
 @lru_cache(maxsize=8)
@@ -220,8 +238,8 @@ def _distorted_pixels(lens: Lens) -> tuple[np.ndarray, np.ndarray]:
     fx, fy, cx, cy = _straight_numbers(lens)
     new = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
     size, coefficients = (lens.width, lens.height), np.array(lens.coefficients)
-    straight = cv2.fisheye if lens.model == "fisheye" else cv2
-    return straight.initUndistortRectifyMap(lens.matrix, coefficients, np.eye(3), new, size, cv2.CV_32FC1)
+    straight = _opencv().fisheye if lens.model == "fisheye" else _opencv()
+    return straight.initUndistortRectifyMap(lens.matrix, coefficients, np.eye(3), new, size, _opencv().CV_32FC1)
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +10,9 @@ from torch import nn
 
 from egodepth.errors import UserError
 from egodepth.files import replacing
-from egodepth.inference.graph import INPUT, DepthGraph, Precision, onnx_graph, picture_channels
-from egodepth.inference.predictor import SIZE_MULTIPLE, Predictor
+from egodepth.inference.graph import INPUT, DepthGraph, Precision, onnx_graph, picture_channels, require_exporter
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.networks.configurations import SIZE_MULTIPLE
 from egodepth.version import __version__
 
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 5e-2}
@@ -21,7 +21,7 @@ export is off by tens of percent; far pixels enlarge what rounding alone does.""
 
 
 def export_onnx(
-    predictor: Predictor,
+    predictor: NetworkPredictor,
     file: Path,
     height: int | None = None,
     width: int | None = None,
@@ -34,11 +34,12 @@ def export_onnx(
 
     `image` is RGB in [0, 1] at the size of the file; `depth` is in metres where the model knows its scale, else up
     to scale. Metadata name the recipe, the size, the unit, the focal length (in widths of the picture) of the camera
-    that metres belong to, and the version of egodepth. The file is held against PyTorch in ONNX Runtime, where that is
-    installed, before it gets its name.
+    that metres belong to, and the version of egodepth. The file is held against PyTorch in ONNX Runtime before
+    it gets its name.
 
     Args:
-        height, width: of the pictures that the file will see; the model's own by default.
+        height, width: of the pictures that the file will see. By default any multiples of 32, where the model takes
+            pictures of any form, or else the model's own.
         precision: `fp16` keeps weights and activations in half precision, in a file of half the size.
         scale: further metadata: the metres of a unit that `depth` has been multiplied by, and how they are known.
 
@@ -47,6 +48,7 @@ def export_onnx(
             give PyTorch's depths; nothing is left behind.
     """
     file = Path(file)
+    any_size = predictor.keeps_aspect and height is None and width is None
     height, width = height or predictor.height, width or predictor.width
     _check_request(file, height, width, precision)
     metadata = {
@@ -54,7 +56,9 @@ def export_onnx(
         "recipe": predictor.recipe or "unknown",
         "height": str(height),
         "width": str(width),
-        "unit": "metres" if predictor.is_metric else "up to scale",
+        "sizes": "any" if any_size else "one",
+        "time_offsets": ",".join(map(str, predictor.time_offsets)),
+        "unit": predictor.unit,
         "precision": precision,
         **({} if predictor.focal is None else {"focal": f"{predictor.focal:.6g}"}),
         **(scale or {}),
@@ -62,15 +66,13 @@ def export_onnx(
     network = copy.deepcopy(predictor.network).cpu()
     with replacing(file) as temporary:
         temporary.touch()  # a place that cannot be written to shows before seconds of work
-        graph = onnx_graph(network, height, width, predictor.metres_per_unit, precision, metadata)
+        graph = onnx_graph(network, height, width, predictor.metres_per_unit, precision, metadata, any_size)
         temporary.write_bytes(graph)
-        if find_spec("onnxruntime"):
-            _check_file(temporary, file, DepthGraph(network, predictor.metres_per_unit), height, width, precision)
+        _check_file(temporary, file, DepthGraph(network, predictor.metres_per_unit), height, width, precision)
 
 
 def _check_request(file: Path, height: int, width: int, precision: str) -> None:
-    if not (find_spec("onnx") and find_spec("onnxscript")):
-        raise UserError("export: ONNX is not installed. Install it with pip install 'egodepth[onnx]'.")
+    require_exporter()
     for option, value in (("--height", height), ("--width", width)):
         if value <= 0 or value % SIZE_MULTIPLE:
             raise UserError(f"{option} {value}: a network's size is a multiple of {SIZE_MULTIPLE}. Choose such a size.")

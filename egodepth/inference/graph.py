@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
+from egodepth.networks.configurations import SIZE_MULTIPLE
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "fp16"]
 
 INPUT, OUTPUT = "image", "depth"
+
+EXPORTER = ("onnx", "onnxscript")
+"""What turns a network into a graph."""
+
+LARGEST = 64
+"""Of a side of a graph for any size, in multiples of 32."""
 
 KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operators that hold a network's weights."""
@@ -37,6 +45,17 @@ class DepthGraph(nn.Module):
         return depth if self.unit is None else depth * self.unit
 
 
+def exporter_is_installed() -> bool:
+    """Whether networks can be turned into graphs here."""
+    return all(find_spec(module) for module in EXPORTER)
+
+
+def require_exporter() -> None:
+    """Raises UserError: networks cannot be turned into graphs here."""
+    if not exporter_is_installed():
+        raise UserError("ONNX is not installed, by which models leave PyTorch: pip install 'egodepth[train]'.")
+
+
 def picture_channels(network: nn.Module) -> int:
     """Channels of a network's input: three for each of the frames that it takes."""
     return 3 * getattr(network, "frames", 1)
@@ -49,6 +68,7 @@ def onnx_graph(
     unit: float | None = None,
     precision: Precision = "fp32",
     metadata: Mapping[str, str] | None = None,
+    any_size: bool = False,
 ) -> bytes:
     """The graph of `predict_depth` for images (B, 3, `height`, `width`) of any B, as the bytes of an ONNX file.
 
@@ -56,9 +76,14 @@ def onnx_graph(
         network: on the CPU.
         unit: factor of the depth; none leaves it in the network's units.
         metadata: written into the graph.
+        any_size: the graph takes images of any height and width that are multiples of 32, not of the given ones alone.
     """
     from onnx import helper
 
+    sides = {}
+    if any_size:
+        rows, columns = (torch.export.Dim(name, min=1, max=LARGEST) for name in ("rows", "columns"))
+        sides = {2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}
     with _quiet():
         program = torch.onnx.export(
             DepthGraph(network, unit).eval(),
@@ -67,7 +92,7 @@ def onnx_graph(
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch"), **sides}},
             verbose=False,
             optimize=False,
         )

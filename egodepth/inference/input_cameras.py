@@ -5,7 +5,7 @@ so that depth lies on the pixels of the picture that was given.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from egodepth.data.calibrations.finding import file_beside, named_file
 from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.camera_checking import check_camera
 from egodepth.data.configurations import FIELD_OF_VIEW, field_of_view_in
-from egodepth.data.footage.camera import camera_of_field_of_view, camera_of_frames, parse_intrinsics, quarter_turns
+from egodepth.data.footage.camera import camera_of_frames, parse_intrinsics, quarter_turns
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.lenses import Lens, distort_depth, rays, shown_pixels, straight_camera, undistort
@@ -130,6 +130,27 @@ class InputCameras:
             return None
 
 
+def stream_camera(intrinsics: str | None) -> Callable[[int, int], Camera | None]:
+    """The camera of frames that come one by one, by their height and width.
+
+    Args:
+        intrinsics: as `InputCameras` takes them; None for a camera that is not known.
+
+    Raises:
+        UserError: the file is missing, or what was given is no camera; or its lens bends, which is not undone live.
+    """
+    if intrinsics is None:
+        return lambda height, width: None
+    named = named_file(intrinsics)
+    if named is None:
+        typed_camera(intrinsics, 100, 100)
+        return lambda height, width: typed_camera(intrinsics, height, width)
+    file, calibration = named[0], read_calibration(*named)
+    if calibration.is_bent:
+        raise UserError(f"{file}: its lens bends, which is not undone in a stream. Give a camera without distortion.")
+    return lambda height, width: camera_of_frames(file, calibration, height, width, None)[0]
+
+
 def typed_camera(intrinsics: str, height: int, width: int) -> Camera:
     """The camera of `fx,fy,cx,cy` or `fov=DEGREES` for pictures of a size.
 
@@ -137,5 +158,5 @@ def typed_camera(intrinsics: str, height: int, width: int) -> Camera:
         UserError: it is neither.
     """
     if intrinsics.startswith(FIELD_OF_VIEW):
-        return camera_of_field_of_view(field_of_view_in(intrinsics), height, width)
+        return Camera.of_field_of_view(field_of_view_in(intrinsics), height, width)
     return Camera(pinhole(*parse_intrinsics(intrinsics)), height, width)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.inference.runtimes import RUNTIMES, Runtime, RuntimeRecord
+from egodepth.inference.engines import RUNTIMES, Runtime, RuntimeRecord
 
 PREDICTIONS = 3
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -78,9 +78,10 @@ def _measure(engine: str, file: Path, height: int, width: int, channels_last: bo
         F.conv2d(torch.zeros(1, 8, 32, 32), torch.zeros(8, 8, 3, 3))  # sets PyTorch's kernel library up
     record, before = runtime_of(engine), resident("VmRSS")
 
-    def opened() -> Runtime:
+    def opened() -> Callable[[Tensor], object]:
         if record.takes == "graph":
-            return record.open(file.read_bytes())
+            engine = record.open(file.read_bytes())
+            return lambda images: engine(images.numpy())
         # Written by `peak_on_cpu` a moment ago, so nothing foreign is unpickled.
         network = torch.load(io.BytesIO(file.read_bytes()), weights_only=False)
         memory_format = torch.channels_last if channels_last else torch.contiguous_format

@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 
 from egodepth.data.footage.video import video_info
-from egodepth.data.images import image_size
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, distinct_names, named_path
 
@@ -44,17 +43,20 @@ class Picture:
     neighbours: Mapping[int, np.ndarray] = field(default_factory=dict)
 
 
-def picture_size(inputs: Sequence[Input]) -> tuple[int, int] | None:
-    """Height and width of the first input that can be read; None where there is none."""
+def count_pictures(inputs: Sequence[Input]) -> int | None:
+    """Images and frames of the inputs; None where a video does not tell its own or cannot be read."""
+    total = 0
     for each in inputs:
-        try:
-            if isinstance(each, ImageInput):
-                return image_size(each.path)
-            video = video_info(each.path)
-        except UserError:
-            continue
-        return video.height, video.width
-    return None
+        frames: int | None = 1
+        if not isinstance(each, ImageInput):
+            try:
+                frames = video_info(each.path).frames
+            except UserError:
+                frames = None
+        if not frames:
+            return None
+        total += frames
+    return total
 
 
 def with_neighbours(sequence: Iterable[Picture], time_offsets: Sequence[int]) -> Iterator[Picture]:

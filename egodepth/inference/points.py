@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from egodepth.files import write_bytes
@@ -29,9 +28,8 @@ def points_of(depth: np.ndarray, image: np.ndarray, rays: np.ndarray, farthest: 
         farthest: depth up to which there are points.
     """
     known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays).all(-1)
-    around = np.ones((3, 3), np.uint8)
-    near = cv2.erode(np.where(known, depth, np.inf).astype(np.float32), around)
-    far = cv2.dilate(np.where(known, depth, 0).astype(np.float32), around)
+    near = -_largest_around(np.where(known, -depth, -np.inf))
+    far = _largest_around(np.where(known, depth, 0))
     kept = known & (depth <= farthest) & (far / (1 + EDGE) <= near)
     points = np.empty(int(kept.sum()), POINT)
     points["z"] = depth[kept]
@@ -39,6 +37,13 @@ def points_of(depth: np.ndarray, image: np.ndarray, rays: np.ndarray, farthest: 
     for channel, name in enumerate(("red", "green", "blue")):
         points[name] = image[..., channel][kept]
     return points
+
+
+def _largest_around(values: np.ndarray) -> np.ndarray:
+    """The largest value of the nine pixels around each pixel of (H, W)."""
+    padded = np.pad(values.astype(np.float32), 1, mode="edge")
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def farthest_of(depth: np.ndarray, is_metric: bool) -> float:

@@ -25,6 +25,7 @@ from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inpu
 from egodepth.inference.pictures import Picture, Source, batches, sequences_of, with_neighbours
 from egodepth.inference.points import farthest_of, points_of, write_points
 from egodepth.inference.predictor import Predictor
+from egodepth.inference.steady import USUAL_FOCAL, Steady
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
 from egodepth.processors import available_processors
@@ -81,6 +82,7 @@ def predict(
     bits: int | None = None,
     intrinsics: str | None = None,
     farthest: float | None = None,
+    steady: bool = False,
 ) -> PredictionReport:
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
@@ -100,6 +102,7 @@ def predict(
         progress: show a progress bar with the time left on stderr.
         bits: that pictures of more than 8 bits use; none finds out for those of each folder.
         intrinsics: see `InputCameras`.
+        steady: join each frame's depth with the one before, so that it does not flicker, see `Steady`.
         farthest: of points (`ply`), in metres where the scale is known; by default 80 m, or 8 times the median depth.
 
     Raises:
@@ -118,7 +121,7 @@ def predict(
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
         cameras = InputCameras(expanded, intrinsics)
-        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits, farthest)
+        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits, farthest, steady)
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
@@ -145,8 +148,11 @@ class _Run:
         cameras: InputCameras,
         bits: int | None = None,
         farthest: float | None = None,
+        steady: bool = False,
     ) -> None:
         self.farthest = farthest
+        self.is_steady = steady
+        self._steady: tuple[tuple[Path, int], Steady] | None = None
         self._predictors: dict[tuple[int, int], Predictor] = {}
         self._cameras = cameras
         self.ratios: dict[Path, float | None] = {}
@@ -181,7 +187,9 @@ class _Run:
             for picture, depth in self._predicted(reduced):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
                 if format == "ply":
-                    pending.append((path, pool.submit(write_points, path, self._points(picture, depth), self._unit())))
+                    pending.append(
+                        (path, pool.submit(write_points, path, self._points(picture, depth), self.predictor.unit))
+                    )
                 else:
                     pending.append((path, pool.submit(write_depth, path, depth, format)))
                 if len(pending) > WRITER_THREADS:
@@ -199,9 +207,6 @@ class _Run:
             )
         farthest = self.farthest or farthest_of(depth, self.predictor.is_metric)
         return points_of(depth, picture.image, rays, farthest)
-
-    def _unit(self) -> str:
-        return "metres" if self.predictor.is_metric else "up to scale"
 
     def write_videos(self) -> None:
         """One video for each video, and one for the pictures of each folder."""
@@ -248,19 +253,26 @@ class _Run:
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
             cameras = [self._camera(picture) for picture in batch]
-            depths = predictor.predict_depths(images, sizes, neighbours, cameras)
+            steady = [self._joined_with(picture) for picture in batch] if self.is_steady else None
+            depths = predictor.predict_depths(images, sizes, neighbours, cameras, steady)
             for picture, depth in zip(batch, depths, strict=True):
                 yield picture, self._cameras.bent(picture.source.name, depth)
 
     def _fitted(self, height: int, width: int) -> Predictor:
         """The predictor for pictures of this size: in their own form, where the model keeps it."""
-        other = self.predictor.fitted_to(height, width)
-        if other is self.predictor:
-            return other
-        size = other.height, other.width
+        size = height, width
         if size not in self._predictors:
-            self._predictors[size] = other.with_runtime(self.predictor.runtime.name)
+            self._predictors[size] = self.predictor.fitted_to(height, width)
         return self._predictors[size]
+
+    def _joined_with(self, picture: Picture) -> Steady:
+        """What joins a picture's depth with those of its folder, or of its video up to a cut, that came before."""
+        sequence = picture.source.name.parent, picture.source.run
+        if self._steady is None or self._steady[0] != sequence:
+            camera = self._cameras.camera(picture.source.name, picture.height, picture.width)
+            focal = self.predictor.focal if camera is None else float(camera.normalised()[0, 0])
+            self._steady = sequence, Steady(focal or USUAL_FOCAL)
+        return self._steady[1]
 
     def _camera(self, picture: Picture) -> Camera | None:
         """The camera of a picture, where metres depend on it."""

@@ -35,9 +35,14 @@ def encode_png16(depth_m: np.ndarray) -> bytes:
     Values are rounded to the nearest step and clipped to 1/256 m and 65535/256 = 255.996 m. Zero, which says
     'no value', is kept for depths that are not numbers.
     """
+    return _encode_png(png16_steps(depth_m))
+
+
+def png16_steps(depth_m: np.ndarray) -> np.ndarray:
+    """A depth (H, W) in metres in steps of 1/256 m, uint16, see `encode_png16`."""
     steps = np.clip(np.nan_to_num(depth_m, nan=0.0) * PNG16_STEPS_PER_METRE, 1, 65535).round()
     steps[np.isnan(depth_m)] = 0
-    return _encode_png(steps.astype(np.uint16))
+    return steps.astype(np.uint16)
 
 
 def encode_color(depth: np.ndarray) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from egodepth.inference.benchmark import Contender, benchmark, checked_device
 from egodepth.inference.benchmark_result import BenchmarkResult
 from egodepth.inference.configurations import BenchmarkConfig
-from egodepth.models.released import load
+from egodepth.models.opening import load
 from egodepth.networks.complexity import complexity
 from egodepth.recipes import RECIPES, build
 

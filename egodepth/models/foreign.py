@@ -17,7 +17,7 @@ import yaml
 from egodepth.data.configurations import MapUnits
 from egodepth.errors import UserError, first_line
 from egodepth.files import read_json, read_text
-from egodepth.models.released import fetched_from_hub
+from egodepth.models.folder import fetched_from_hub
 from egodepth.recipes.view_synthesis import FOREIGN
 
 CONFIG_FILE = "config.json"

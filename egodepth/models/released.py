@@ -1,8 +1,7 @@
-"""Released models: what training and import write, and what `egodepth.load` reads."""
+"""Released models: what training and import write, and the networks that are made of it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,61 +10,24 @@ import torch
 from torch import nn
 
 from egodepth.errors import UserError
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.models.folder import ModelFolder
 from egodepth.networks.configurations import NetworkConfig
 from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
-from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE, check_fit, read_config, read_weights, save_released
+from egodepth.networks.model_config import CONFIG_FORMAT, RELEASE_AGAIN
+from egodepth.networks.weights import WEIGHTS_FILE, check_fit, read_weights, save_released
 from egodepth.recipes import Recipe
-from egodepth.recipes.recipe import STARTER
 from egodepth.recipes.restoring import as_data, restored_network, restored_recipe
-from egodepth.recipes.scale import Origin, Scale
+from egodepth.recipes.scale import Scale
 from egodepth.version import __version__
 
 if TYPE_CHECKING:
     from egodepth.methods.rich_teachers import RichTeacher
 
-MODEL_FOLDER = "model"
-RUN_FILE = "run.json"
-LAST_STAGE = "stage2"
-"""The run that is the result, in the folder of `egodepth train rprdepth --all`."""
 
-STARTER_FOLDER = Path(__file__).parents[1] / STARTER
-
-CONFIG_FORMAT = 3
-
-RELEASE_AGAIN = "Fetch or release the model again."
-
-
-@dataclass(frozen=True)
-class ReleasedModel:
-    """A model folder, opened: its files are read once, whatever is asked of it.
-
-    Attributes:
-        name: what the user called it, for messages.
-        config: of `config.json`.
-        folder: that holds the files.
-    """
-
-    name: str
-    folder: Path
-    config: Mapping[str, Any]
-
-    @classmethod
-    def open(cls, model: str | Path) -> "ReleasedModel":
-        """Open a released model folder, a run folder, `starter`, or a model of the Hugging Face hub by its id.
-
-        Raises:
-            UserError: there is no such model, or its config is broken or from another egodepth.
-        """
-        folder = model_folder(model)
-        config = read_config(folder)
-        if config.get("format") != CONFIG_FORMAT:
-            raise UserError(
-                f"{model}: its config has format {config.get('format')}, not {CONFIG_FORMAT}. "
-                "Read it with the egodepth that wrote it."
-            )
-        return cls(str(model), folder, config)
+class ReleasedModel(ModelFolder):
+    """A model folder with its networks: weights are read once, whatever is asked of it."""
 
     @cached_property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -77,26 +39,7 @@ class ReleasedModel:
         """The config of the depth network."""
         return restored_network(self.config["network"])
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width at which its networks see a picture."""
-        return self.config["height"], self.config["width"]
-
-    @property
-    def metres_from(self) -> Origin | None:
-        """How the depth got its metres; None where it is up to scale."""
-        return self.config["metres_from"]
-
-    @property
-    def scale(self) -> Scale | None:
-        """What its unit of depth means; None where depth is up to scale, or nobody said how it is known."""
-        if self.metres_from is None:
-            return None
-        of_width = {int(width): metres for width, metres in self.config.get("metres_of_width", {}).items()}
-        error, note = self.config.get("metres_error"), self.config.get("metres_note")
-        return Scale(self.config["metres_per_unit"], self.metres_from, of_width, error, note)
-
-    def predictor(self, device: str | torch.device = "cpu") -> Predictor:
+    def predictor(self, device: str | torch.device = "cpu") -> NetworkPredictor:
         """The model ready to predict."""
         config, network = self.config, self.depth_network()
         if self.network.multi_frame:
@@ -105,9 +48,7 @@ class ReleasedModel:
             network = MultiFrameDepth(
                 network, self.pose_network(), torch.tensor(config["intrinsics"]), config["lookups"]
             )
-        of_width = {int(width): metres for width, metres in config.get("metres_of_width", {}).items()}
-        scale = config["metres_per_unit"], device, config["recipe"], of_width, config.get("focal")
-        return Predictor(network, *self.size, *scale, keeps_aspect=config.get("keep_aspect", False))
+        return NetworkPredictor(network, self.facts, device)
 
     def depth_network(self) -> nn.Module:
         """The depth network in the form in which it is used, in evaluation mode."""
@@ -175,18 +116,6 @@ class ReleasedModel:
         prefix = f"{part}."
         state = {key.removeprefix(prefix): value for key, value in self.tensors.items() if key.startswith(prefix)}
         network.load_state_dict(check_fit(network.state_dict(), state, self.name, RELEASE_AGAIN))
-
-
-def load(model: str | Path, device: str | torch.device = "cpu") -> Predictor:
-    """A released model, ready to predict.
-
-    Args:
-        model: a released model folder, a run folder, or the id of a model on the Hugging Face hub.
-
-    Raises:
-        UserError: there is no such model, or its files are broken or from a newer egodepth.
-    """
-    return ReleasedModel.open(model).predictor(device)
 
 
 def save_model(
@@ -258,52 +187,3 @@ def deployed(network: nn.Module, config: NetworkConfig) -> nn.Module:
 def released_recipe(recipe: Recipe) -> Recipe:
     """The recipe of what `deployed` makes of its depth network."""
     return dataclasses.replace(recipe, network=recipe.network.released())
-
-
-def model_folder(model: str | Path) -> Path:
-    """Where the files of a model are; a hub id is fetched. Of a folder with RPrDepth's runs the last stage counts.
-
-    Raises:
-        UserError: there is no such folder and no such id, or a run has not released a model yet.
-    """
-    path = Path(model)
-    if str(model) == STARTER and not path.exists():
-        return STARTER_FOLDER
-    if (path / CONFIG_FILE).is_file():
-        return path
-    if (path / MODEL_FOLDER / CONFIG_FILE).is_file():
-        return path / MODEL_FOLDER
-    if (path / RUN_FILE).is_file():
-        raise UserError(f"{path}: this run has not written a model yet. Let it train on with --resume.")
-    if (path / LAST_STAGE).is_dir():
-        return model_folder(path / LAST_STAGE)
-    if path.exists():
-        runs = sorted(file.parent.name for file in path.glob(f"*/{RUN_FILE}"))
-        held = f"; it holds the runs {', '.join(runs)}, give one of these" if runs else ""
-        raise UserError(f"{path}: no {CONFIG_FILE} in it. Give a released model folder or a run folder{held}.")
-    return _hub_folder(str(model))
-
-
-def _hub_folder(name: str) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"{name}: no such folder. Give a released model folder, a run folder or a hub id (owner/name).")
-    return fetched_from_hub(name, name, ("config.json", "model.safetensors"))
-
-
-def fetched_from_hub(name: str, called: str, patterns: Sequence[str]) -> Path:
-    """Where files of a model of the Hugging Face hub lie, fetched if they were not there.
-
-    Args:
-        called: how the user named it, for messages.
-
-    Raises:
-        UserError: there is no such model, or the hub is out of reach.
-    """
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
-    except Exception as error:  # the hub's client raises many unrelated types; to the user they mean the same
-        raise UserError(
-            f"{called}: neither a folder here nor a model that the hub gave ({type(error).__name__}). Check the name."
-        ) from error

@@ -7,7 +7,8 @@ from pathlib import Path
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
 from egodepth.models.released import ReleasedModel, scale_entries
-from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE
+from egodepth.networks.model_config import CONFIG_FILE
+from egodepth.networks.weights import WEIGHTS_FILE
 from egodepth.recipes.scale import Scale
 
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from egodepth.errors import UserError, first_line
-from egodepth.files import read_text, write_bytes, write_text
+from egodepth.files import write_bytes, write_text
+from egodepth.networks.model_config import CONFIG_FILE
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 PARALLEL, COMPILED = "module.", "_orig_mod."
@@ -76,21 +76,6 @@ def save_released(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     write_bytes(folder / WEIGHTS_FILE, save(stored))
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The config of a released model folder, without its tensors.
-
-    Raises:
-        UserError: it is missing or broken.
-    """
-    config_file = folder / CONFIG_FILE
-    if not config_file.is_file():
-        raise UserError(f"{folder}: no {CONFIG_FILE} in it. Give a released model folder or a run folder.")
-    try:
-        return json.loads(read_text(config_file))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{config_file}: not JSON ({error}). Release the model again.") from error
 
 
 def check_fit(

@@ -11,7 +11,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done
-from egodepth.models.released import LAST_STAGE, ReleasedModel, deployed
+from egodepth.models.folder import LAST_STAGE
+from egodepth.models.released import ReleasedModel, deployed
 from egodepth.networks.configurations import RELEASED_REFERENCES, ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import RPrDepth

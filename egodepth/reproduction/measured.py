@@ -31,8 +31,8 @@ import torch
 
 from egodepth.errors import UserError
 from egodepth.files import read_json, write_text
-from egodepth.models.released import MODEL_FOLDER
-from egodepth.networks.weights import CONFIG_FILE
+from egodepth.models.folder import MODEL_FOLDER
+from egodepth.networks.model_config import CONFIG_FILE
 from egodepth.recipes.scale import Origin
 from egodepth.training.starting import run_options
 from egodepth.version import __version__

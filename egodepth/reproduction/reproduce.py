@@ -14,7 +14,7 @@ from egodepth.data.recognise import recognise
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import metric_label
 from egodepth.models.evaluating import evaluate_model
-from egodepth.models.released import RUN_FILE
+from egodepth.models.folder import RUN_FILE
 from egodepth.prior.pipeline import train_whole
 from egodepth.reproduction.measured import (
     Evaluated,

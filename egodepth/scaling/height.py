@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
@@ -69,7 +68,7 @@ def heights_over_road(predictor: Predictor, sequences: Sequence[FrameSequence], 
     return Heights(np.array(found), len(chosen))
 
 
-def road_of(depth: np.ndarray, intrinsics: Tensor, mask: np.ndarray | None = None, seed: int = 0) -> Plane | None:
+def road_of(depth: np.ndarray, intrinsics: np.ndarray, mask: np.ndarray | None = None, seed: int = 0) -> Plane | None:
     """The road in a depth (H, W) of a camera (3, 3), normalised; None where there is none to be seen.
 
     Args:
@@ -83,6 +82,6 @@ def road_of(depth: np.ndarray, intrinsics: Tensor, mask: np.ndarray | None = Non
     if len(rows) > POINTS:
         chosen = np.random.default_rng(seed).choice(len(rows), POINTS, replace=False)
         rows, columns = rows[chosen], columns[chosen]
-    pixels = Camera.from_normalised(intrinsics, height, width).intrinsics.double().numpy()
+    pixels = Camera.from_normalised(intrinsics, height, width).intrinsics.astype(np.float64)
     plane = fit_ground(camera_rays(pixels, columns, rows), depth[rows, columns].astype(float), STEEPEST_DEGREES, seed)
     return plane if plane is not None and plane.inliers >= LEAST_INLIERS else None

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from egodepth.data.configurations import LEARNED
 from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage_size
@@ -56,7 +55,7 @@ class FrameSequence:
     numbers: tuple[int, ...]
     pairs: tuple[tuple[int, int], ...]
     seconds: np.ndarray | None
-    intrinsics: Tensor | None = None
+    intrinsics: np.ndarray | None = None
     mask: np.ndarray | None = None
     count: int | None = None
     oxts: Path | None = None
@@ -211,7 +210,7 @@ def _of_footage(
     )
 
 
-def _camera_if_known(path: Path, intrinsics: str | None) -> tuple[Tensor | None, Lens | None]:
+def _camera_if_known(path: Path, intrinsics: str | None) -> tuple[np.ndarray | None, Lens | None]:
     try:
         camera, lens = camera_and_lens(path, intrinsics)
     except CameraUnknown:

@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from egodepth.data.configurations import LEARNED
 from egodepth.data.known_points import read_known_points
@@ -224,7 +223,7 @@ def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tu
         raise UserError(
             f"{unknown[0]}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
         )
-    learned = torch.tensor(model.config["intrinsics"])
+    learned = np.array(model.config["intrinsics"], np.float32)
     remark = f"{unknown[0]}: the camera is not known; the one that the model learnt in training is taken."
     return [
         sequence if sequence.intrinsics is not None else replace(sequence, intrinsics=learned) for sequence in sequences

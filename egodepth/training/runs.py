@@ -27,14 +27,8 @@ from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, read_json, write_text
 from egodepth.methods.method import Method
-from egodepth.models.released import (
-    MODEL_FOLDER,
-    RUN_FILE,
-    ReleasedModel,
-    deployed,
-    released_recipe,
-    save_model,
-)
+from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
+from egodepth.models.released import ReleasedModel, deployed, released_recipe, save_model
 from egodepth.networks.configurations import NetworkConfig, size_for
 from egodepth.networks.statistics import drops, without_drops
 from egodepth.recipes import Recipe

@@ -12,7 +12,8 @@ from torch import nn
 from egodepth.errors import UserError
 from egodepth.files import read_json
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
-from egodepth.models.released import RUN_FILE, ReleasedModel
+from egodepth.models.folder import RUN_FILE
+from egodepth.models.released import ReleasedModel
 from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe

@@ -90,8 +90,8 @@ def test_the_help_of_a_pack_leaves_out_what_training_alone_reads(capsys):
 def test_the_command_line_offers_what_the_library_has():
     from egodepth.evaluation.names import DepthProtocol
     from egodepth.evaluation.protocols import PROTOCOLS
-    from egodepth.inference import runtimes, writers
+    from egodepth.inference import configurations, writers
 
     assert get_args(Format) == get_args(writers.Format)
-    assert set(get_args(Runtime)) <= set(get_args(runtimes.RuntimeName))
+    assert set(get_args(Runtime)) <= set(get_args(configurations.RuntimeName))
     assert get_args(DepthProtocol) == tuple(PROTOCOLS)

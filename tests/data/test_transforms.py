@@ -21,7 +21,7 @@ PLAIN = AugmentationConfig(flip_probability=0, jitter_probability=0)
 
 
 def batch_of(indices=(0, 1, 2), camera=None, centred=False):
-    camera = camera or Camera(pinhole(20, 21, 9, 7), HEIGHT, WIDTH)
+    camera = camera or Camera(torch.from_numpy(pinhole(20, 21, 9, 7)), HEIGHT, WIDTH)
     samples = []
     for index in indices:
         generator = torch.Generator().manual_seed(index)
@@ -69,7 +69,7 @@ def test_fixed_intrinsics_keep_their_centre_under_a_flip():
     point=st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(1, 50)),
 )
 def test_a_mirrored_camera_sees_a_mirrored_point_at_the_mirrored_pixel(fx, cx, point):
-    camera = Camera(pinhole(fx, 20, cx, 7), HEIGHT, WIDTH)
+    camera = Camera(torch.from_numpy(pinhole(fx, 20, cx, 7)), HEIGHT, WIDTH)
     plain = without_augmentation(batch_of((0,), camera)).intrinsics
     mirrored = augment(batch_of((0,), camera), ALWAYS_FLIP, seed=0, key=0).intrinsics
     x, y, z = point

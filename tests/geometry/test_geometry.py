@@ -39,7 +39,7 @@ def close(value: object, expected: object, tolerance: float = 2e-6) -> None:
 
 
 def camera_and_point(height, width, fx, fy, horizontal, vertical):
-    camera = Camera(pinhole(fx, fy, horizontal * width, vertical * height), height, width)
+    camera = Camera(torch.from_numpy(pinhole(fx, fy, horizontal * width, vertical * height)), height, width)
     return camera, torch.tensor([0.3, -0.2, 4.0])
 
 
@@ -84,7 +84,8 @@ def test_normalised_intrinsics_give_the_camera_back(h, w, fx, fy, cx, cy):
 def test_plain_scaling_of_the_fixed_intrinsics_gives_the_published_pyramid():
     for size, levels in REFERENCE["pyramid_intrinsics"].items():
         height, width = map(int, size.split("x"))
-        finest = Camera(pinhole(0.58 * width, 1.92 * height, 0.5 * width, 0.5 * height), height, width)
+        fixed = pinhole(0.58 * width, 1.92 * height, 0.5 * width, 0.5 * height)
+        finest = Camera(torch.from_numpy(fixed), height, width)
         for level, (fx, cx, fy, cy) in enumerate(levels):
             scaled = finest.resize(height // 2**level, width // 2**level, half_pixel=False).intrinsics
             close(scaled, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], 1e-3)
@@ -143,7 +144,7 @@ def test_the_sampling_grid_of_a_stereo_pair_is_the_published_one():
 def test_a_stereo_shift_moves_the_picture_by_focal_length_times_baseline_over_depth(depth, shift):
     """A baseline chosen to make a whole number of pixels must give exactly shifted columns."""
     image = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(0))
-    intrinsics = pinhole(30.0, 30.0, 15.5, 7.5)[None]
+    intrinsics = torch.from_numpy(pinhole(30.0, 30.0, 15.5, 7.5))[None]
     transform = stereo_transform(torch.tensor([-shift * depth / 30]))
     view = synthesise_view(image, torch.full((1, 1, 16, 32), depth), intrinsics, transform)
     torch.testing.assert_close(view[..., shift:], image[..., : 32 - shift], rtol=0, atol=2e-4)

@@ -13,7 +13,7 @@ from egodepth.errors import UserError
 from egodepth.inference import benchmark as benchmark_module
 from egodepth.inference.benchmark_result import BenchmarkResult, Row
 from egodepth.inference.configurations import BenchmarkConfig
-from egodepth.inference.runtimes import RUNTIMES
+from egodepth.inference.engines import RUNTIMES
 from egodepth.models.benchmarking import benchmark_models
 from egodepth.recipes import RECIPES
 

@@ -13,8 +13,9 @@ from egodepth.data.footage.camera import footage_camera, footage_lens
 from egodepth.data.footage.unpacking import unpack
 from egodepth.errors import UserError
 from egodepth.geometry.lenses import rays, shown_pixels, straight_camera, undistort
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predict import predict
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.predictor import ModelFacts
 from tests.data.trees import moving_scene
 
 pytest.importorskip("cv2")
@@ -57,7 +58,13 @@ def test_depth_lies_on_the_original_pixels(pictures, tmp_path, field, caplog):
     lens = footage_lens(pictures)
     network = Plane(lens)
     with caplog.at_level(logging.INFO, logger="egodepth"):
-        predict(Predictor(network, HEIGHT, WIDTH, 1.0), [pictures], tmp_path / "out", "npy", progress=False)
+        predict(
+            NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH, 1.0)),
+            [pictures],
+            tmp_path / "out",
+            "npy",
+            progress=False,
+        )
     [said] = [message for message in caplog.messages if "undistorted" in message]
     assert "camera.json, depth is on the original pixels" in said
     seen = (network.seen[0][0].permute(1, 2, 0) * 255).round().numpy()
@@ -74,7 +81,7 @@ def test_depth_lies_on_the_original_pixels(pictures, tmp_path, field, caplog):
 @pytest.mark.parametrize("format", ["color", "png16", "video"])
 def test_every_format_takes_pixels_without_depth(pictures, tmp_path, format):
     (pictures / "camera.json").write_text(json.dumps(CAMERA))
-    predictor = Predictor(Plane(footage_lens(pictures)), HEIGHT, WIDTH, 1.0)
+    predictor = NetworkPredictor(Plane(footage_lens(pictures)), ModelFacts(HEIGHT, WIDTH, 1.0))
     predict(predictor, [pictures], tmp_path / "out", format, progress=False)
     if format == "png16":
         steps = np.asarray(Image.open(tmp_path / "out" / "0.png"))
@@ -90,7 +97,7 @@ def test_a_file_may_be_named_and_undistortion_left_out(pictures, tmp_path):
         ("none", moving_scene(0, HEIGHT, WIDTH)),
     ):
         network = Plane(lens)
-        predictor = Predictor(network, HEIGHT, WIDTH, 1.0)
+        predictor = NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH, 1.0))
         predict(predictor, [pictures / "0.png"], tmp_path / "out", "npy", progress=False, intrinsics=intrinsics)
         seen = (network.seen[0][0].permute(1, 2, 0) * 255).round().numpy()
         assert np.array_equal(seen, expected)
@@ -99,7 +106,7 @@ def test_a_file_may_be_named_and_undistortion_left_out(pictures, tmp_path):
 def test_a_file_beside_the_pictures_that_cannot_be_read_is_said_and_passed_over(pictures, tmp_path, caplog):
     (pictures / "transforms.json").write_text('{"frames": []}')
     with caplog.at_level(logging.WARNING, logger="egodepth"):
-        predictor = Predictor(nn.Module(), HEIGHT, WIDTH, 1.0)
+        predictor = NetworkPredictor(nn.Module(), ModelFacts(HEIGHT, WIDTH, 1.0))
         predictor.network.predict_depth = lambda image: torch.ones(len(image), 1, HEIGHT, WIDTH)
         report = predict(predictor, [pictures], tmp_path / "out", "npy", progress=False)
     assert len(report.written) == 4
@@ -114,9 +121,9 @@ def test_training_unpacks_undistorted_frames_and_has_their_camera(pictures, tmp_
     assert straight.frames[0].parent != plain.frames[0].parent
     picture = np.asarray(Image.open(straight.frames[1]))
     assert np.array_equal(picture, undistort(moving_scene(1, HEIGHT, WIDTH), lens))
-    assert torch.equal(camera.intrinsics, straight_camera(lens).intrinsics)
+    assert np.array_equal(camera.intrinsics, straight_camera(lens).intrinsics)
     assert camera.intrinsics[0, 0] < 100
-    assert camera.intrinsics.dtype == torch.float32
+    assert camera.intrinsics.dtype == np.float32
 
 
 def test_a_calibration_of_another_size_is_scaled_and_one_that_is_turned_needs_its_side(pictures):

@@ -16,8 +16,9 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.geometry.cameras import Camera, pinhole
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predict import predict
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.predictor import ModelFacts, Predictor
 
 HEIGHT, WIDTH = 32, 64
 FOCAL, METRES = 0.5, 4.0
@@ -32,7 +33,7 @@ class OneUnit(nn.Module):
 
 
 def predictor(metres_per_unit: float | None = METRES, focal: float | None = FOCAL) -> Predictor:
-    return Predictor(OneUnit(), HEIGHT, WIDTH, metres_per_unit, focal=focal)
+    return NetworkPredictor(OneUnit(), ModelFacts(HEIGHT, WIDTH, metres_per_unit, focal=focal))
 
 
 def camera(focal: float, height: int = 48, width: int = 80) -> Camera:

@@ -12,9 +12,10 @@ from torch import nn
 
 from egodepth.data.footage.camera import footage_lens
 from egodepth.errors import UserError
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.points import POINT, points_of
 from egodepth.inference.predict import predict
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.predictor import ModelFacts
 from tests.command_line import run
 from tests.data.trees import moving_scene
 
@@ -87,7 +88,7 @@ def test_predict_writes_points_of_the_pictures_own_camera(tmp_path):
     folder.mkdir()
     for number in range(2):
         Image.fromarray(moving_scene(number, HEIGHT, WIDTH)).save(folder / f"{number}.png")
-    predictor = Predictor(Sloping(), HEIGHT, WIDTH, 2.0)
+    predictor = NetworkPredictor(Sloping(), ModelFacts(HEIGHT, WIDTH, 2.0))
     predict(predictor, [folder], tmp_path / "out", "ply", progress=False, intrinsics="40,40,31.5,15.5")
     points, header = read_ply(tmp_path / "out" / "0.ply")
     assert "metres" in header
@@ -105,7 +106,7 @@ def test_points_of_a_lens_lie_on_its_undistorted_rays(tmp_path):
     Image.fromarray(moving_scene(0, 96, 160)).save(folder / "0.png")
     lens = {"fx": 100, "fy": 101, "cx": 81, "cy": 46, "k1": -0.2, "k2": 0.03}
     (folder / "camera.json").write_text(json.dumps(lens))
-    predict(Predictor(Sloping(), 96, 160, 1.0), [folder], tmp_path / "out", "ply", progress=False)
+    predict(NetworkPredictor(Sloping(), ModelFacts(96, 160, 1.0)), [folder], tmp_path / "out", "ply", progress=False)
     points, _ = read_ply(tmp_path / "out" / "0.ply")
     # Bent outward again by OpenCV's formula, the rays meet whole pixels.
     x, y = points["x"] / points["z"], points["y"] / points["z"]
@@ -119,7 +120,13 @@ def test_points_of_a_lens_lie_on_its_undistorted_rays(tmp_path):
 def test_points_without_a_camera_are_refused(tmp_path):
     Image.fromarray(moving_scene(0, HEIGHT, WIDTH)).save(tmp_path / "0.png")
     with pytest.raises(UserError, match=r"points need the camera\. Give --fov"):
-        predict(Predictor(Sloping(), HEIGHT, WIDTH), [tmp_path / "0.png"], tmp_path / "out", "ply", progress=False)
+        predict(
+            NetworkPredictor(Sloping(), ModelFacts(HEIGHT, WIDTH)),
+            [tmp_path / "0.png"],
+            tmp_path / "out",
+            "ply",
+            progress=False,
+        )
     assert not list(tmp_path.glob("out/*"))
 
 

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predict import predict
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.predictor import ModelFacts, Predictor
 from egodepth.inference.video import SteadyRange
 
 HEIGHT, WIDTH = 32, 64
@@ -52,7 +53,7 @@ class Neighbours(nn.Module):
 
 
 def a_predictor(metres_per_unit: float | None = 2.0, interrupt_at: int | None = None) -> Predictor:
-    return Predictor(BrightIsNear(interrupt_at), HEIGHT, WIDTH, metres_per_unit)
+    return NetworkPredictor(BrightIsNear(interrupt_at), ModelFacts(HEIGHT, WIDTH, metres_per_unit))
 
 
 def picture(height: int = 20, width: int = 30, seed: int = 0) -> np.ndarray:
@@ -175,7 +176,12 @@ def test_a_network_that_looks_around_gets_the_frames_around_each(
             save(tmp_path / name / f"{level}.png", np.full((HEIGHT, WIDTH, 3), level, dtype=np.uint8))
     inputs = [tmp_path / "first", tmp_path / "second"]
     report = predict(
-        Predictor(Neighbours(*moments), HEIGHT, WIDTH), inputs, tmp_path / "out", "npy", batch_size, progress=False
+        NetworkPredictor(Neighbours(*moments), ModelFacts(HEIGHT, WIDTH)),
+        inputs,
+        tmp_path / "out",
+        "npy",
+        batch_size,
+        progress=False,
     )
     found = [round(float(np.load(path)[0, 0])) for path in report.written]
     assert found == expected * 2
@@ -183,11 +189,17 @@ def test_a_network_that_looks_around_gets_the_frames_around_each(
 
 def test_the_frame_after_is_read_from_a_video_too(tmp_path: Path) -> None:
     video = save_video(tmp_path / "drive.mp4", count=4)
-    report = predict(Predictor(Neighbours(1), HEIGHT, WIDTH), [video], tmp_path / "out", "npy", progress=False)
+    report = predict(
+        NetworkPredictor(Neighbours(1), ModelFacts(HEIGHT, WIDTH)), [video], tmp_path / "out", "npy", progress=False
+    )
     found = [float(np.load(path).mean()) for path in report.written]
     assert found == pytest.approx([20, 240, 460, 600], abs=40)
     written = predict(
-        Predictor(Neighbours(-1, 1), HEIGHT, WIDTH), [video], tmp_path / "out", "video", progress=False
+        NetworkPredictor(Neighbours(-1, 1), ModelFacts(HEIGHT, WIDTH)),
+        [video],
+        tmp_path / "out",
+        "video",
+        progress=False,
     ).written
     assert len(read_video(written[0])[0]) == 4
 

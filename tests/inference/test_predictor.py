@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.inference.predictor import Predictor
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.inference.predictor import ModelFacts, Predictor
 
 HEIGHT, WIDTH = 32, 64
 
@@ -34,7 +35,7 @@ class Broken(nn.Module):
 
 @pytest.fixture
 def predictor() -> Predictor:
-    return Predictor(BrightIsNear(), HEIGHT, WIDTH)
+    return NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH))
 
 
 def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -49,7 +50,7 @@ def as_tensor(image: np.ndarray) -> Tensor:
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 3))
 def test_depth_has_the_size_of_the_image(height: int, width: int, batch: int) -> None:
     network = BrightIsNear()
-    depth = Predictor(network, HEIGHT, WIDTH).predict_depth(torch.rand(batch, 3, height, width))
+    depth = NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH)).predict_depth(torch.rand(batch, 3, height, width))
     assert depth.shape == (batch, 1, height, width)
     assert depth.dtype == torch.float32
     assert 1 <= float(depth.min()) <= float(depth.max()) <= 11.0001
@@ -99,8 +100,8 @@ def test_no_pictures_give_no_depths(predictor: Predictor) -> None:
 
 def test_a_known_scale_gives_metres() -> None:
     image = random_image(50, 70)
-    relative = Predictor(BrightIsNear(), HEIGHT, WIDTH)
-    metric = Predictor(BrightIsNear(), HEIGHT, WIDTH, metres_per_unit=5.4)
+    relative = NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH))
+    metric = NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH, metres_per_unit=5.4))
     assert metric.is_metric
     assert not relative.is_metric
     np.testing.assert_allclose(metric.predict_images([image])[0], 5.4 * relative.predict_images([image])[0], rtol=1e-5)
@@ -111,8 +112,8 @@ def test_a_known_scale_gives_metres() -> None:
 
 
 def test_pictures_of_known_widths_have_metres_of_their_own() -> None:
-    relative = Predictor(BrightIsNear(), HEIGHT, WIDTH)
-    metric = Predictor(BrightIsNear(), HEIGHT, WIDTH, 5.0, metres_of_width={70: 2.0, 71: 3.0})
+    relative = NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH))
+    metric = NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH, 5.0, metres_of_width={70: 2.0, 71: 3.0}))
     images = [random_image(50, width) for width in (70, 71, 72)]
     wanted = [scale * depth for scale, depth in zip((2, 3, 5), relative.predict_images(images), strict=True)]
     for found, depth in zip(metric.predict_images(images), wanted, strict=True):
@@ -135,7 +136,7 @@ def test_another_scale_leaves_the_first_predictor_as_it_was(predictor: Predictor
 
 def test_the_network_is_in_evaluation_mode_and_keeps_no_gradients() -> None:
     network = BrightIsNear().double().train()
-    predictor = Predictor(network, HEIGHT, WIDTH)
+    predictor = NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH))
     depth = predictor.predict_depth(torch.rand(1, 3, 20, 20, dtype=torch.float64))
     assert not network.training
     assert depth.dtype == torch.float32
@@ -147,7 +148,7 @@ def test_the_network_is_in_evaluation_mode_and_keeps_no_gradients() -> None:
     ("image", "message"),
     [
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "floating-point"),
-        (np.zeros((1, 3, 8, 8), dtype=np.float32), "ndarray"),
+        (np.zeros((1, 3, 8, 8), dtype=np.uint8), "floating-point"),
         (torch.zeros(3, 8, 8), r"\(3, 8, 8\)"),
         (torch.zeros(1, 8, 8, 3), "shape"),
         (torch.zeros(0, 3, 8, 8), "shape"),
@@ -168,16 +169,16 @@ def test_pictures_of_another_type_are_refused(predictor: Predictor) -> None:
 
 def test_a_model_that_predicts_nan_is_named_as_damaged() -> None:
     with pytest.raises(UserError, match="earlier checkpoint"):
-        Predictor(Broken(), HEIGHT, WIDTH).predict_depth(torch.rand(1, 3, 8, 8))
+        NetworkPredictor(Broken(), ModelFacts(HEIGHT, WIDTH)).predict_depth(torch.rand(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("size", [(30, 64), (32, 0), (32, 100)])
 def test_a_network_size_that_is_no_multiple_of_32_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
-        Predictor(BrightIsNear(), *size)
+        NetworkPredictor(BrightIsNear(), ModelFacts(*size))
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_scale_that_is_no_positive_number_is_refused(scale: float) -> None:
     with pytest.raises(ValueError, match="positive"):
-        Predictor(BrightIsNear(), HEIGHT, WIDTH, metres_per_unit=scale)
+        NetworkPredictor(BrightIsNear(), ModelFacts(HEIGHT, WIDTH, metres_per_unit=scale))

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from egodepth.errors import UserError
-from egodepth.inference import runtimes
-from egodepth.inference.predictor import Predictor
-from egodepth.inference.runtimes import OpenVINORuntime, open_runtime
+from egodepth.inference import engines, graph
+from egodepth.inference.engines import RUNTIMES, OpenVINORuntime, check_runtime
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.inference.predictor import ModelFacts
 from tests.inference.deployed_networks import HEIGHT, WIDTH
 
 
@@ -27,6 +29,16 @@ class Bright(nn.Module):
         return 1 + 10 * torch.sigmoid(self.conv(image))
 
 
+def open_runtime(name: str | None, network: nn.Module, device: str = "cpu") -> Callable[[Tensor], Tensor]:
+    """The engine that a predictor takes; engines of graphs are fed arrays."""
+    runtime = NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH), device).with_runtime(name).runtime
+    if RUNTIMES[runtime.name].takes == "network":
+        return runtime
+    fed: Callable[[Tensor], Tensor] = lambda inputs: torch.from_numpy(runtime(inputs.numpy()))  # noqa: E731
+    fed.name = runtime.name
+    return fed
+
+
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -36,10 +48,11 @@ def network() -> nn.Module:
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch):
     """Make modules look as if they were not installed."""
-    found = runtimes.find_spec
+    found = engines.find_spec
 
     def hide(*names: str) -> None:
-        monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name in names else found(name))
+        for module in (engines, graph):
+            monkeypatch.setattr(module, "find_spec", lambda name: None if name in names else found(name))
 
     return hide
 
@@ -50,7 +63,7 @@ def images(batch: int) -> Tensor:
 
 @pytest.mark.parametrize("name", ["torch", "onnx", "openvino"])
 def test_a_predictor_gives_the_same_depths_by_every_runtime(name: str, network: nn.Module) -> None:
-    predictor = Predictor(network, HEIGHT, WIDTH, metres_per_unit=5.4)
+    predictor = NetworkPredictor(network, ModelFacts(HEIGHT, WIDTH, metres_per_unit=5.4))
     other = predictor.with_runtime(name)
     assert other.runtime.name == name
     assert predictor.runtime.name == "torch"
@@ -61,12 +74,11 @@ def test_a_predictor_gives_the_same_depths_by_every_runtime(name: str, network: 
     image = torch.rand(3, 3, HEIGHT, WIDTH)
     torch.testing.assert_close(other.predict_depth(image), predictor.predict_depth(image), rtol=1e-4, atol=0)
     torch.testing.assert_close(other.with_scale(10.8).predict_depth(image), 2 * other.predict_depth(image))
-    assert other.to("cpu").runtime.name == "torch"
 
 
 def test_a_result_is_not_overwritten_by_the_next(network: nn.Module) -> None:
     for name in ("torch", "onnx", "openvino"):
-        runtime = open_runtime(name, network, HEIGHT, WIDTH)
+        runtime = open_runtime(name, network)
         first = runtime(images(1))
         kept = first.clone()
         runtime(images(1) / 2)
@@ -74,7 +86,7 @@ def test_a_result_is_not_overwritten_by_the_next(network: nn.Module) -> None:
 
 
 def test_engines_keep_the_weights_that_they_were_opened_with(network: nn.Module) -> None:
-    runtime = open_runtime("openvino", network, HEIGHT, WIDTH)
+    runtime = open_runtime("openvino", network)
     before = runtime(images(1))
     with torch.no_grad():
         network.conv.bias += 1
@@ -84,14 +96,14 @@ def test_engines_keep_the_weights_that_they_were_opened_with(network: nn.Module)
 def test_images_in_another_layout_are_taken(network: nn.Module) -> None:
     image = images(2)
     for name in ("torch", "onnx", "openvino"):
-        runtime = open_runtime(name, network, HEIGHT, WIDTH)
+        runtime = open_runtime(name, network)
         found = runtime(image.contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(found, runtime(image))
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on the CPU")
 def test_a_compiled_network_gives_the_same_depths(network: nn.Module) -> None:
-    runtime = open_runtime("compile", network, HEIGHT, WIDTH)
+    runtime = open_runtime("compile", network)
     for batch in (1, 2, 3):
         with torch.inference_mode():
             torch.testing.assert_close(runtime(images(batch)), network.predict_depth(images(batch)))
@@ -99,7 +111,7 @@ def test_a_compiled_network_gives_the_same_depths(network: nn.Module) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_captured_graph_gives_the_same_depths(network: nn.Module) -> None:
-    runtime = open_runtime("cuda-graph", network.cuda(), HEIGHT, WIDTH, "cuda")
+    runtime = open_runtime("cuda-graph", network.cuda(), "cuda")
     for batch in (1, 2, 1):
         image = images(batch).cuda()
         with torch.inference_mode():
@@ -107,19 +119,19 @@ def test_a_captured_graph_gives_the_same_depths(network: nn.Module) -> None:
 
 
 def test_the_fastest_that_is_installed_is_taken_on_the_cpu(network: nn.Module, without) -> None:
-    assert open_runtime(None, network, HEIGHT, WIDTH).name == "openvino"
+    assert open_runtime(None, network).name == "openvino"
     without("openvino")
-    assert open_runtime(None, network, HEIGHT, WIDTH).name == "onnx"
+    assert open_runtime(None, network).name == "onnx"
     without("openvino", "onnxruntime")
-    assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
+    assert open_runtime(None, network).name == "torch"
     without("onnxscript")
-    assert open_runtime(None, network, HEIGHT, WIDTH).name == "torch"
+    assert open_runtime(None, network).name == "torch"
 
 
 @pytest.mark.skipif(not OpenVINORuntime.has_bfloat16(), reason="this processor does not compute in bfloat16")
 def test_bfloat16_is_taken_where_it_is_asked_for(network: nn.Module) -> None:
-    exact = open_runtime("openvino", network, HEIGHT, WIDTH)(images(2))
-    runtime = open_runtime("openvino-bf16", network, HEIGHT, WIDTH)
+    exact = open_runtime("openvino", network)(images(2))
+    runtime = open_runtime("openvino-bf16", network)
     assert runtime.name == "openvino-bf16"
     torch.testing.assert_close(runtime(images(2)), exact, rtol=2e-2, atol=0)
     assert not torch.equal(runtime(images(2)), exact)
@@ -128,33 +140,33 @@ def test_bfloat16_is_taken_where_it_is_asked_for(network: nn.Module) -> None:
 def test_bfloat16_is_refused_where_the_processor_has_none(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenVINORuntime, "has_bfloat16", staticmethod(lambda: False))
     with pytest.raises(UserError, match=r"bfloat16.*--runtime"):
-        open_runtime("openvino-bf16", network, HEIGHT, WIDTH)
+        open_runtime("openvino-bf16", network)
 
 
 def test_another_device_than_the_cpu_takes_pytorch(network: nn.Module) -> None:
-    assert open_runtime(None, network, HEIGHT, WIDTH, "meta").name == "torch"
+    assert open_runtime(None, network, "meta").name == "torch"
 
 
 def test_a_model_that_an_engine_refuses_is_left_to_the_next(
     network: nn.Module, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(graph: bytes) -> None:
+    def refuse(file: bytes) -> None:
         raise RuntimeError("unknown operator\nand more")
 
-    monkeypatch.setitem(runtimes.RUNTIMES, "openvino", replace(runtimes.RUNTIMES["openvino"], open=refuse))
+    monkeypatch.setitem(engines.RUNTIMES, "openvino", replace(engines.RUNTIMES["openvino"], open=refuse))
     with caplog.at_level(logging.WARNING):
-        assert open_runtime(None, network, HEIGHT, WIDTH).name == "onnx"
+        assert open_runtime(None, network).name == "onnx"
     assert "openvino cannot run this model (unknown operator)" in caplog.text
     with pytest.raises(RuntimeError, match="unknown operator"):
-        open_runtime("openvino", network, HEIGHT, WIDTH)
+        open_runtime("openvino", network)
 
 
 @pytest.mark.parametrize(
     ("name", "module", "message"),
     [
-        ("onnx", "onnxruntime", r"--runtime onnx: ONNX Runtime .* pip install 'egodepth\[onnx\]'"),
+        ("onnx", "onnxruntime", r"--runtime onnx: ONNX Runtime .* pip install 'egodepth'"),
         ("openvino", "openvino", r"--runtime openvino: OpenVINO .* pip install 'egodepth\[openvino\]'"),
-        ("openvino", "onnxscript", r"pip install 'egodepth\[openvino\]'"),
+        ("openvino", "onnxscript", r"pip install 'egodepth\[train\]'"),
     ],
 )
 def test_an_engine_that_is_not_installed_names_its_extra(
@@ -162,7 +174,7 @@ def test_an_engine_that_is_not_installed_names_its_extra(
 ) -> None:
     without(module)
     with pytest.raises(UserError, match=message):
-        open_runtime(name, network, HEIGHT, WIDTH)
+        open_runtime(name, network)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +185,6 @@ def test_an_engine_that_is_not_installed_names_its_extra(
         ("tensorrt", "cpu", "torch, compile, cuda-graph, onnx, openvino"),
     ],
 )
-def test_an_engine_that_does_not_fit_is_refused(network: nn.Module, name: str, device: str, message: str) -> None:
+def test_an_engine_that_does_not_fit_is_refused(name: str, device: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_runtime(name, network, HEIGHT, WIDTH, device)
+        check_runtime(name, device)

@@ -61,7 +61,7 @@ def seen(intrinsics, transform):
 def test_with_true_depth_and_motion_the_focal_length_is_found_to_one_per_cent(true_fov, turn):
     height, width = SIZE
     focal_px = width / 2 / math.tan(math.radians(true_fov) / 2)
-    true = pinhole(focal_px, focal_px, 49.0, 30.0)[None]
+    true = torch.from_numpy(pinhole(focal_px, focal_px, 49.0, 30.0))[None]
     rotation, shift = torch.tensor([[0.02, turn, 0.0]]), torch.tensor([[0.3, 0.0, -0.2]])
     forth, back = pose_to_transform(rotation, shift), pose_to_transform(-rotation, -shift)
     target, depth = seen(true, torch.eye(4)[None])

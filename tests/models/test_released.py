@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from egodepth.models import released
+from egodepth.models import folder, released
 from egodepth.models.evaluating import evaluate_model
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.disparity import EncoderDecoder
@@ -23,10 +23,10 @@ def matching(drive, tmp_path_factory) -> Path:
 def test_an_evaluation_reads_config_and_weights_once(drive, tmp_path, monkeypatch):
     assert train(drive, tmp_path / "run", "--mode", "mono+stereo") == 0
     read: list[str] = []
-    for name in ("read_config", "read_weights"):
-        original = getattr(released, name)
+    for module, name in ((folder, "read_config"), (released, "read_weights")):
+        original = getattr(module, name)
         monkeypatch.setattr(
-            released, name, lambda path, name=name, original=original: read.append(name) or original(path)
+            module, name, lambda path, name=name, original=original: read.append(name) or original(path)
         )
     result = evaluate_model(str(tmp_path / "run"), drive, "simulated")
     assert sorted(read) == ["read_config", "read_weights"]

@@ -8,7 +8,8 @@ import egodepth
 from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
-from egodepth.networks.weights import CONFIG_FILE, WEIGHTS_FILE
+from egodepth.networks.model_config import CONFIG_FILE
+from egodepth.networks.weights import WEIGHTS_FILE
 from egodepth.recipes.scale import Scale
 from tests.scaling.exact_model import write_model
 

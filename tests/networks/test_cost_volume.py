@@ -20,7 +20,7 @@ from tests.view_synthesis import back_project
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "manydepth.json").read_text())
 BATCH, LOOKUPS, CHANNELS, HEIGHT, WIDTH = 2, 3, 8, 16, 24
-INTRINSICS = pinhole(14.0, 30.0, 12.0, 8.0).repeat(BATCH, 1, 1)
+INTRINSICS = torch.from_numpy(pinhole(14.0, 30.0, 12.0, 8.0)).repeat(BATCH, 1, 1)
 DEPTHS = torch.linspace(0.5, 6, 12)
 BIN_BYTES = 4 * CHANNELS * HEIGHT * WIDTH
 
@@ -201,7 +201,7 @@ def test_half_precision_features_are_matched_in_float32_under_autocast() -> None
 
 PLANE_DEPTH = 3.5
 PLANE_DEPTHS = torch.arange(1, 8.25, 0.25)
-PLANE_CAMERA = pinhole(30.0, 30.0, 32.0, 16.0)
+PLANE_CAMERA = torch.from_numpy(pinhole(30.0, 30.0, 32.0, 16.0))
 PLANE_SIZE = (32, 64)
 PAST, FUTURE, ASIDE = (0.35, 0.1, 0.5), (-0.4, 0.05, -0.5), (0.4, 0.0, 0.0)
 

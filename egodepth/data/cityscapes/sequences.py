@@ -132,7 +132,7 @@ class Cityscapes:
             name=f"{target.split}/{target.name}",
             target=image,
             sources=torch.stack(sources),
-            intrinsics=self._crop.camera(native).normalised(),
+            intrinsics=torch.from_numpy(self._crop.camera(native).normalised()),
             stereo_offset=-1.0,
             baseline_m=PUBLISHED_BASELINE_M if self._published else camera.baseline_m,
             centred=self._published,

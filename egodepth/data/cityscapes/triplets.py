@@ -81,7 +81,7 @@ class CityscapesTriplets:
             sources=torch.stack(
                 [channels_first(resize_image(views[THIRD_OF[source]], *self._size)) for source in self.source_ids]
             ),
-            intrinsics=camera.normalised(),
+            intrinsics=torch.from_numpy(camera.normalised()),
             centred=self._published,
         )
 
@@ -169,4 +169,4 @@ def read_camera(file: Path, height: int, width: int) -> Camera:
             f"{file}: focal length {fx:g}, {fy:g} and centre {cx:g}, {cy:g} do not belong to a view of "
             f"{width}x{height}. Preprocess the city again."
         )
-    return Camera(torch.from_numpy(intrinsics).float(), height, width)
+    return Camera(intrinsics.astype(np.float32), height, width)

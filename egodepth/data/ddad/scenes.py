@@ -320,7 +320,7 @@ class Ddad:
             name=self._name(place, frame),
             target=read(frame),
             sources=torch.stack([read(frame + source) for source in self.source_ids]),
-            intrinsics=camera.normalised(),
+            intrinsics=torch.from_numpy(camera.normalised()),
         )
 
     def moved_m(self, index: int) -> tuple[float, ...]:
@@ -395,5 +395,5 @@ def lidar_depth(
     """
     lidar, image = scene.datum(number, scene.lidar(number)), scene.datum(number, camera)
     camera_from_points = np.linalg.inv(image.world_from_sensor) @ lidar.world_from_sensor
-    intrinsics = scene.camera(number, camera, height, width).intrinsics.double().numpy()
+    intrinsics = scene.camera(number, camera, height, width).intrinsics.astype(np.float64)
     return project_points(read_points(lidar.file), camera_from_points, intrinsics, height, width, drawing)

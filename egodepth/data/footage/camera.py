@@ -1,6 +1,5 @@
 """The camera of footage: typed in, or from a file: one that is named, or the camera.json beside the footage."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,12 +43,6 @@ def parse_intrinsics(text: str) -> Numbers:
     return fx, fy, cx, cy
 
 
-def camera_of_field_of_view(degrees: float, height: int, width: int) -> Camera:
-    """The camera with square pixels and its centre in the middle that sees so many degrees from left to right."""
-    focal_px = width / 2 / math.tan(math.radians(degrees) / 2)
-    return Camera(pinhole(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2), height, width)
-
-
 def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
     """The camera of a piece of footage at its native size, checked against its frames; of a lens the undistorted one.
 
@@ -86,9 +79,9 @@ def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens |
     """The camera of the frames as they are, and what bends them."""
     height, width = footage_size(path)
     if intrinsics == LEARNED:
-        return camera_of_field_of_view(LEARNED_START_DEGREES, height, width), None
+        return Camera.of_field_of_view(LEARNED_START_DEGREES, height, width), None
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
-        return camera_of_field_of_view(field_of_view_in(intrinsics), height, width), None
+        return Camera.of_field_of_view(field_of_view_in(intrinsics), height, width), None
     file, name = (None, None) if intrinsics is None else named_file(intrinsics) or (None, None)
     if intrinsics is not None and file is None:
         camera = Camera(pinhole(*parse_intrinsics(intrinsics)), height, width)

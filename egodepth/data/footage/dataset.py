@@ -82,7 +82,7 @@ class Footage:
             )
         self._frames = FrameStore(unpacked.frames, height, width, cache_bytes)
         self._names = self._names_of_frames()
-        self._intrinsics = camera.normalised()
+        self._intrinsics = torch.from_numpy(camera.normalised())
         self._mask = mask
 
     def __len__(self) -> int:

@@ -11,7 +11,6 @@ from egodepth.data.findings import Findings
 from egodepth.data.footage.camera import (
     CameraUnknown,
     camera_and_lens,
-    camera_of_field_of_view,
     footage_camera,
     footage_lens,
     footage_size,
@@ -25,6 +24,7 @@ from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entr
 from egodepth.data.samples import NoUsableFrames
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera
 from egodepth.geometry.lenses import field_said
 
 log = logging.getLogger("egodepth")
@@ -153,7 +153,7 @@ def _check_camera(path: Path, findings: Findings) -> None:
 
 def _try_short(path: Path) -> None:
     """Unpack a few frames as training does: a single one that stands still is one too few."""
-    camera = camera_of_field_of_view(60, *TRIAL_SIZE)
+    camera = Camera.of_field_of_view(60, *TRIAL_SIZE)
     with TemporaryDirectory() as cache:
         Footage(path, (-1, 1), *TRIAL_SIZE, camera, cache)
 

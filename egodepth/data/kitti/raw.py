@@ -232,7 +232,7 @@ class Calibration:
         return self.projections[side]
 
     def camera(self, side: Side) -> Camera:
-        return Camera(torch.from_numpy(self.projection(side)[:, :3]).float(), *self.size)
+        return Camera(self.projection(side)[:, :3].astype(np.float32), *self.size)
 
     def require_pair(self) -> None:
         """Raises UserError: no distance of two cameras is known, without which pairs teach nothing."""
@@ -249,7 +249,8 @@ def fixed_intrinsics(height: int, width: int) -> torch.Tensor:
     The centre lies at W / 2 although pixels are counted from zero, half a pixel off; it is kept for parity.
     """
     horizontal, vertical = FIXED_FOCAL
-    return Camera(pinhole(horizontal * width, vertical * height, width / 2, height / 2), height, width).normalised()
+    camera = Camera(pinhole(horizontal * width, vertical * height, width / 2, height / 2), height, width)
+    return torch.from_numpy(camera.normalised())
 
 
 # --- which frames ----------------------------------------------------------------------------------------------
@@ -436,4 +437,4 @@ class KittiRaw:
         calibration = self._tree.calibration(line.folder)
         if "stereo" in self.source_ids:
             calibration.require_pair()
-        return calibration.camera(line.side).normalised(), calibration.baseline_m
+        return torch.from_numpy(calibration.camera(line.side).normalised()), calibration.baseline_m

@@ -6,7 +6,6 @@ Sources: Uhrig et al., 3DV 2017; datasets specification, section 4.1.
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from egodepth.data.images import is_image, natural_key, read_depth_png, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
@@ -76,4 +75,4 @@ def _camera(file: Path, height: int, width: int) -> Camera | None:
         intrinsics = np.array(read_text(file).split(), dtype=np.float32).reshape(3, 3)
     except ValueError:
         raise UserError(f"{file}: expected nine numbers. {REMEDY}.") from None
-    return Camera(torch.from_numpy(intrinsics), height, width)
+    return Camera(intrinsics, height, width)
