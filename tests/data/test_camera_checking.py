@@ -34,7 +34,7 @@ def refusal(path, intrinsics=None, **entries):
 
 
 def numbers(camera):
-    matrix = camera.intrinsics.numpy()
+    matrix = camera.intrinsics
     return [matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]]
 
 
