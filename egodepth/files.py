@@ -1,14 +1,12 @@
 """Writing files so that a reader never meets half of one."""
 
 import errno
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from egodepth.errors import UserError
 
@@ -70,20 +68,6 @@ def read_text(file: Path) -> str:
     fault.
     """
     return file.read_text(encoding="utf-8-sig", errors="replace")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """What a JSON file holds.
-
-    Raises:
-        UserError: it cannot be read, or is not JSON.
-    """
-    try:
-        return json.loads(read_text(file))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
-    except ValueError as error:
-        raise UserError(f"{file}: is not JSON ({error}). Write it again.") from error
 
 
 def _flush(path: Path) -> None:

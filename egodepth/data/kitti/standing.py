@@ -1,6 +1,7 @@
 """Which frames of drives teach nothing of motion: the camera stands still, or the next frame is another scene."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from egodepth.checked_json import Flag, MapOf, read_checked
 from egodepth.data.images import read_thumbnail
 from egodepth.data.kitti.raw import KittiTree
 from egodepth.data.motion import STANDING, THUMBNAIL_WIDTH, is_flat, motion_between
 from egodepth.data.splits import SplitLine
 from egodepth.errors import UserError
 from egodepth.files import write_text
+
+log = logging.getLogger("egodepth")
+
+MOVES = MapOf(Flag(), key=lambda key: key.isascii() and key.isdecimal() and len(key) < 19, keys="numbers of frames")
 
 
 class MovingParts:
@@ -47,7 +53,11 @@ class MovingParts:
         frames = self._tree.frames(folder, "l") or self._tree.frames(folder, "r")
         file = self._folder / f"motion-{Path(folder).name}-{len(frames)}.json"
         if file.is_file():
-            return {int(number): moves for number, moves in json.loads(file.read_text(encoding="utf-8")).items()}
+            try:
+                known = read_checked(file, MOVES, "The drive is looked at anew.")
+                return {int(number): moves for number, moves in known.items()}
+            except UserError as error:
+                log.warning("%s", error)
         found = _compared(frames, Path(folder).name)
         write_text(file, json.dumps(found))
         return found
