@@ -49,12 +49,14 @@ class TrainingConfig:
         log_every: steps between two lines of the log.
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
+        checkpoint_minutes: minutes after which there is a checkpoint in any case.
         panels_every: steps between two image panels.
     """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("batch_size", "devices", "nodes"), (1, 65536)),
         **dict.fromkeys(("steps", "log_every", "validate_every", "checkpoint_every", "panels_every"), (1, 2**53)),
+        "checkpoint_minutes": (0, 1e6),
         "seed": (0, 2**32 - 1),
         "workers": (0, 65536),
     }
@@ -69,6 +71,7 @@ class TrainingConfig:
     log_every: int = 25
     validate_every: int = 500
     checkpoint_every: int = 250
+    checkpoint_minutes: float = 15.0
     panels_every: int = 500
 
 

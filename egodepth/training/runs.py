@@ -41,6 +41,7 @@ from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
 from egodepth.recipes.scale import Scale
+from egodepth.training.checkpoints import has_checkpoint
 from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.motion_plot import draw_motion
@@ -50,7 +51,7 @@ from egodepth.training.starting import first_focal, load_first_weights, run_opti
 
 log = logging.getLogger("egodepth")
 
-LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
+LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "checkpoint_minutes", "panels_every")
 """What may change from one part of a run to the next without another result. So may the places where the data lie."""
 
 FRAMES_FOLDER = "frames"
@@ -101,7 +102,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     networks = recipe.build_networks()
     if needs.references is not None:
         networks["depth"].load_references(needs.references)
-    if not (resume and (run / RUN_FILE).is_file()):
+    if not (resume and has_checkpoint(run)):
         load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
@@ -18,7 +17,7 @@ from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.restoring import check_options, restored_recipe
 from egodepth.recipes.table import recipe_named
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.checkpoints import has_checkpoint, read_last_checkpoint
 
 log = logging.getLogger("egodepth")
 
@@ -56,14 +55,14 @@ def load_trained_networks(source: str) -> dict[str, nn.Module]:
         UserError: there are none.
     """
     run = Path(source)
-    if not (run / LAST_CHECKPOINT).is_file():
+    if not has_checkpoint(run):
         return ReleasedModel.open(source).trainable_networks()
     options = run_options(run)
     recipe = restored_recipe(options["recipe"], options)
     networks = recipe.build_networks()
     if options.get("etm"):
         equivalent(networks["depth"], recipe.equivalent)
-    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_last_checkpoint(run)[1]["state_dict"]
     for part, network in networks.items():
         prefix = f"{part}_network."
         weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from egodepth.checked_json import ListOf, Number, Object, Optional, Text, Whole, read_checked, sealed
 from egodepth.data.footage.camera import common_size, image_sizes
@@ -22,6 +20,7 @@ from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.geometry.lenses import Lens, undistort
+from egodepth.progress import tracked
 
 log = logging.getLogger("egodepth")
 
@@ -205,7 +204,7 @@ def _straightened(frames: Iterator[_Frame], lens: Lens | None) -> Iterator[_Fram
 def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:
     sizes = image_sizes(images)
     height, width = common_size(sizes, folder)
-    for path in track(images, f"Reading {folder.name}", console=Console(stderr=True), transient=True):
+    for path in tracked(images, f"Reading {folder.name}"):
         size = sizes[path]
         if isinstance(size, UserError):
             yield _Frame(None, str(size))
@@ -221,15 +220,7 @@ def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> It
 def _video_frames(path: Path) -> Iterator[_Frame]:
     """The frames of a video that have its first one's size, for which its camera stands."""
     info = video_info(path)
-    console = Console(stderr=True)
-    frames = track(
-        read_video(path),
-        f"Decoding {path.name}",
-        total=info.frames or None,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,  # a bar that nobody sees leaves an empty line
-    )
+    frames = tracked(read_video(path), f"Decoding {path.name}", info.frames or None)
     other_sizes: Counter[tuple[int, int]] = Counter()
     for each in frames:
         if isinstance(each, Cut):

@@ -6,9 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from egodepth.checked_json import Flag, MapOf, read_checked
 from egodepth.data.images import read_thumbnail
 from egodepth.data.kitti.raw import KittiTree
@@ -16,6 +13,7 @@ from egodepth.data.motion import STANDING, THUMBNAIL_WIDTH, is_flat, motion_betw
 from egodepth.data.splits import SplitLine
 from egodepth.errors import UserError
 from egodepth.files import write_text
+from egodepth.progress import tracked
 
 log = logging.getLogger("egodepth")
 
@@ -66,7 +64,7 @@ class MovingParts:
 def _compared(frames: Mapping[int, Path], name: str) -> dict[int, bool]:
     found: dict[int, bool] = {}
     before = None
-    for number in track(sorted(frames), f"Motion in {name}", console=Console(stderr=True), transient=True):
+    for number in tracked(sorted(frames), f"Motion in {name}"):
         try:
             seen = read_thumbnail(frames[number], THUMBNAIL_WIDTH)
         except UserError:
