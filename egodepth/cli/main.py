@@ -175,6 +175,7 @@ def _set_up_logging() -> None:
     for chatty in ("httpx", "timm", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is another, and is said in words
 
 
 def _printable_record(record: logging.LogRecord) -> bool:
