@@ -20,6 +20,9 @@ TEMPORARY = re.compile(rf"\.(?P<name>.+)\.{OWNER}(?P<suffix>\.[^.]*)?")
 
 SHOWN_OF_NAME = 48
 
+LONGEST_PART = 255
+"""Bytes of a file's name, on all usual file systems."""
+
 OLDER = ".old"
 """Suffix of a folder that is about to be replaced."""
 
@@ -103,18 +106,24 @@ def read_text(file: Path) -> str:
     return file.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def within(folder: Path, name: str | Path) -> Path:
-    """The path of an output in its folder, whatever the name of the input that it is called after.
+def within(folder: Path, name: object, remedy: str = "Rename the input.") -> Path:
+    """The path of a file in a folder by a name that a file, or somebody's name for an input, says.
 
     A video called `...mp4` has the stem `..`: its frames were written beside OUT and not into it.
 
+    Args:
+        remedy: what to do about a name that is none, a sentence.
+
     Raises:
-        UserError: the name leads out of the folder.
+        UserError: it is no name, or leads out of the folder.
     """
-    inside = Path(os.path.normpath(folder / name))
-    whole = Path(os.path.normpath(folder))
+    if not isinstance(name, str | Path) or "\0" in str(name):
+        raise UserError(f"{folder}: {str(name)[:LONGEST_PART]!r} is no name of a file. {remedy}")
+    inside, whole = Path(os.path.normpath(folder / name)), Path(os.path.normpath(folder))
     if inside == whole or not inside.is_relative_to(whole):
-        raise UserError(f"{name}: names an output outside {folder}. Rename the input.")
+        raise UserError(f"{name}: names a file outside {folder}. {remedy}")
+    if any(len(part.encode(errors="surrogatepass")) > LONGEST_PART for part in inside.relative_to(whole).parts):
+        raise UserError(f"{folder}: {str(name)[:LONGEST_PART]!r} is too long for a name. {remedy}")
     return folder / name
 
 

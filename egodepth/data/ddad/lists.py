@@ -8,6 +8,7 @@ from pathlib import Path
 
 from egodepth.checked_json import parsed
 from egodepth.errors import UserError
+from egodepth.files import within
 
 LARGEST_SCENE_BYTES = 256 * 2**20
 """A scene's own JSON lists each image and cloud of its 100 moments, 1 MB in all."""
@@ -107,7 +108,7 @@ def listed_scenes(listing: Path, split: str) -> list[Path]:
     try:
         splits = read_json(listing, "Unpack it again")["scene_splits"]
         names = splits.get(NUMBER_OF_SPLIT[split], {}).get("filenames", [])
-        return [listing.parent / name for name in names]
+        return [within(listing.parent, name, f"Correct {listing.name}.") for name in names]
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{listing}: has no scene_splits with filenames. Unpack it again.") from None
 

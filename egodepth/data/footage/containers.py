@@ -80,6 +80,8 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
         if not moving or container.metadata.get("major_brand", "") in PICTURE_BRANDS:
             raise UserError(f"{path}: has no video stream. Give a video file.")
         stream = moving[0]
+        if stream.codec_context is None:
+            raise UserError(f"{path}: has a codec that is not known here. Convert it to MP4 with H.264.")
         stream.thread_type = "AUTO"
         if stream.width * stream.height > MOST_PIXELS:
             raise UserError(
