@@ -5,7 +5,7 @@ import pytest
 from tests.trust.harness import tried
 from tests.trust.inputs import KINDS
 
-MUTATIONS = 12
+MUTATIONS = 8
 """Of each kind; benchmarks/fuzzing.py makes as many as one has time for."""
 
 
