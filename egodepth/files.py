@@ -1,33 +1,50 @@
 """Writing files so that a reader never meets half of one."""
 
 import errno
-import json
+import hashlib
 import os
+import platform
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 from egodepth.errors import UserError
+
+OWNER = r"(?P<machine>[0-9a-f]{8})-(?P<process>\d{1,10})-[0-9a-f]{8}"
+TEMPORARY = re.compile(rf"\.(?P<name>.+)\.{OWNER}(?P<suffix>\.[^.]*)?")
+"""A temporary name: that of the file, then who writes it, then the file's suffix."""
+
+SHOWN_OF_NAME = 48
+
+LONGEST_PART = 255
+"""Bytes of a file's name, on all usual file systems."""
+
+OLDER = ".old"
+"""Suffix of a folder that is about to be replaced."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` and rename what was written there to `path` on success.
 
-    The temporary name keeps the suffix, because encoders choose their format by it, and starts with a dot.
-    On any exception, Ctrl-C included, the temporary file or folder is removed and an older `path` stays as it
-    was. An existing folder at `path` is replaced only by a folder.
+    The temporary name keeps the suffix, because encoders choose their format by it, starts with a dot, and says which
+    process writes it. On any exception, Ctrl-C included, the temporary file or folder is removed and an older `path`
+    stays as it was; what a killed process left is removed by the next one that writes beside it. An existing folder at
+    `path` is replaced only by a folder.
 
     Raises:
         UserError: the disk is full, or the place cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    # Cut, because a name of 255 bytes has no room for ours.
+    temporary = path.with_name(f".{path.stem[:SHOWN_OF_NAME]}.{_owner()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent.absolute())
         yield temporary
         _flush(temporary)
         if temporary.is_dir() and path.is_dir():
@@ -38,6 +55,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _as_user_error(error, path) from error
     finally:
         _remove(temporary)
+
+
+@cache
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left half written in a folder; looked for once by each process.
+
+    A folder that was moved aside to be replaced, and was not, gets its name back.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for name in sorted(entry.name for entry in entries):
+            found = TEMPORARY.fullmatch(name)
+            if found is None or found["machine"] != _machine() or _is_alive(int(found["process"])):
+                continue
+            if found["suffix"] == OLDER and not (folder / found["name"]).exists():
+                (folder / name).replace(folder / found["name"])
+            else:
+                _remove(folder / name)
 
 
 @contextmanager
@@ -72,18 +106,51 @@ def read_text(file: Path) -> str:
     return file.read_text(encoding="utf-8-sig", errors="replace")
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """What a JSON file holds.
+def within(folder: Path, name: object, remedy: str = "Rename the input.") -> Path:
+    """The path of a file in a folder by a name that a file, or somebody's name for an input, says.
+
+    A video called `...mp4` has the stem `..`: its frames were written beside OUT and not into it.
+
+    Args:
+        remedy: what to do about a name that is none, a sentence.
 
     Raises:
-        UserError: it cannot be read, or is not JSON.
+        UserError: it is no name, or leads out of the folder.
     """
+    if not isinstance(name, str | Path) or "\0" in str(name):
+        raise UserError(f"{folder}: {str(name)[:LONGEST_PART]!r} is no name of a file. {remedy}")
+    inside, whole = Path(os.path.normpath(folder / name)), Path(os.path.normpath(folder))
+    if inside == whole or not inside.is_relative_to(whole):
+        raise UserError(f"{name}: names a file outside {folder}. {remedy}")
+    if any(len(part.encode(errors="surrogatepass")) > LONGEST_PART for part in inside.relative_to(whole).parts):
+        raise UserError(f"{folder}: {str(name)[:LONGEST_PART]!r} is too long for a name. {remedy}")
+    return folder / name
+
+
+def _owner() -> str:
+    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+@cache
+def _machine() -> str:
+    """What tells where a process id means something: the machine, since when it runs, and the container."""
+    places = []
+    for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        with suppress(OSError):
+            places.append(str(Path(file).readlink()) if Path(file).is_symlink() else Path(file).read_text())
+    return hashlib.blake2b("\n".join([platform.node(), *places]).encode(), digest_size=4).hexdigest()
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where this would end the process
+        return True
     try:
-        return json.loads(read_text(file))
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}). Check the path.") from error
-    except ValueError as error:
-        raise UserError(f"{file}: is not JSON ({error}). Write it again.") from error
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -94,7 +161,7 @@ def _flush(path: Path) -> None:
 
 
 def _swap_folder(temporary: Path, path: Path) -> None:
-    older = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    older = path.with_name(f".{path.name}.{_owner()}{OLDER}")
     path.replace(older)
     temporary.replace(path)
     shutil.rmtree(older)
@@ -112,6 +179,8 @@ def _as_user_error(error: OSError, path: Path) -> Exception:
         return UserError(f"{path}: the disk is full; nothing was changed. Free some space and run again.")
     if error.errno == errno.EFBIG:
         return UserError(f"{path}: the file grew too large for this place; nothing was changed. Choose another.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"{path}: too many files are open. Lower --workers, or raise the limit (ulimit -n).")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
         return UserError(f"{path}: cannot be written ({error.strerror}). Choose another place.")
     return error

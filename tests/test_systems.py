@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import egodepth
 from egodepth.data.packs.reading import read_manifest
 from egodepth.networks.equivalent import EquivalentConv2d
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.checkpoints import LAST_CHECKPOINT
 from egodepth.training.starting import load_trained_networks
 from tests.command_line import TINY_MANYDEPTH, TINY_NETWORKS, run
 from tests.processes import Command

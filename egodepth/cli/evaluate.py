@@ -54,7 +54,7 @@ def evaluate(
         console.print(f"ATE {result.mean:.3f} ± {result.std:.3f} m over {len(result.errors)} snippets")
     else:
         result = evaluate_model(model, root, protocol, scaling, post_process, data, figures, device)
-        console.print(result.table())
+        console.print(result.table(), markup=True)
         error = "" if result.metres_error is None else f", ± {100 * result.metres_error:.2g} %"
         console.print(f"The model's depth is {ORIGINS[result.metres_from]}{error}.")
     if json is not None:

@@ -1,7 +1,7 @@
 """The entry point: find the command, parse its arguments, run it, turn errors into one line and an exit code.
 
 Exit codes: 0 done; 1 done, but some inputs were skipped; 2 the command line, the data or a file is at fault; 130 after
-Ctrl-C.
+Ctrl-C, 143 after SIGTERM and 138 after SIGUSR1.
 """
 
 import ast
@@ -14,7 +14,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 
-from egodepth.errors import UserError
+from egodepth.cli.ending import EndedBySignal, advice_on_resources, ended_by_signals
+from egodepth.errors import Stopped, UserError, printable
 from egodepth.processors import available_processors, machine_is_busy
 from egodepth.version import __version__
 
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; the exit codes are those of the module's docstring."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        exit_code = _run(arguments)
+        with ended_by_signals():
+            exit_code = _run(arguments)
     except UserError as error:
         if "--debug" in arguments:
             raise
@@ -87,14 +89,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = " ".join(arguments[: 2 if arguments[0] in GROUPS else 1])
         print(f"egodepth {command}: {MISSING.format(error.name)}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stop:
+        print(f"egodepth: {stop.message}", file=sys.stderr)
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
-        print("egodepth: stopped. Every file that was written is complete.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         sys.exit(130)
+    except EndedBySignal as end:
+        print(STOPPED, file=sys.stderr)
+        sys.exit(128 + end.number)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
+    except Exception as error:
+        advice = advice_on_resources(error, next(iter(arguments), ""))
+        if advice is None or "--debug" in arguments:
+            raise
+        print(f"egodepth: {advice}", file=sys.stderr)
+        sys.exit(2)
     if exit_code:
         sys.exit(exit_code)
+
+
+STOPPED = "egodepth: stopped. Every file that was written is complete."
 
 
 def _run(arguments: list[str]) -> int | None:
@@ -178,10 +195,18 @@ def _set_up_logging() -> None:
     from rich.logging import RichHandler
 
     handler = RichHandler(console=Console(stderr=True), show_time=False, show_path=False)
+    handler.addFilter(_printable_record)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
     for chatty in ("httpx", "timm", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.")
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is another, and is said in words
+
+
+def _printable_record(record: logging.LogRecord) -> bool:
+    """Names and text from files keep their control characters away from the terminal in logs, too."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 if __name__ == "__main__":

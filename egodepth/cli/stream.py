@@ -2,19 +2,21 @@
 
 import logging
 import re
-import signal
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from egodepth.cli.ending import EndedBySignal
 from egodepth.cli.terminal import Debug, Device
 from egodepth.data.configurations import as_intrinsics
 from egodepth.errors import UserError
-from egodepth.inference.configurations import RuntimeName
-from egodepth.inference.stream import RawFormat, StreamStatus
+from egodepth.inference.configurations import RawFormat, RuntimeName
+
+if TYPE_CHECKING:
+    from egodepth.inference.stream import StreamStatus
 
 STATUS_S, QUIET_STATUS_S = 1.0, 30.0
 """Seconds between two lines of status: on a terminal, where each replaces the one before, and in a log."""
@@ -71,18 +73,14 @@ def stream(
     opened = live.open_source(source, _size_of(raw))
     predictor = open_for_use(model, device, runtime).predictor
     shown = _Status()
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with stream.open_output(to, predictor, format, sys.stdout.buffer) as output:
-            try:
-                with opened:
-                    stream.stream(predictor, opened, output, camera_of, steady, frames, shown)
-            except KeyboardInterrupt:
-                logging.getLogger("egodepth").info("Stopped.")
-            if not shown.last.shown:
-                raise UserError(f"{opened.name}: gave no frame. Check the source.")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with stream.open_output(to, predictor, format, sys.stdout.buffer) as output:
+        try:
+            with opened:
+                stream.stream(predictor, opened, output, camera_of, steady, frames, shown)
+        except (KeyboardInterrupt, EndedBySignal):  # how a stream without end is ended: what is written is whole
+            logging.getLogger("egodepth").info("Stopped.")
+        if shown.last is None:
+            raise UserError(f"{opened.name}: gave no frame. Check the source.")
     shown.console.print(shown.last.said(), markup=False)
 
 
@@ -91,20 +89,16 @@ class _Status:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.last = StreamStatus(0, 0, 0, 0.0, 0.0, 0.0)
+        self.last: StreamStatus | None = None
         self._said = time.monotonic()
 
-    def __call__(self, status: StreamStatus) -> None:
+    def __call__(self, status: "StreamStatus") -> None:
         self.last = status
         live = self.console.is_terminal
         if time.monotonic() - self._said < (STATUS_S if live else QUIET_STATUS_S):
             return
         self._said = time.monotonic()
         self.console.print(status.said(), end="\r" if live else "\n", markup=False)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _size_of(raw: str | None) -> tuple[int, int] | None:

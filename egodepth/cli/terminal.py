@@ -5,7 +5,8 @@ from typing import Annotated
 from rich.console import Console
 from tyro.conf import FlagCreatePairsOff, arg
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, markup=False)
+"""Without markup: `[red]` in the name of a file is a part of it."""
 
 Debug = Annotated[bool, FlagCreatePairsOff, arg(help="Show the traceback of an error.")]
 

@@ -1,6 +1,8 @@
 """Batches in an order that a stopped run can pick up again: the sampler, and the loader around it."""
 
 import logging
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -225,5 +227,13 @@ def _broken_allowed(samples: int) -> int:
 
 
 def one_thread(worker: int) -> None:
-    """Keep a loading process from competing with the others for processors."""
+    """Keep a loading process from competing with the others for processors, and leave signals to the one it loads for.
+
+    Ctrl-C and a scheduler's signals reach all of a group. The process that trains finishes its step then, and must not
+    hear of a loader that was killed, which PyTorch tells it in the midst of one.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     torch.set_num_threads(1)

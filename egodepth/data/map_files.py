@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from egodepth.data.array_files import read_npy, read_npz
 from egodepth.errors import UserError
 
 INVERSE_STEPS = 65534
@@ -57,23 +58,14 @@ def read_values(file: Path) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def _read_npy(file: Path) -> np.ndarray:
-    return np.load(file, allow_pickle=False, mmap_mode="r")
-
-
 def _read_npz(file: Path) -> np.ndarray:
-    with zipfile.ZipFile(file) as archive:
-        entries = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
-        if not entries:
-            raise ValueError("it holds no array")
-        entry = archive.getinfo(entries.get("depth") or next(iter(entries.values())))
-        _check_count(entry.file_size // 8)  # before a small file unpacks to all of the memory
-        return np.load(io.BytesIO(archive.read(entry)), allow_pickle=False)
+    return read_npz(file, "depth", or_first=True)
 
 
 def _read_pfm(file: Path) -> np.ndarray:
     """A PFM of one channel: rows from the bottom up. Of the header's scale the sign alone counts, as elsewhere."""
-    content = file.read_bytes()
+    with file.open("rb") as stream:
+        content = stream.read(LONGEST_HEADER + 4 * MOST_VALUES)
     header = PFM_HEADER.match(content[:LONGEST_HEADER])
     if header is None:
         raise ValueError("it has no PFM header")
@@ -91,7 +83,7 @@ def _check_count(values: int) -> None:
         raise ValueError(f"it claims {values} values")
 
 
-READERS: dict[str, Callable[[Path], np.ndarray]] = {".npy": _read_npy, ".npz": _read_npz, ".pfm": _read_pfm}
+READERS: dict[str, Callable[[Path], np.ndarray]] = {".npy": read_npy, ".npz": _read_npz, ".pfm": _read_pfm}
 
 SUFFIXES = (*READERS, ".png")
 

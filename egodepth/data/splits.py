@@ -1,15 +1,18 @@
 """Which frames train, which validate and which test: split files, and the rule that serves where there is none."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from egodepth.errors import UserError
-from egodepth.files import read_text
+from egodepth.files import read_text, within
 
 Side = Literal["l", "r"]
 Stage = Literal["train", "val"]
+
+FRAME_NUMBER = re.compile(r"[0-9]{1,18}")
 
 BLOCK_FRAMES = 100
 VALIDATION_FRAMES_PER_BLOCK = 10
@@ -97,7 +100,8 @@ def validates(position: int, count: int) -> bool:
 
 def _parse(line: str, origin: str) -> SplitLine:
     match line.split():
-        case [folder, frame, side] if frame.isdecimal() and side in ("l", "r"):
+        case [folder, frame, side] if FRAME_NUMBER.fullmatch(frame) and side in ("l", "r"):
+            within(Path("DATA"), folder, f"Correct {origin}.")
             return SplitLine(folder, int(frame), side, origin)
     raise UserError(f"{origin}: `{line.strip()}` is not `<folder> <frame> <l or r>`. Correct the line.")
 

@@ -4,19 +4,18 @@ A map is matched to its frame by the frame's name (`data.map_names`) and read as
 is unknown.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from egodepth.checked_json import Number, Object, Optional, Text, read_checked
 from egodepth.data.configurations import MapUnits, MapValues, TeacherMapsConfig
 from egodepth.data.images import read_depth_png, read_png16
 from egodepth.data.map_files import UNKNOWN_STEP, read_values
 from egodepth.data.map_names import listed_maps
 from egodepth.errors import UserError
-from egodepth.files import read_json
 
 EXACT = "exact"
 """In place of a folder: the exact depth that simulated drives come with."""
@@ -118,6 +117,17 @@ def _exact(street: Path) -> DepthMaps:
     return DepthMaps(street, listed_maps(street, "proj_depth"), "depth", "metres", zero_is_far=True)
 
 
+SAID = Object(
+    {
+        "values": Optional(Text(get_args(MapValues))),
+        "units": Optional(Text(get_args(MapUnits))),
+        "scale": Number(1e-12, 1e12),
+        "licence": Optional(Text()),
+    },
+    required=(),
+)
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """What a folder of maps says of itself; nothing where it says nothing.
 
@@ -127,16 +137,4 @@ def read_description(folder: Path) -> dict[str, Any]:
     file = folder / DESCRIPTION
     if not file.is_file():
         return {}
-    said = read_json(file)
-    if not isinstance(said, dict):
-        raise UserError(f"{file}: expected an object with values and units. Write the maps again.")
-    for key, values in {"values": get_args(MapValues), "units": get_args(MapUnits)}.items():
-        if said.get(key) is not None and said[key] not in values:
-            found, choices = json.dumps(said[key]), ", ".join(values)
-            raise UserError(f"{file}: {key} is {found}; expected one of {choices}. Write the maps again.")
-    scale = said.get("scale", 1.0)
-    if not (isinstance(scale, int | float) and np.isfinite(scale) and scale > 0):
-        raise UserError(f"{file}: scale is {json.dumps(scale)}; expected a positive number. Write the maps again.")
-    if not isinstance(said.get("licence"), str | None):
-        raise UserError(f"{file}: licence is {json.dumps(said['licence'])}; expected a text. Write the maps again.")
-    return said
+    return read_checked(file, SAID, "Write the maps again.")

@@ -7,6 +7,9 @@ RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "ope
 
 Engine = Literal["eager", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 
+RawFormat = Literal["color", "png16"]
+"""Frames of a stream on standard output: RGB colours, or 16-bit steps of 1/256 m, little-endian."""
+
 
 @dataclass(frozen=True)
 class BenchmarkConfig:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from egodepth.colour import colour_disparity
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.geometry.cameras import Camera
+from egodepth.inference.configurations import RawFormat
 from egodepth.inference.live import LiveSource
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.steady import USUAL_FOCAL, Steady
@@ -27,9 +28,6 @@ RECENT = 120
 
 VIDEO_RATE = Fraction(30)
 """Nominal rate of a video of a stream: each of its frames is shown when it came."""
-
-RawFormat = Literal["color", "png16"]
-"""On standard output: RGB colours, or 16-bit steps of 1/256 m, little-endian."""
 
 
 class Output(Protocol):

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 import yaml
 
+from egodepth.checked_json import read_object
 from egodepth.data.configurations import MapUnits
 from egodepth.errors import UserError, first_line
-from egodepth.files import read_json, read_text
+from egodepth.files import read_text
 from egodepth.models.folder import fetched_from_hub
 from egodepth.recipes.view_synthesis import FOREIGN
 
@@ -75,7 +76,7 @@ def is_foreign(model: str) -> bool:
         return True
     if not file.is_file():
         return False
-    config = read_json(file)
+    config = read_object(file)
     return isinstance(config, dict) and "format" not in config and ("model_type" in config or "architectures" in config)
 
 
@@ -188,7 +189,7 @@ def _folder(model: str) -> Path:
 
 def _predicts(model: str, folder: Path) -> Prediction:
     """Raises UserError: the type of model is not known here."""
-    config = read_json(folder / CONFIG_FILE)
+    config = read_object(folder / CONFIG_FILE)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in TYPES:
         raise UserError(

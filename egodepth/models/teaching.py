@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from egodepth.data.opening import lacks_camera, open_training_sets
 from egodepth.data.samples import TrainingDataset
 from egodepth.data.teacher_maps import DESCRIPTION, read_description
 from egodepth.errors import UserError
-from egodepth.files import kept_until_done, write_bytes, write_text
+from egodepth.files import kept_until_done, within, write_bytes, write_text
 from egodepth.models.foreign import licence_warning
 from egodepth.models.teachers import Teacher, fingerprint, open_teacher
 from egodepth.progress import progress_bar
@@ -99,9 +99,8 @@ def _places(out: Path, datasets: Sequence[TrainingDataset]) -> dict[Path, Place]
     places: dict[Path, Place] = {}
     for dataset, keys in zip(datasets, frame_keys(*datasets), strict=True):
         for index, key in enumerate(keys):
-            if PurePosixPath(key).is_absolute() or ".." in PurePosixPath(key).parts:  # of a pack that somebody made
-                raise UserError(f"{key}: is no name of a frame. Make the pack again.")
-            places.setdefault(out / f"{key}.png", (dataset, index))
+            # A pack that somebody made may name its frames as it likes.
+            places.setdefault(within(out, f"{key}.png"), (dataset, index))
     return places
 
 

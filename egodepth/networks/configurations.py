@@ -25,6 +25,12 @@ SIZE_MULTIPLE = 32
 MULTIPLES = range(SIZE_MULTIPLE, 1537, SIZE_MULTIPLE)
 SAME_FORM, PIXELS_COUNT = 0.06, 0.25
 
+MOST_CHANNELS, MOST_REFERENCES = 4096, 20_000_000
+"""Of the networks here the widest layer has 1,984 channels, and the largest prior 2.6 million references."""
+
+SIDES = (SIZE_MULTIPLE, 8192)
+"""The least and the largest height or width at which a network sees a picture."""
+
 Form = Literal["fused", "chunked", "naive", "top-k"]
 """How attention is computed. `top-k` alone gives another result: it leaves out all but a query's best references."""
 
@@ -71,6 +77,8 @@ class NetworkConfig:
         published_metres_of_width: the same for pictures of some native widths, where their code goes by these.
         multi_frame: it matches frames, and needs the pose network and the camera of its training in use.
         before: what files mean that were written before a setting was there, where that is not its default.
+        limits: the least and the largest value of each number that decides how large the network is, or that its
+            layers refuse. A config with more is damaged or forged, and is refused before memory is asked for.
     """
 
     module: ClassVar[str]
@@ -79,6 +87,7 @@ class NetworkConfig:
     published_metres_of_width: ClassVar[Mapping[int, float]] = {}
     multi_frame: ClassVar[bool] = False
     before: ClassVar[Mapping[str, object]] = {}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     def build(self) -> "nn.Module":
         """The network with random weights."""
@@ -170,6 +179,11 @@ class SmallDepthConfig(NetworkConfig):
 
     module: ClassVar[str] = "egodepth.networks.small_depth"
     before: ClassVar[Mapping[str, object]] = {"ramp_share": 0.5}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("widths", "middles"), (1, MOST_CHANNELS)),
+        **dict.fromkeys(("pb_dsr", "pb_sd", "ramp_share"), (0, 1)),
+        "repeats": (1, 64),
+    }
 
     widths: tuple[int, ...] = (64, 64, 128, 256, 512)
     middles: tuple[int, ...] = (64, 128, 256, 736)
@@ -196,6 +210,7 @@ class HQDecv2Config(NetworkConfig):
 
     module: ClassVar[str] = "egodepth.networks.hqdecv2"
     before: ClassVar[Mapping[str, object]] = {"depthwise_local": False, "attended_heads": False}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"height": SIDES, "width": SIDES}
 
     encoder: str = "tf_efficientnetv2_s.in1k"
     depthwise_local: bool = True
@@ -231,6 +246,13 @@ class SDFANetConfig(NetworkConfig):
     }
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "sdfa_modules": (1, 16),
+        "levels": (2, 1024),
+        **dict.fromkeys(("min_disparity_px", "max_disparity_px"), (1e-3, 1e4)),
+        "drop_path": (0, 0.99),
+    }
+
     encoder: Literal["swin", "swin-stride-4", "resnet18"] = "swin"
     decoder: Literal["sdfa", "oa", "oa-distilled", "raw"] = "sdfa"
     sdfa_modules: tuple[int, ...] | None = None
@@ -253,6 +275,8 @@ class ManyDepthConfig(NetworkConfig):
     module: ClassVar[str] = "egodepth.networks.manydepth"
     smallest_size: ClassVar[int] = 64  # the border of the map at stride 32 is reflected, which takes two pixels
     multi_frame: ClassVar[bool] = True
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"bins": (2, 1024)}
 
     encoder: str = "resnet18.tv_in1k"
     bins: int = 96
@@ -279,6 +303,12 @@ class RPrDepthConfig(NetworkConfig):
 
     module: ClassVar[str] = "egodepth.networks.rprdepth"
     before: ClassVar[Mapping[str, object]] = {"averaged": "depth"}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("references", "top"), (1, MOST_REFERENCES)),
+        "reference_channels": (1, MOST_CHANNELS),
+        "heads": (1, 64),
+        "temperature": (-1e6, 1e6),
+    }
 
     student: NetworkConfig = field(default_factory=DIFFNetConfig)
     references: int = 25_000

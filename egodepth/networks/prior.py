@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from egodepth.checked_json import Object, Text, Whole, checked_text, sealed
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
+from egodepth.networks.weights import read_tensors, tensors_digest
 
 FORMAT = 1
 METADATA_KEY = "egodepth reference set"
 """One entry holds all that is said about a set, since the library writes several in no fixed order."""
+
+SAID = Object({"format": Whole(), "provenance": Object({}), "tensors": Text()}, required=("format", "provenance"))
+"""What the metadata says."""
+
+BUILD_AGAIN = "Build the prior again."
 
 TENSORS = ("features", "depths", "counts", "mean", "deviation")
 CLUSTER_ROUNDS = 20
@@ -99,8 +105,9 @@ class ReferenceSet:
         tensors = {name: getattr(self, name) for name in TENSORS}
         if self.scores is not None:
             tensors["scores"] = self.scores
-        metadata = {METADATA_KEY: json.dumps({"format": FORMAT, "provenance": dict(self.provenance)})}
-        write_bytes(Path(path), save({name: x.cpu().contiguous() for name, x in tensors.items()}, metadata))
+        tensors = {name: x.cpu().contiguous() for name, x in tensors.items()}
+        said = {"format": FORMAT, "provenance": dict(self.provenance), "tensors": tensors_digest(tensors)}
+        write_bytes(Path(path), save(tensors, {METADATA_KEY: json.dumps(sealed(said))}))
 
     @classmethod
     def load(cls, path: Path) -> "ReferenceSet":
@@ -108,15 +115,31 @@ class ReferenceSet:
         path = Path(path)
         if not path.is_file():
             raise UserError(f"{path}: no such file. Give a prior that `egodepth prior build` has written.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        except SafetensorError as error:
-            raise UserError(f"{path}: not a whole safetensors file ({error}). Build the prior again.") from error
-        if metadata.get("format") != FORMAT or not tensors.keys() >= set(TENSORS):
+        tensors, metadata = read_tensors(path, BUILD_AGAIN)
+        if METADATA_KEY not in metadata or not tensors.keys() >= set(TENSORS):
             raise UserError(f"{path}: is no reference set. Give a prior that `egodepth prior build` has written.")
-        return cls(**tensors, provenance=metadata["provenance"])
+        said = checked_text(metadata[METADATA_KEY], SAID, f"{path}: its metadata", BUILD_AGAIN)
+        if said["format"] != FORMAT:
+            raise UserError(f"{path}: is a reference set of format {said['format']}, not {FORMAT}. {BUILD_AGAIN}")
+        if said.get("tensors") not in (None, tensors_digest(tensors)):
+            raise UserError(f"{path}: is damaged: its references are not those that were written. {BUILD_AGAIN}")
+        _check_tensors(path, tensors)
+        tensors = {name: tensors.get(name) for name in (*TENSORS, "scores")}
+        return cls(**tensors, provenance=said["provenance"])
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises UserError: tensors of a reference set do not fit together, or hold something else than numbers."""
+    features = tensors["features"]
+    count, channels = features.shape if features.ndim == 2 else (-1, -1)
+    expected = {"depths": (count,), "counts": (count,), "mean": (channels,), "deviation": (channels,)}
+    expected |= {"scores": (count,)} if "scores" in tensors else {}
+    for name, shape in expected.items():
+        if count < 1 or tuple(tensors[name].shape) != shape:
+            raise UserError(f"{path}: {name} does not belong to features {tuple(features.shape)}. {BUILD_AGAIN}")
+    for name in ("features", *expected):
+        if not tensors[name].is_floating_point():
+            raise UserError(f"{path}: {name} holds {tensors[name].dtype}, expected numbers with a point. {BUILD_AGAIN}")
 
 
 def network_hash(networks: Iterable[nn.Module]) -> str:

@@ -13,19 +13,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from egodepth.checked_json import read_object
 from egodepth.data.samples import Batch, TrainingDataset
 from egodepth.data.transforms import Views, without_augmentation
 from egodepth.errors import UserError
-from egodepth.files import write_bytes, write_text
+from egodepth.files import write_text
 from egodepth.methods.rich_teachers import Reading, RichTeacher
 from egodepth.networks.attention import best_references
 from egodepth.networks.configurations import RPrDepthConfig
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.prior import TENSORS, ReferenceSet, clustered, network_hash
 from egodepth.networks.rprdepth import RPrDepth
+from egodepth.networks.weights import read_tensors, save_tensors
 from egodepth.progress import progress_bar
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
@@ -33,6 +34,8 @@ BANDS = 10
 """Rows of the image are taken in this many bands with as many pixels each, so that far and near are both there."""
 
 IMAGES_PER_PART = 50
+REPEAT = "Remove it and repeat the call, which goes on with the others."
+
 SETTINGS_FILE = "settings.json"
 
 
@@ -86,8 +89,8 @@ def build_reference_set(
         if not file.is_file():
             sampled = [_sampled(teacher, dataset, index, pixels_per_image, seed, device) for index in group]
             features, depths = (torch.cat(values) for values in zip(*sampled, strict=True))
-            write_bytes(file, save({"features": features, "depths": depths}))
-    loaded = [load_file(file) for file in files]
+            save_tensors(file, {"features": features, "depths": depths})
+    loaded = [read_tensors(file, REPEAT)[0] for file in files]
     provenance = settings | {"names": [dataset[index].name for index in chosen]}
     features, depths = (torch.cat([part[name] for part in loaded]) for name in ("features", "depths"))
     references = ReferenceSet.of(features, depths, provenance)
@@ -218,13 +221,15 @@ def select_references(
     sums_file = parts / "sums.safetensors"
     sums, done = torch.zeros(len(references), dtype=torch.float64), 0
     if sums_file.is_file():
-        stored = load_file(sums_file)
+        stored, _ = read_tensors(sums_file, REPEAT)
+        if stored.keys() != {"sums", "done"} or stored["sums"].shape != sums.shape or stored["done"].numel() != 1:
+            raise UserError(f"{sums_file}: holds no sums of this prior. {REPEAT}")
         sums, done = stored["sums"], int(stored["done"])
     network = network.eval().to(device)
     for place in _shown(range(done, images), "selecting references", progress):
         sums += network.reference_weights(_views(dataset, chosen[place], device).target, stride).cpu()
         if (place + 1) % IMAGES_PER_PART == 0:
-            write_bytes(sums_file, save({"sums": sums, "done": torch.tensor(place + 1)}))
+            save_tensors(sums_file, {"sums": sums, "done": torch.tensor(place + 1)})
     scores = sums / images
     selected = references.kept(best_references(scores, keep), scores, **settings)
     selected.save(out)
@@ -257,7 +262,7 @@ def _check_parts(parts: Path, settings: dict) -> None:
         UserError: it is of another call.
     """
     file = parts / SETTINGS_FILE
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != settings:
+    if file.is_file() and read_object(file, f"Remove {parts}.") != settings:
         raise UserError(f"{parts}: is of an unfinished call with other settings. Repeat that call, or remove it.")
     write_text(file, json.dumps(settings))
 

@@ -9,7 +9,7 @@ from tyro.conf import Suppress, arg
 from egodepth.data.configurations import LEARNED, AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
-from egodepth.networks.configurations import SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
+from egodepth.networks.configurations import SIDES, SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
 from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
@@ -49,8 +49,17 @@ class TrainingConfig:
         log_every: steps between two lines of the log.
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
+        checkpoint_minutes: minutes after which there is a checkpoint in any case.
         panels_every: steps between two image panels.
     """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("batch_size", "devices", "nodes"), (1, 65536)),
+        **dict.fromkeys(("steps", "log_every", "validate_every", "checkpoint_every", "panels_every"), (1, 2**53)),
+        "checkpoint_minutes": (0, 1e6),
+        "seed": (0, 2**32 - 1),
+        "workers": (0, 65536),
+    }
 
     steps: int | None = None
     batch_size: int = 12
@@ -62,6 +71,7 @@ class TrainingConfig:
     log_every: int = 25
     validate_every: int = 500
     checkpoint_every: int = 250
+    checkpoint_minutes: float = 15.0
     panels_every: int = 500
 
 
@@ -118,6 +128,13 @@ class Recipe:
                 f"--intrinsics {LEARNED}: this recipe cannot learn them. Give --fov or --intrinsics, or learn them "
                 "with a recipe that trains by view synthesis alone, such as monodepth2."
             )
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "height": SIDES,
+        "width": SIDES,
+        "metres_per_unit": (1e-9, 1e9),
+    }
+    """The least and the largest value of numbers in the files of runs and models."""
 
     modes: ClassVar[tuple[Mode, ...]] = tuple(VIEWS)
     """What views the scheme can learn from."""

@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from egodepth.checked_json import Fault
+from egodepth.configuration_shapes import shape_of
 from egodepth.errors import UserError
-from egodepth.networks.configurations import NETWORKS, POSE_NETWORKS
+from egodepth.networks.model_config import KINDS
 from egodepth.recipes.recipe import Recipe
 from egodepth.recipes.table import recipe_named
 
-KINDS: dict[str, type] = {kind.__name__: kind for kind in (*NETWORKS, *POSE_NETWORKS)}
+PARTS = ("network", "teacher_network", "pose", "equivalent")
+"""What of a recipe a model or a run has in a form of its own."""
 
 Configuration = TypeVar("Configuration")
 
@@ -68,12 +71,29 @@ def restored_network(data: Mapping[str, Any]) -> Any:
 
 
 def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
-    """The recipe of that name with networks as the options of a model or a run have them."""
+    """The recipe of that name with networks as the options of a model or a run have them.
+
+    Raises:
+        UserError: there is no such recipe, or an option is none of its.
+    """
     recipe = recipe_named(name)
-    parts = {
-        part: restored(getattr(recipe, part), options[part])
-        for part in ("network", "teacher_network", "pose", "equivalent")
-        if hasattr(recipe, part) and options.get(part) is not None
-    }
+    given = {part: options[part] for part in PARTS if hasattr(recipe, part) and options.get(part) is not None}
     plain = {key: options[key] for key in ("mode", "etm", "height", "width") if hasattr(recipe, key) and key in options}
+    check_options(recipe, given | plain, f"options of {name}")
+    parts = {part: restored(getattr(recipe, part), data) for part, data in given.items()}
     return dataclasses.replace(recipe, **parts, **plain)
+
+
+def check_options(recipe: Recipe, options: Mapping[str, Any], source: str) -> None:
+    """Check what a file says of a recipe, before it is built.
+
+    Args:
+        source: where the options are from, for messages.
+
+    Raises:
+        UserError: one has another type, or is beyond what a network can be.
+    """
+    try:
+        shape_of(recipe, KINDS).check(dict(options), "")
+    except Fault as fault:
+        raise UserError(f"{source}: {fault}. Use the egodepth that wrote them.") from fault

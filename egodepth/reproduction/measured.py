@@ -29,10 +29,11 @@ from typing import Any
 
 import torch
 
+from egodepth.checked_json import Flag, ListOf, MapOf, Number, Object, Optional, Text, Whole, read_checked
 from egodepth.errors import UserError
-from egodepth.files import read_json, write_text
+from egodepth.files import write_text
 from egodepth.models.folder import MODEL_FOLDER
-from egodepth.networks.model_config import CONFIG_FILE
+from egodepth.networks.model_config import read_config
 from egodepth.recipes.scale import Origin
 from egodepth.training.starting import run_options
 from egodepth.version import __version__
@@ -98,6 +99,39 @@ class Measured:
         return {key: value for key, value in asdict(self).items() if key != "name" and value not in (None, (), {}, "")}
 
 
+METRICS = MapOf(Number())
+
+EVALUATED = Object(
+    {
+        "protocol": Text(),
+        "scaling": Text(),
+        "post_process": Flag(),
+        "images": Whole(),
+        "metrics": METRICS,
+        "metres_from": Optional(Text()),
+    }
+)
+
+MEASURED = Object(
+    {
+        "model": Text(),
+        "results": ListOf(EVALUATED),
+        **dict.fromkeys(("table", "row", "recipe", "start", "data", "hardware", "software"), Optional(Text())),
+        **dict.fromkeys(("place", "seed"), Optional(Whole(0))),
+        "budget": METRICS,
+        "commands": ListOf(Text()),
+        "columns": ListOf(Text()),
+        "timings": MapOf(ListOf(Number())),
+    },
+    required=("model",),
+)
+
+RECORD_AGAIN = "Write it with `record`, or correct it."
+
+LARGEST_BYTES = 256 * 2**20
+"""Of one file; an evaluation lists its figures for each image."""
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -143,7 +177,7 @@ def record(
     Raises:
         UserError: a file is missing or broken.
     """
-    results = tuple(Evaluated.of(read_json(file)) for file in evaluations)
+    results = tuple(Evaluated.of(read_checked(file, EVALUATED, RECORD_AGAIN, LARGEST_BYTES)) for file in evaluations)
     options = run_options(run)
     return Measured(
         name=name,
@@ -169,7 +203,7 @@ def provenance(run: Path) -> dict[str, Any]:
     Raises:
         UserError: the run has not released a model.
     """
-    return read_json(run / MODEL_FOLDER / CONFIG_FILE)["provenance"]
+    return read_config(run / MODEL_FOLDER)["provenance"]
 
 
 def budget(run: Path, minutes: float | None) -> dict[str, float]:
@@ -198,7 +232,7 @@ def software() -> str:
 
 
 def _read(file: Path) -> Measured:
-    values = read_json(file)
+    values = read_checked(file, MEASURED, RECORD_AGAIN, LARGEST_BYTES)
     try:
         results = tuple(Evaluated.of(entry) for entry in values.pop("results", ()))
         lists = {key: tuple(values.pop(key, ())) for key in ("commands", "columns")}

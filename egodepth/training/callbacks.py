@@ -1,6 +1,5 @@
 """What happens around a training step: files, logs, and words about a run that goes wrong."""
 
-import io
 import logging
 import time
 from collections.abc import Callable
@@ -11,55 +10,31 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from egodepth.colour import colour_depth
 from egodepth.errors import UserError
-from egodepth.files import replacing, write_bytes
+from egodepth.files import replacing
+from egodepth.progress import Bar, progress_bar
 
 log = logging.getLogger("egodepth")
 
 PANEL_SAMPLES = 2
 
 
-class WholeFileCheckpoints(TorchCheckpointIO):
-    """Checkpoints written to a temporary name and renamed: a killed run leaves the older one whole."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_bytes(Path(path), buffer.getvalue())
-
-
 class TrainingProgress(lightning.Callback):
     """A bar over the whole run, resumed part included, with the loss and the time left."""
 
     def __init__(self) -> None:
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
 
     @rank_zero_only
     def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
+        figures = TextColumn("{task.fields[figures]}", markup=False)
+        self.bar = progress_bar(True, figures, TimeElapsedColumn())
         self.task = self.bar.add_task("Training", total=trainer.max_steps, completed=trainer.global_step, figures="")
         self.bar.start()
 
@@ -107,21 +82,6 @@ class SpeedMeter(lightning.Callback):
         module.log("images_per_second", speed, prog_bar=True, batch_size=1)
         module.log("learning_rate", rate, batch_size=1)
         self.since = None
-
-
-class CheckpointWriter(lightning.Callback):
-    """Writes the last checkpoint and the released model every so many steps and at the end."""
-
-    def __init__(self, path: Path, every: int, release: Callable[[Any], None]) -> None:
-        self.path, self.every, self.release = path, every, release
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object) -> None:
-        step = trainer.global_step
-        if step % self.every == 0 or step == trainer.max_steps:
-            # The model first, so that a run that can be resumed always has one.
-            if trainer.is_global_zero:
-                self.release(module)
-            trainer.save_checkpoint(self.path)
 
 
 class SharedStatistics(lightning.Callback):

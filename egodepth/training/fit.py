@@ -13,13 +13,13 @@ from torch import nn
 from egodepth.data.cutting import Cutting
 from egodepth.data.loading import BatchLoader, StepSampler, make_loader, sequential_batches
 from egodepth.data.samples import Batch, TrainingDataset
-from egodepth.errors import UserError
+from egodepth.errors import Stopped, UserError, first_line
+from egodepth.files import remove_leftovers
 from egodepth.methods.method import Method
 from egodepth.processors import available_processors
 from egodepth.recipes.recipe import TrainingConfig
 from egodepth.training.callbacks import (
     BorderWatch,
-    CheckpointWriter,
     LossWatch,
     NumericalWatch,
     PanelWriter,
@@ -27,11 +27,15 @@ from egodepth.training.callbacks import (
     SpeedMeter,
     SteadyStatistics,
     TrainingProgress,
-    WholeFileCheckpoints,
 )
-
-LAST_CHECKPOINT = Path("checkpoints") / "last.ckpt"
-
+from egodepth.training.checkpoints import (
+    CHECKPOINT_FOLDER,
+    LAST_CHECKPOINT,
+    WholeFileCheckpoints,
+    has_checkpoint,
+    read_last_checkpoint,
+)
+from egodepth.training.stopping import CheckpointWriter
 
 FLUSH_SECONDS = 5
 """Between two looks of TensorBoard's writer at what there is to do."""
@@ -58,8 +62,16 @@ def fit(
         steady: from the depth network to the copy that validates; none means that it validates itself.
 
     Raises:
-        UserError: the numbers broke down (the last good checkpoint stays), or a file could not be written.
+        UserError: the numbers broke down (the last good checkpoint stays), a file could not be written, or no
+            checkpoint to resume from is whole.
+        Stopped: a signal asked for it; where the training stands is saved.
     """
+    for folder in (run, run / CHECKPOINT_FOLDER, run / "panels"):
+        remove_leftovers(folder.absolute())
+    checkpoint, known = None, {}
+    if resume and has_checkpoint(run):
+        checkpoint, content = read_last_checkpoint(run)
+        known[checkpoint] = content
     # Lightning sets its loggers' level when it is imported; what it tells of itself would stand twice among our words.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -67,6 +79,7 @@ def fit(
     steps = config.steps or _schedule_steps(method.optimiser.epochs, len(training_set), config.batch_size * world)
     # Each start of a run logs to a folder of its own, because Lightning's CSV logger would empty an older one.
     part = f"part_{sum(1 for _ in run.glob('logs/part_*'))}"
+    writer = CheckpointWriter(run / LAST_CHECKPOINT, config.checkpoint_every, config.checkpoint_minutes, release)
     trainer = lightning.Trainer(
         accelerator="auto",
         strategy=_data_parallel(method) if world > 1 else "auto",
@@ -89,7 +102,7 @@ def fit(
             TensorBoardLogger(run, "tensorboard", version=part, flush_secs=FLUSH_SECONDS),
             CSVLogger(run, "logs", version=part),
         ],
-        plugins=[WholeFileCheckpoints()],
+        plugins=[WholeFileCheckpoints(known)],
         callbacks=[
             TrainingProgress(),
             SpeedMeter(config.batch_size * world),
@@ -99,18 +112,30 @@ def fit(
             LossWatch(steps),
             BorderWatch(steps),
             PanelWriter(run / "panels"),
-            CheckpointWriter(run / LAST_CHECKPOINT, config.checkpoint_every, release),
+            writer,
         ],
     )
     trainer.panels_every = min(config.panels_every, steps)
     # Convolutions run 15 % faster so on a CPU, and on tensor cores under mixed precision.
     method.to(memory_format=torch.channels_last)
-    checkpoint = run / LAST_CHECKPOINT if resume and (run / LAST_CHECKPOINT).is_file() else None
     data = _Batches(training_set, validation_set, method.cutting(frame_size), config, steps)
     try:
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as stop:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt from stop
+    except SystemExit as stop:
+        if stop.code == 1:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from stop
+        raise
+    except Stopped:
+        if trainer.global_rank:  # the first process says so for all
+            raise SystemExit(0) from None
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if checkpoint is None or writer.has_begun:
+            raise
+        raise UserError(
+            f"{checkpoint}: is no checkpoint of this training ({first_line(error)}). Resume with the egodepth that "
+            f"wrote it, or remove {run / CHECKPOINT_FOLDER} and resume to begin anew."
+        ) from error
 
 
 class _Batches(lightning.LightningDataModule):
@@ -185,5 +210,5 @@ def _workers(config: TrainingConfig, world: int) -> int:
 
 def check_run_folder(run: Path, resume: bool) -> None:
     """Refuse to train over an earlier run unless it is to be resumed."""
-    if (run / LAST_CHECKPOINT).is_file() and not resume:
+    if has_checkpoint(run) and not resume:
         raise UserError(f"{run}: holds a run already. Add --resume to continue it, or choose another --out.")

@@ -25,7 +25,7 @@ from egodepth.data.taught_dataset import taught_sets
 from egodepth.data.teacher_maps import EXACT, DepthMaps, open_maps
 from egodepth.data.transforms import resize
 from egodepth.errors import UserError
-from egodepth.files import kept_until_done, read_json, write_text
+from egodepth.files import kept_until_done, write_text
 from egodepth.methods.method import Method
 from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
 from egodepth.models.released import ReleasedModel, deployed, released_recipe, save_model
@@ -35,16 +35,17 @@ from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
 from egodepth.recipes.scale import Scale
+from egodepth.training.checkpoints import has_checkpoint
 from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.motion_plot import draw_motion
 from egodepth.training.run_report import report_run
 from egodepth.training.scale import scale_from_poses
-from egodepth.training.starting import first_focal, load_first_weights
+from egodepth.training.starting import first_focal, load_first_weights, run_options
 
 log = logging.getLogger("egodepth")
 
-LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "panels_every")
+LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every", "checkpoint_minutes", "panels_every")
 """What may change from one part of a run to the next without another result. So may the places where the data lie."""
 
 FRAMES_FOLDER = "frames"
@@ -95,7 +96,7 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     networks = recipe.build_networks()
     if needs.references is not None:
         networks["depth"].load_references(needs.references)
-    if not (resume and (run / RUN_FILE).is_file()):
+    if not (resume and has_checkpoint(run)):
         load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
@@ -292,7 +293,7 @@ def _check_same_samples(now: Mapping[str, Any], data: Path, run: Path, resume: b
     file = run / RUN_FILE
     if not (resume and file.is_file()):
         return
-    before = read_json(file)
+    before = run_options(run)
     if "fingerprint" in before and before["fingerprint"] != now["fingerprint"]:
         raise UserError(
             f"{run}: the run began with other samples ({before['samples']} of {before['root']}) than {data} now gives "
@@ -316,7 +317,7 @@ def _sized_network(recipe: Recipe, run: Path, resume: bool) -> NetworkConfig:
     """
     network = recipe.network
     if resume and (run / RUN_FILE).is_file():
-        before = read_json(run / RUN_FILE)["network"]
+        before = run_options(run)["network"]
         if before.get("height") is not None:
             network = network.at_size(before["height"], before["width"])
         network = replace(network, **{name: value for name, value in network.before.items() if name not in before})
@@ -327,7 +328,7 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
     file = run / RUN_FILE
     if not (resume and file.is_file()):
         return
-    before = _filled(read_json(file), recipe)
+    before = _filled(run_options(run), recipe)
     for option, (then, now) in _differences(before, _run_options(name, recipe, data)).items():
         moved = option == "root" or (option in ("data.also", "data.beside") and len(then or ()) == len(now))
         # Until neighbours were chosen by motion, the next frames were the default.

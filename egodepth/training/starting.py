@@ -5,31 +5,45 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from egodepth.checked_json import Object, Text, Whole, read_checked
 from egodepth.errors import UserError
-from egodepth.files import read_json
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.folder import RUN_FILE
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.equivalent import equivalent, merge
 from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
-from egodepth.recipes.restoring import restored_recipe
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.recipes.restoring import check_options, restored_recipe
+from egodepth.recipes.table import recipe_named
+from egodepth.training.checkpoints import has_checkpoint, read_last_checkpoint
 
 log = logging.getLogger("egodepth")
+
+TRAIN_AGAIN = "Train again into another folder, or put back a copy of the file."
+
+LARGEST_RUN_BYTES = 64 * 2**20
+"""Of `run.json`, which names each of a run's videos."""
+
+RUN = Object(
+    {"recipe": Text(), "root": Text(), "samples": Whole(), "fingerprint": Text(), "network": Object({})},
+    required=("recipe", "root", "network"),
+)
+"""What stands in `run.json` whatever the recipe; the recipe's own options are checked by its types."""
 
 
 def run_options(run: Path) -> dict[str, Any]:
     """The options that a run was made with.
 
     Raises:
-        UserError: it is no run folder.
+        UserError: it is no run folder, or its file is damaged.
     """
-    return read_json(run / RUN_FILE)
+    file = run / RUN_FILE
+    options = read_checked(file, RUN, TRAIN_AGAIN, LARGEST_RUN_BYTES)
+    check_options(recipe_named(options["recipe"]), options, str(file))
+    return options
 
 
 def load_trained_networks(source: str) -> dict[str, nn.Module]:
@@ -42,14 +56,14 @@ def load_trained_networks(source: str) -> dict[str, nn.Module]:
         UserError: there are none.
     """
     run = Path(source)
-    if not (run / LAST_CHECKPOINT).is_file():
+    if not has_checkpoint(run):
         return ReleasedModel.open(source).trainable_networks()
     options = run_options(run)
     recipe = restored_recipe(options["recipe"], options)
     networks = recipe.build_networks()
     if options.get("etm"):
         equivalent(networks["depth"], recipe.equivalent)
-    state = torch.load(run / LAST_CHECKPOINT, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_last_checkpoint(run)[1]["state_dict"]
     for part, network in networks.items():
         prefix = f"{part}_network."
         weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

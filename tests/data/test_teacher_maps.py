@@ -50,10 +50,10 @@ def test_two_maps_of_one_frame_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"values": "metres"}', 'values is "metres"; expected one of depth, inverse-depth'),
-        ('{"units": ["scale"]}', r'units is \["scale"\]'),
-        ('{"scale": 0}', "scale is 0; expected a positive number"),
-        ('{"scale": "1"}', "expected a positive number"),
+        ('{"values": "metres"}', 'values is "metres", expected one of depth, inverse-depth'),
+        ('{"units": ["scale"]}', r"units is a list of 1, expected one of"),
+        ('{"scale": 0}', "scale is 0, expected a number from 1e-12"),
+        ('{"scale": "1"}', 'scale is "1", expected a number'),
         ('{"licence": 3}', "licence is 3"),
         ("[]", "expected an object"),
         ("{", "is not JSON"),

@@ -22,7 +22,7 @@ from egodepth.methods.configurations import LearnedCameraConfig, PhotometricConf
 from egodepth.methods.learned_camera import LearnedCamera
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.checkpoints import LAST_CHECKPOINT
 from tests.command_line import run
 from tests.data.trees import write_frames
 from tests.methods.batches import random_batch

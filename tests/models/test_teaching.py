@@ -180,7 +180,7 @@ def test_a_pack_with_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):
         def sample_names(self):
             return ["../../etc/x"]
 
-    with pytest.raises(UserError, match="is no name of a frame"):
+    with pytest.raises(UserError, match="names a file outside"):
         teaching._places(tmp_path, [Pack()])
 
 

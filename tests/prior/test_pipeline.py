@@ -19,7 +19,7 @@ from egodepth.networks.small_depth import SmallDepth
 from egodepth.prior.pipeline import run_pipeline, student_recipe
 from egodepth.recipes import RECIPES
 from egodepth.reproduction.published import row_recipe
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.checkpoints import LAST_CHECKPOINT
 from tests.command_line import SMALL, TINY, TINY_ROW, evaluated, only_line, run
 from tests.data.trees import write_frames
 from tests.processes import Command

@@ -19,7 +19,7 @@ import egodepth
 from egodepth.errors import UserError
 from egodepth.recipes import RECIPES, Recipe
 from egodepth.training.callbacks import SteadyStatistics
-from egodepth.training.fit import LAST_CHECKPOINT
+from egodepth.training.checkpoints import LAST_CHECKPOINT
 from egodepth.training.runs import train
 from tests.command_line import TINY, run
 from tests.processes import Command

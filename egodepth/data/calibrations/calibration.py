@@ -8,6 +8,9 @@ import numpy as np
 
 from egodepth.geometry.lenses import COEFFICIENTS, Field, LensModel
 
+LARGEST_SIDE = 100_000
+"""Of a picture, in pixels; JPEG ends at 65,535."""
+
 
 class Unusable(Exception):
     """What is wrong with a file, without its name: the reader's caller knows that."""
@@ -39,8 +42,9 @@ class Calibration:
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.coefficients)
         if not np.isfinite(numbers).all() or min(self.fx, self.fy) <= 0:
             raise Unusable("a focal length is not positive, or a number not finite")
-        if min(size for size in (self.height, self.width, 1) if size is not None) <= 0:
-            raise Unusable("width and height must be positive")
+        sides = [size for size in (self.height, self.width) if size is not None]
+        if not all(0 < size <= LARGEST_SIDE for size in sides):
+            raise Unusable(f"width and height must be from 1 to {LARGEST_SIDE}")
 
     @property
     def is_bent(self) -> bool:

@@ -1,10 +1,10 @@
 """A file of intrinsics, whichever program wrote it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from egodepth.checked_json import parsed_text
 from egodepth.data.calibrations.calibration import Calibration, Unusable
 from egodepth.data.calibrations.camera_json import read_camera_json
 from egodepth.data.calibrations.colmap import read_colmap
@@ -54,7 +54,7 @@ def _read(text: str, suffix: str, name: str | None) -> Calibration:
     if suffix == ".txt":
         return read_colmap(text, name)
     if suffix == ".json":
-        entries = json.loads(text) if _is_json(text) else None
+        entries = _entries(text)
         if isinstance(entries, Mapping) and is_nerfstudio(entries):
             return read_nerfstudio(entries, name)
         return read_camera_json(entries, name)
@@ -68,9 +68,9 @@ def _read_yaml(entries: Mapping[str, Any], name: str | None) -> Calibration:
     raise Unusable(f"holds no camera matrix and no camera that is known. Give {KNOWN}")
 
 
-def _is_json(text: str) -> bool:
+def _entries(text: str) -> Any:
+    """What a JSON text holds; None where it is none, which no reader understands."""
     try:
-        json.loads(text)
+        return parsed_text(text)
     except ValueError:
-        return False
-    return True
+        return None

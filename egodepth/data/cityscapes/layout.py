@@ -3,7 +3,6 @@
 Sources: Cordts et al., CVPR 2016; datasets specification, sections 1.1 to 1.5.
 """
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from egodepth.checked_json import parsed
 from egodepth.data.configurations import Crop
 from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore, channels_first
@@ -182,11 +182,11 @@ class CityscapesCamera:
             UserError: the file is cut short, or lacks a number that depth needs.
         """
         try:
-            entries = json.loads(read_text(file))
+            entries = parsed(file)
             intrinsic = entries["intrinsic"]
             fx, fy, cx, cy = (float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0"))
             baseline_m = float(entries["extrinsic"]["baseline"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             raise UserError(
                 f"{file}: expected intrinsic fx, fy, u0, v0 and extrinsic baseline. Unpack the camera archive again."
             ) from None

@@ -4,11 +4,14 @@ DDAD's own is `ddad.json`, DDAD_tiny's `ddad_tiny.json`, that of TRI's test scen
 known by its `scene_splits`, not by its name. Scenes lie relative to it.
 """
 
-import json
 from pathlib import Path
 
+from egodepth.checked_json import parsed
 from egodepth.errors import UserError
-from egodepth.files import read_text
+from egodepth.files import within
+
+LARGEST_SCENE_BYTES = 256 * 2**20
+"""A scene's own JSON lists each image and cloud of its 100 moments, 1 MB in all."""
 
 USUAL_NAMES = ("ddad*.json", "scene_dataset*.json")
 NUMBER_OF_SPLIT = {"train": "0", "val": "1", "test": "2", "train_overfit": "3"}
@@ -105,7 +108,7 @@ def listed_scenes(listing: Path, split: str) -> list[Path]:
     try:
         splits = read_json(listing, "Unpack it again")["scene_splits"]
         names = splits.get(NUMBER_OF_SPLIT[split], {}).get("filenames", [])
-        return [listing.parent / name for name in names]
+        return [within(listing.parent, name, f"Correct {listing.name}.") for name in names]
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{listing}: has no scene_splits with filenames. Unpack it again.") from None
 
@@ -117,7 +120,7 @@ def read_json(file: Path, remedy: str) -> dict:
         UserError: the file is missing or cut short.
     """
     try:
-        entries = json.loads(read_text(file))
+        entries = parsed(file, LARGEST_SCENE_BYTES)
     except FileNotFoundError:
         raise UserError(f"{file}: no such file. {remedy}.") from None
     except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 Source: datasets specification, sections 2.2 and 2.3; numbers in tests/reference/datasets.json.
 """
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,9 +11,16 @@ from typing import Literal
 
 import numpy as np
 
+from egodepth.data.array_files import LARGEST_BYTES, read_npy, read_npz
 from egodepth.errors import UserError, first_line
 
 Drawing = Literal["published", "clean"]
+
+# What NumPy, zip archives and text raise for bytes that end early or contradict each other.
+BROKEN_FILE_ERRORS = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, OverflowError, SyntaxError, NotImplementedError),
+    *(MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
 
 PLY_TYPES = {
     "char": "i1",
@@ -91,7 +99,7 @@ def read_points(file: Path) -> np.ndarray:
     try:
         points = _read_ply(file) if file.suffix.lower() == ".ply" else _read_numpy(file)
         points = _coordinates(points)
-    except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile, zlib.error) as error:
+    except BROKEN_FILE_ERRORS as error:
         raise UserError(
             f"{file}: cannot be read as a point cloud ({first_line(error)}). Unpack the scene again."
         ) from None
@@ -102,11 +110,9 @@ def read_points(file: Path) -> np.ndarray:
 
 
 def _read_numpy(file: Path) -> np.ndarray:
-    loaded = np.load(file, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return loaded["data"]
+    with file.open("rb") as stream:
+        is_archive = stream.read(2) == b"PK"
+    return read_npz(file, "data") if is_archive else read_npy(file)
 
 
 def _coordinates(points: np.ndarray) -> np.ndarray:
@@ -120,6 +126,8 @@ def _coordinates(points: np.ndarray) -> np.ndarray:
 
 def _read_ply(file: Path) -> np.ndarray:
     """The vertices, as a structured array; what else a file holds comes after them by custom."""
+    if file.stat().st_size > LARGEST_BYTES:
+        raise ValueError(f"it has {file.stat().st_size} bytes")
     header, separator, body = file.read_bytes().partition(b"end_header\n")
     if not header.startswith(b"ply") or not separator:
         raise ValueError("no PLY header")

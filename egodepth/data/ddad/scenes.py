@@ -7,6 +7,7 @@ test scenes, a list of one's own) differ in the names of lists, scenes, sensors 
 Sources: Guizilini et al., CVPR 2020; datasets specification, section 2.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from egodepth.data.images import IMAGE_SUFFIXES, image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.files import within
 from egodepth.geometry.cameras import Camera, pinhole
 
 FRONT = "CAMERA_01"
@@ -66,6 +68,11 @@ class Calibration:
     lenses: dict[str, tuple[str, ...]]
 
 
+UNPACK_AGAIN = "Unpack the scene again."
+
+PINHOLE = ("fx", "fy", "cx", "cy")
+
+
 class DdadScene:
     """One scene: samples in order of time, each with its sensors' records and its calibration.
 
@@ -82,6 +89,8 @@ class DdadScene:
         entries = read_json(file, "Unpack the scene again")
         try:
             datums = {entry["key"]: entry for entry in entries["data"]}
+            if not all(isinstance(entry["datum"], dict) for entry in datums.values()):
+                raise UserError(f"{file}: has a datum that is no object. {UNPACK_AGAIN}")
             self._samples = [
                 (sample["calibration_key"], {_name(datums[key]): datums[key] for key in sample["datum_keys"]})
                 for sample in entries["samples"]
@@ -114,7 +123,7 @@ class DdadScene:
     def lidar(self, number: int) -> str:
         """The sensor of the point cloud: `LIDAR` where there is one, else the only one."""
         entries = self._samples[number][1]
-        clouds = [sensor for sensor, entry in entries.items() if "point_cloud" in entry.get("datum", ())]
+        clouds = [sensor for sensor, entry in entries.items() if "point_cloud" in entry["datum"]]
         return clouds[0] if LIDAR.lower() not in entries and len(clouds) == 1 else LIDAR
 
     def datum(self, number: int, sensor: str) -> Datum:
@@ -131,8 +140,9 @@ class DdadScene:
             )
         try:
             record = entry["datum"].get("image") or entry["datum"]["point_cloud"]
-            return Datum(_existing(self.folder / record["filename"]), pose_matrix(record["pose"]), _size(record))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            file = within(self.folder, record["filename"], UNPACK_AGAIN)
+            return Datum(_existing(file), pose_matrix(record["pose"]), _size(record))
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise UserError(f"{self.file}: {sensor} of sample {number}: no {error}. Unpack the scene again.") from None
 
     def intrinsics(self, number: int, sensor: str) -> Tensor:
@@ -158,7 +168,7 @@ class DdadScene:
         return camera if native == (height, width) else camera.resize(height, width)
 
     def calibration_file(self, number: int) -> Path:
-        return self.folder / "calibration" / f"{self._samples[number][0]}.json"
+        return within(self.folder / "calibration", f"{self._samples[number][0]}.json", UNPACK_AGAIN)
 
     def _calibration(self, number: int) -> Calibration:
         key = self._samples[number][0]
@@ -184,6 +194,8 @@ def pose_matrix(pose: dict) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     matrix[:3, 3] = [float(translation.get(key, 0)) for key in ("x", "y", "z")]
+    if not np.isfinite(matrix).all():
+        raise ValueError("pose of finite numbers")
     return matrix
 
 
@@ -216,15 +228,14 @@ def _read_calibration(file: Path) -> Calibration:
             name.lower(): values for name, values in pairs if values.get("fx", 0) > 0 and values.get("fy", 0) > 0
         }
         places = dict(zip(map(str.lower, entries["names"]), entries.get("extrinsics", ()), strict=False))
+        if not all(math.isfinite(float(values.get(key, 0))) for values in cameras.values() for key in PINHOLE):
+            raise ValueError
         return Calibration(
-            {
-                name: pinhole(*(float(values.get(key, 0)) for key in ("fx", "fy", "cx", "cy")))
-                for name, values in cameras.items()
-            },
+            {name: pinhole(*(float(values.get(key, 0)) for key in PINHOLE)) for name, values in cameras.items()},
             {name: float(pose_matrix(places.get(name, {}))[0, 2]) for name in cameras},
             {name: tuple(key for key in NOT_PINHOLE if values.get(key, 0)) for name, values in cameras.items()},
         )
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise UserError(
             f"{file}: expected as many names as intrinsics (fx, fy, cx, cy). Unpack the scene again."
         ) from None

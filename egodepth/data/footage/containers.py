@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 
+from egodepth.data.images import MOST_PIXELS
 from egodepth.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
@@ -79,7 +80,16 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
         if not moving or container.metadata.get("major_brand", "") in PICTURE_BRANDS:
             raise UserError(f"{path}: has no video stream. Give a video file.")
         stream = moving[0]
+        if stream.codec_context is None:
+            raise UserError(f"{path}: has a codec that is not known here. Convert it to MP4 with H.264.")
         stream.thread_type = "AUTO"
+        if stream.width * stream.height > MOST_PIXELS:
+            raise UserError(
+                f"{path}: has frames of {stream.width}x{stream.height} pixels, more than {MOST_PIXELS // 1_000_000} "
+                "million. Shrink it first."
+            )
+        # Frames may be larger than the container says.
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         yield container, stream
 
 

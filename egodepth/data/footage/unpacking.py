@@ -2,16 +2,16 @@
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
+from egodepth.checked_json import ListOf, Number, Object, Optional, Text, Whole, read_checked, sealed
 from egodepth.data.footage.camera import common_size, image_sizes
 from egodepth.data.footage.video import Cut, read_video, video_info
 from egodepth.data.images import bit_depth, list_images, read_image, resize_image
@@ -20,9 +20,15 @@ from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.geometry.lenses import Lens, undistort
+from egodepth.progress import tracked
+
+log = logging.getLogger("egodepth")
 
 INDEX_NAME = "index.json"
 MIN_FRAMES = 3
+
+LARGEST_INDEX_BYTES = 256 * 2**20
+"""An hour at 30 frames a second takes 8 MB."""
 
 CACHE_VERSION = 3
 """Grows when frames are unpacked in another way, so that what earlier versions left is not used again."""
@@ -72,22 +78,41 @@ def unpack(
     sources = list_images(path) if path.is_dir() else [path]
     deep = bits or bit_depth(sources) if path.is_dir() else None
     folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep, lens)}"
-    if not (folder / INDEX_NAME).is_file():
+    index = _kept_index(folder)
+    if index is None:
         with replacing(folder) as temporary:
             temporary.mkdir()
             frames = _folder_frames(path, sources, deep) if path.is_dir() else _video_frames(path)
             index = _Index()
             for name, pixels in _usable(_straightened(frames, lens), height, width, path, index):
                 Image.fromarray(pixels).save(temporary / name, compress_level=1)
-            (temporary / INDEX_NAME).write_text(json.dumps(asdict(index)), encoding="utf-8")
-    index = json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))
+            (temporary / INDEX_NAME).write_text(json.dumps(sealed(asdict(index))), encoding="utf-8")
     return Unpacked(
-        frames=tuple(folder / name for name in index["names"]),
-        runs=tuple(index["runs"]),
-        reports=tuple(index["reports"]),
-        seconds=tuple(index["seconds"]),
-        travelled=tuple(index["travelled"]),
+        frames=tuple(folder / name for name in index.names),
+        runs=tuple(index.runs),
+        reports=tuple(index.reports),
+        seconds=tuple(index.seconds),
+        travelled=tuple(index.travelled),
     )
+
+
+def _kept_index(folder: Path) -> "_Index | None":
+    """What an earlier call left in a cache folder; None where it left nothing, or something that is damaged now."""
+    file = folder / INDEX_NAME
+    if not file.is_file():
+        return None
+    try:
+        entries = read_checked(file, INDEX, "It is unpacked anew.", LARGEST_INDEX_BYTES)
+        lengths = {len(entries[name]) for name in ("names", "runs", "seconds", "travelled")}
+        if len(lengths) > 1:
+            raise UserError(f"{file}: says different things of different frames. It is unpacked anew.")
+        missing = next((name for name in entries["names"] if not (folder / name).is_file()), None)
+        if missing is not None:
+            raise UserError(f"{folder / missing}: is missing. The footage is unpacked anew.")
+    except UserError as error:
+        log.warning("%s", error)
+        return None
+    return _Index(**{entry.name: entries[entry.name] for entry in fields(_Index) if entry.name in entries})
 
 
 @dataclass(frozen=True)
@@ -151,6 +176,19 @@ class _Index:
     decoded: int = 0
 
 
+INDEX = Object(
+    {
+        "names": ListOf(Text(pattern=r"\d{6,9}\.png"), least=MIN_FRAMES),
+        "runs": ListOf(Whole()),
+        "reports": ListOf(Text(longest=LARGEST_INDEX_BYTES)),
+        "seconds": ListOf(Optional(Number())),
+        "travelled": ListOf(Number()),
+        "decoded": Whole(),
+    },
+    required=("names", "runs", "reports", "seconds", "travelled"),
+)
+
+
 def _straightened(frames: Iterator[_Frame], lens: Lens | None) -> Iterator[_Frame]:
     """Frames undistorted by their lens."""
     for number, frame in enumerate(frames):
@@ -166,7 +204,7 @@ def _straightened(frames: Iterator[_Frame], lens: Lens | None) -> Iterator[_Fram
 def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> Iterator[_Frame]:
     sizes = image_sizes(images)
     height, width = common_size(sizes, folder)
-    for path in track(images, f"Reading {folder.name}", console=Console(stderr=True), transient=True):
+    for path in tracked(images, f"Reading {folder.name}"):
         size = sizes[path]
         if isinstance(size, UserError):
             yield _Frame(None, str(size))
@@ -182,15 +220,7 @@ def _folder_frames(folder: Path, images: Sequence[Path], bits: int | None) -> It
 def _video_frames(path: Path) -> Iterator[_Frame]:
     """The frames of a video that have its first one's size, for which its camera stands."""
     info = video_info(path)
-    console = Console(stderr=True)
-    frames = track(
-        read_video(path),
-        f"Decoding {path.name}",
-        total=info.frames or None,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,  # a bar that nobody sees leaves an empty line
-    )
+    frames = tracked(read_video(path), f"Decoding {path.name}", info.frames or None)
     other_sizes: Counter[tuple[int, int]] = Counter()
     for each in frames:
         if isinstance(each, Cut):

@@ -156,11 +156,15 @@ def _preference(suffix: str) -> int:
 # --- calibration -----------------------------------------------------------------------------------------------
 
 
+LARGEST_NUMBER = 1e9
+"""In a calibration; what is beyond, or no number, is damage."""
+
+
 def read_calibration(file: Path | str) -> dict[str, np.ndarray]:
     """Read a calibration file of `key: numbers` lines; lines without numbers (dates) are left out.
 
     Raises:
-        UserError: the file is missing or holds no such line.
+        UserError: the file is missing, holds no such line, or a number that is not finite.
     """
     file = Path(file)
     if not file.is_file():
@@ -172,6 +176,8 @@ def read_calibration(file: Path | str) -> dict[str, np.ndarray]:
             row = np.array(numbers.split(), dtype=np.float64)
         except ValueError:
             continue
+        if not (np.abs(row) < LARGEST_NUMBER).all():
+            raise UserError(f"{file}: {key.strip()} holds a number that is not finite. Copy it again.")
         if row.size:
             values[key.strip()] = row
     if not values:
@@ -206,6 +212,9 @@ class Calibration:
             if key not in values or values[key].size != count:
                 raise UserError(f"{file}: has no {key} of {count} numbers. Copy the date's calibration again.")
         width, height = values["S_rect_02"]
+        focals = [values[key][place] for key in wanted if key.startswith("P") for place in (0, 5)]
+        if min(width, height, *focals) <= 0:
+            raise UserError(f"{file}: a size or a focal length is not positive. Copy the date's calibration again.")
         return cls(
             file,
             projections={

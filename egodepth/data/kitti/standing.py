@@ -1,19 +1,23 @@
 """Which frames of drives teach nothing of motion: the camera stands still, or the next frame is another scene."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
+from egodepth.checked_json import Flag, MapOf, read_checked
 from egodepth.data.images import read_thumbnail
 from egodepth.data.kitti.raw import KittiTree
 from egodepth.data.motion import STANDING, THUMBNAIL_WIDTH, is_flat, motion_between
 from egodepth.data.splits import SplitLine
 from egodepth.errors import UserError
 from egodepth.files import write_text
+from egodepth.progress import tracked
+
+log = logging.getLogger("egodepth")
+
+MOVES = MapOf(Flag(), key=lambda key: key.isascii() and key.isdecimal() and len(key) < 19, keys="numbers of frames")
 
 
 class MovingParts:
@@ -47,7 +51,11 @@ class MovingParts:
         frames = self._tree.frames(folder, "l") or self._tree.frames(folder, "r")
         file = self._folder / f"motion-{Path(folder).name}-{len(frames)}.json"
         if file.is_file():
-            return {int(number): moves for number, moves in json.loads(file.read_text(encoding="utf-8")).items()}
+            try:
+                known = read_checked(file, MOVES, "The drive is looked at anew.")
+                return {int(number): moves for number, moves in known.items()}
+            except UserError as error:
+                log.warning("%s", error)
         found = _compared(frames, Path(folder).name)
         write_text(file, json.dumps(found))
         return found
@@ -56,7 +64,7 @@ class MovingParts:
 def _compared(frames: Mapping[int, Path], name: str) -> dict[int, bool]:
     found: dict[int, bool] = {}
     before = None
-    for number in track(sorted(frames), f"Motion in {name}", console=Console(stderr=True), transient=True):
+    for number in tracked(sorted(frames), f"Motion in {name}"):
         try:
             seen = read_thumbnail(frames[number], THUMBNAIL_WIDTH)
         except UserError:

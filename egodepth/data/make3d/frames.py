@@ -29,6 +29,9 @@ DISTANCE_CHANNEL = 3
 VALUE_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 MATRIX, COMPRESSED = 14, 15
 
+LARGEST_MATLAB_BYTES = 64 * 2**20
+"""Packed or not; a grid of 55x305 points takes half a megabyte."""
+
 
 class Make3dFrames(EvaluationFrames):
     """Upright images with depth on the laser's coarse grid, 55x305 over the whole image; protocols cut both.
@@ -126,6 +129,8 @@ def read_matlab_array(file: Path, variable: str) -> np.ndarray:
     """
     if not file.is_file():
         raise UserError(f"{file}: no such file. Unpack the archive again.")
+    if file.stat().st_size > LARGEST_MATLAB_BYTES:
+        raise UserError(f"{file}: has {file.stat().st_size} bytes, too many for a grid. Unpack the archive again.")
     content = file.read_bytes()
     if content[:6] != b"MATLAB" or content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
         raise UserError(f"{file}: is not a MATLAB 5 file (HDF5 and text are not read). Unpack the archive again.")
@@ -134,12 +139,21 @@ def read_matlab_array(file: Path, variable: str) -> np.ndarray:
         for kind, body in _elements(content[128:], order):
             if kind == COMPRESSED:
                 # Without zlib's two bytes of header, so that its checksum is not asked for.
-                kind, body = next(_elements(zlib.decompressobj(-zlib.MAX_WBITS).decompress(body[2:]), order))
+                kind, body = next(_elements(_inflated(body[2:]), order))
             if kind == MATRIX and (found := _array(body, variable, order)) is not None:
                 return found
     except (ValueError, KeyError, IndexError, StopIteration, struct.error, zlib.error) as error:
         raise UserError(f"{file}: is damaged or cut short ({error}). Unpack the archive again.") from None
     raise UserError(f"{file}: holds no {variable}. Unpack the archive again.")
+
+
+def _inflated(content: bytes) -> bytes:
+    """Raises ValueError: there is more in it than a grid can be."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(content, LARGEST_MATLAB_BYTES)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"more than {LARGEST_MATLAB_BYTES} bytes are packed into it")
+    return inflated
 
 
 def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:

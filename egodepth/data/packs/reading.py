@@ -28,29 +28,47 @@ goes on after its last whole part. The original is only read.
 """
 
 import hashlib
-import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from egodepth.checked_json import (
+    Either,
+    Flag,
+    ListOf,
+    Number,
+    Object,
+    Optional,
+    Row,
+    Text,
+    Whole,
+    read_checked,
+    read_object,
+    shown,
+)
+from egodepth.configuration_shapes import shape_of
 from egodepth.data.configurations import LEARNED, Source
 from egodepth.data.images import IMAGE_SUFFIXES
 from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
+from egodepth.files import read_text
 
 MARKER = "pack.json"
 SOURCE_FILE = "source.txt"
 FORMAT = 1
 REPACK = "Remove the folder and pack again."
+
+LARGEST_JSON_BYTES = 2**30
+"""Of one file; the samples of a part of 256 MiB take one megabyte."""
 
 SOURCE_SUFFIXES = IMAGE_SUFFIXES | {".txt", ".json"}
 
@@ -69,6 +87,8 @@ class PackOptions:
         split, stride, crop, sides: as `DataConfig` has them.
     """
 
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"height": (1, 16384), "width": (1, 16384)}
+
     source_ids: tuple[Source, ...]
     height: int
     width: int
@@ -83,6 +103,47 @@ class PackOptions:
         """From the values of a JSON file. What one from before an option does not say is as the option's default."""
         known = {key: values[key] for key in (entry.name for entry in fields(cls)) if key in values}
         return cls(**known | {"source_ids": tuple(known["source_ids"])})
+
+
+MANIFEST = Object(
+    {
+        "format": Whole(),
+        "source": Text(),
+        "beside": ListOf(Text()),
+        "source_identity": Text(),
+        "options": replace(shape_of(PackOptions((), 32, 32), {}), required=("source_ids", "height", "width")),
+        "part_bytes": Whole(1),
+        "samples": Object({"train": Whole(), "val": Whole()}, required=("train",)),
+        "left_out": ListOf(Text(longest=LARGEST_JSON_BYTES)),
+        "complete": Flag(),
+    },
+    required=("format", "source", "source_identity", "options", "part_bytes", "samples", "left_out", "complete"),
+)
+
+FRAME = Whole(0, 2**40)
+
+SAMPLE = Object(
+    {
+        "name": Text(),
+        "views": ListOf(FRAME, 2, 64),
+        "intrinsics": ListOf(ListOf(Number(-1e4, 1e4), 3, 3), 3, 3),
+        "stereo_offset": Number(-1e4, 1e4),
+        "baseline_m": Optional(Number(0, 1e6)),
+        "centred": Flag(),
+        "mask": FRAME,
+    },
+    required=("name", "views", "intrinsics", "stereo_offset", "baseline_m", "centred"),
+)
+
+BROKEN = Object({"broken": Text(longest=LARGEST_JSON_BYTES)})
+
+PART = Object(
+    {
+        "stage": Text(("train", "val")),
+        "frames": ListOf(Row((Text(longest=64), Whole(0, 2**32 - 1)))),
+        "samples": ListOf(Either(BROKEN, SAMPLE)),
+    }
+)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -127,6 +188,7 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
     _check_source(folder, manifest)
     store = PackedFrames(folder, options)
     parts = [read_part(folder, number) for number in range(len(list(folder.glob("samples-*.json"))))]
+    _check_samples(folder, parts, len(options.source_ids))
     store.expect([[checksum for _, checksum in part["frames"]] for part in parts])
     entries: dict[Stage, list[dict[str, Any]]] = {"train": [], "val": []}
     for part in parts:
@@ -236,6 +298,19 @@ def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> Non
         )
 
 
+def _check_samples(folder: Path, parts: Sequence[dict[str, Any]], sources: int) -> None:
+    """Raises UserError: a sample lacks a view, or shows a frame that the pack does not hold."""
+    frames = sum(len(part["frames"]) for part in parts)
+    for number, part in enumerate(parts):
+        for place, entry in enumerate(part["samples"]):
+            if "broken" in entry:
+                continue
+            shown_frames = (*entry["views"], *((entry["mask"],) if "mask" in entry else ()))
+            if len(entry["views"]) != 1 + sources or max(shown_frames) >= frames:
+                file = samples_file(folder, number)
+                raise UserError(f"{file}: samples[{place}] shows frames that the pack does not hold. {REPACK}")
+
+
 def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
     sources = [Path(source) for source in (manifest["source"], *manifest.get("beside", ()))]
     if not all(source.exists() for source in sources):
@@ -243,8 +318,8 @@ def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
     now = source_identity(sources)
     if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
         return
-    then = (folder / SOURCE_FILE).read_text(encoding="utf-8").splitlines()
-    names = sorted({line.split(" ", 2)[2] for line in set(now) ^ set(then)})
+    then = read_text(folder / SOURCE_FILE).splitlines() if (folder / SOURCE_FILE).is_file() else []
+    names = sorted({line.split(" ", 2)[-1] for line in set(now) ^ set(then)})
     example = f" (the first: {names[0]})" if names else ""
     raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {REPACK}")
 
@@ -280,23 +355,24 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    manifest = _read_json(folder / MARKER)
-    if manifest.get("format") != FORMAT:
-        raise UserError(f"{folder}: is a pack of format {manifest.get('format')}, not {FORMAT}. {REPACK}")
-    return manifest
+    """What a pack says of itself.
+
+    Raises:
+        UserError: it is missing, damaged, or of another format.
+    """
+    form = read_object(folder / MARKER, REPACK, LARGEST_JSON_BYTES).get("format")
+    if form != FORMAT:
+        raise UserError(f"{folder}: is a pack of format {shown(form)}, not {FORMAT}. {REPACK}")
+    return read_checked(folder / MARKER, MANIFEST, REPACK, LARGEST_JSON_BYTES)
 
 
 def read_part(folder: Path, number: int) -> dict[str, Any]:
-    return _read_json(samples_file(folder, number))
+    """The samples of a part, as they were packed.
 
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{file}: is missing. {REPACK}") from error
-    except ValueError as error:
-        raise UserError(f"{file}: is damaged ({error}). {REPACK}") from error
+    Raises:
+        UserError: its file is missing or damaged, or was changed since.
+    """
+    return read_checked(samples_file(folder, number), PART, REPACK, LARGEST_JSON_BYTES)
 
 
 def samples_file(folder: Path, number: int) -> Path:

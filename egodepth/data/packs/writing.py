@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from egodepth.checked_json import sealed
 from egodepth.data.loading import one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
@@ -197,7 +198,8 @@ def _write_part(
             entry = _entry(sample, places[: len(places) - len(masks)])
             entries.append(entry | {"mask": places[-1]} if masks else entry)
     content = {"stage": stage, "frames": frames, "samples": entries}
-    write_text(samples_file(out, number), json.dumps(content) + "\n")
+    # As JSON has it, lists for tuples, so that its digest is that of what is read.
+    write_text(samples_file(out, number), json.dumps(sealed(json.loads(json.dumps(content)))) + "\n")
 
 
 def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
