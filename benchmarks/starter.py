@@ -15,9 +15,9 @@ from PIL import Image
 from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.footage.camera import camera_of_frames
 from egodepth.data.footage.video import Cut, read_video
+from egodepth.deployment.onnx_file import export_onnx
 from egodepth.files import write_text
 from egodepth.geometry.lenses import straight_camera, undistort
-from egodepth.inference.export import export_onnx
 from egodepth.models.folder import STARTER_FOLDER
 from egodepth.models.released import ReleasedModel, save_model
 from egodepth.networks.model_config import read_config

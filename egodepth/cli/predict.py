@@ -10,6 +10,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from egodepth.cli.terminal import Debug, Device, Model, console
 from egodepth.data.configurations import as_intrinsics
+from egodepth.deployment.configurations import FormatName, Quantisation
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.inference.configurations import BenchmarkConfig, RuntimeName
@@ -145,23 +146,42 @@ def _said_of_cameras(report: "PredictionReport", focal: float) -> str:
 
 def export(
     model: Positional[Model],
-    file: Annotated[Positional[Path], arg(metavar="FILE", help="File to write; its name ends in .onnx.")],
+    out: Annotated[
+        Positional[Path],
+        arg(metavar="FILE.onnx|DIR", help="An ONNX file, or a folder with the model, an example and code to run it."),
+    ],
     *,
-    height: Annotated[int | None, arg(help="Height of the file's input image; the model's own by default.")] = None,
-    width: Annotated[int | None, arg(help="Width of the file's input image; the model's own by default.")] = None,
-    precision: Annotated[
-        Literal["fp32", "fp16"], arg(help="Precision of weights and activations; image and depth stay fp32.")
+    format: Annotated[FormatName, arg(help="Format of a folder, each by its maker's own converter.")] = "onnx",
+    height: Annotated[
+        int | None, arg(help="Height of the input image; by default the model's own, or in a file any, where it can.")
+    ] = None,
+    width: Annotated[int | None, arg(help="Width of the input image.")] = None,
+    quantize: Annotated[
+        Quantisation, arg(help="Of weights and activations; image and depth stay fp32. int8 needs --data.")
     ] = "fp32",
+    data: Annotated[
+        tuple[str, ...],
+        arg(metavar="PICTURES", help="Pictures and videos of the model's use, for the ranges of int8."),
+    ] = (),
     debug: Debug = False,
 ) -> None:
-    """Write a model as an ONNX file, for other programs and devices."""
-    from egodepth.inference.export import export_onnx
+    """Write a model for other programs and devices, held against PyTorch's depth."""
+    from egodepth.deployment.folder import export_folder
+    from egodepth.deployment.onnx_file import export_onnx
     from egodepth.models.released import ReleasedModel
 
+    is_file = out.suffix == ".onnx"
+    if is_file and (format != "onnx" or quantize == "int8" or data):
+        raise UserError(f"{out}: a file is ONNX in fp32 or fp16. Give a folder for other formats and for int8.")
     released = ReleasedModel.open(model)
-    scale = released.scale.as_metadata() if released.scale else None
-    export_onnx(released.predictor(), file, height, width, precision, scale)
-    console.print(f"Wrote {file}")
+    predictor = released.predictor()
+    if is_file:
+        scale = released.scale.as_metadata() if released.scale else None
+        export_onnx(predictor, out, height, width, quantize, scale)
+        console.print(f"Wrote {out}")
+        return
+    deviation = export_folder(predictor, released.config, out, format, height, width, quantize, data)
+    console.print(f"Wrote {out}: {deviation.said()}.", markup=False)
 
 
 def benchmark(

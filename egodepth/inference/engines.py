@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from openvino import CompiledModel
 
 logger = logging.getLogger(__name__)
+
+Graph = bytes | Path
+"""An ONNX file's bytes, or a file of OpenVINO's or ONNX."""
+
+OPENVINO_SUFFIX = ".xml"
 
 MANY_PICTURES = 150
 """From so many on OpenVINO is the faster engine: it takes a second longer to load and to compile than ONNX Runtime, and
@@ -50,13 +56,15 @@ class ONNXRuntime:
 
     name: RuntimeName = "onnx"
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: Graph) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = working_threads()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+        )
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
@@ -72,12 +80,12 @@ class OpenVINORuntime:
             fast, and depths move by about 0.05 %. Ours is float32 unless asked.
     """
 
-    def __init__(self, graph: bytes, precision: Literal["f32", "bf16"] = "f32") -> None:
+    def __init__(self, graph: Graph, precision: Literal["f32", "bf16"] = "f32") -> None:
         import openvino
 
         self.name: RuntimeName = "openvino-bf16" if precision == "bf16" else "openvino"
         self._core = openvino.Core()
-        self._model = self._core.read_model(graph)
+        self._model = self._core.read_model(graph if isinstance(graph, bytes) else str(graph))
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": working_threads(),
@@ -113,7 +121,7 @@ class RuntimeRecord:
     Attributes:
         title: for people.
         open: from what it `takes`, and a memory layout where that is a network, to the runtime.
-        takes: `network`, a PyTorch module, or `graph`, the bytes of an ONNX file.
+        takes: `network`, a PyTorch module, or `graph`.
         extra: of the installation that brings it; None where a plain one does.
         modules: that it needs.
         device: type of the only one that it runs on; None for all of PyTorch's.
@@ -194,7 +202,7 @@ def check_runtime(name: str, device: str) -> RuntimeRecord:
     return record
 
 
-def open_graph(graph: bytes, name: RuntimeName | None, pictures: int | None = None) -> Runtime:
+def open_graph(graph: Graph, name: RuntimeName | None, pictures: int | None = None) -> Runtime:
     """An engine for a graph on the CPU.
 
     Args:
@@ -211,6 +219,8 @@ def open_graph(graph: bytes, name: RuntimeName | None, pictures: int | None = No
         return record.open(graph)
     few = pictures is not None and pictures < MANY_PICTURES
     names: tuple[RuntimeName, ...] = ("onnx", "openvino") if few else ("openvino", "onnx")
+    if isinstance(graph, Path) and graph.suffix == OPENVINO_SUFFIX:
+        names = ("openvino",)
     said = []
     for each in names:
         if reason := RUNTIMES[each].absence("cpu"):

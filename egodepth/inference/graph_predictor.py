@@ -9,7 +9,7 @@ import numpy as np
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.configurations import RuntimeName
-from egodepth.inference.engines import Runtime, open_graph
+from egodepth.inference.engines import Graph, Runtime, open_graph
 from egodepth.inference.predictor import DAMAGED, ModelFacts, Predictor, check_images
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ class GraphPredictor(Predictor):
     """A model as a graph, image (B, 3 F, H, W) to depth (B, 1, H, W), ready to use.
 
     Args:
-        graph: the bytes of an ONNX file.
+        graph: the bytes of an ONNX file, or a file of OpenVINO.
         facts: of the model; its size is the graph's, which takes any other where it `keeps_aspect`.
         unit: length, in the network's units, of the unit in which the graph gives depth; others than 1 where metres are
             built into it.
     """
 
-    def __init__(self, graph: bytes, facts: ModelFacts, unit: float = 1.0) -> None:
+    def __init__(self, graph: Graph, facts: ModelFacts, unit: float = 1.0) -> None:
         super().__init__(facts)
         self.graph = graph
         self._unit = unit

@@ -1,15 +1,17 @@
 """Opening a model for use, by PyTorch or without it."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from egodepth.cache import cache_folder
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
 from egodepth.inference.configurations import RuntimeName
-from egodepth.inference.engines import RUNTIMES, device_type
+from egodepth.inference.engines import OPENVINO_SUFFIX, RUNTIMES, device_type
 from egodepth.inference.graph_file import GRAPH_SUFFIX, open_graph_file
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import Predictor
@@ -84,7 +86,7 @@ def open_for_use(
         if (predictor := _ready_graph(opened, kept)) is not None:
             return OpenedModel(predictor.with_runtime(runtime, pictures), opened.scale)
     predictor = load(model, device).with_runtime(runtime, pictures)
-    if isinstance(predictor, GraphPredictor) and kept is not None:
+    if isinstance(predictor, GraphPredictor) and isinstance(predictor.graph, bytes) and kept is not None:
         _keep(kept, predictor.graph)
     return OpenedModel(predictor, opened.scale)
 
@@ -108,13 +110,34 @@ def _graph_beside(opened: ModelFolder) -> GraphPredictor:
 
 def _ready_graph(opened: ModelFolder, kept: Path | None) -> GraphPredictor | None:
     """A graph that is there already: in the model's folder, or kept from an earlier call."""
+    if (exported := opened.config.get("exported")) is not None:
+        return _exported(opened, exported)
     if (opened.folder / GRAPH_FILE).is_file():
-        exported, _ = open_graph_file(opened.folder / GRAPH_FILE)
-        return exported.as_said_by(opened.facts)
+        predictor, _ = open_graph_file(opened.folder / GRAPH_FILE)
+        return predictor.as_said_by(opened.facts)
     if kept is not None and kept.is_file():
         facts = opened.facts
         return GraphPredictor(kept.read_bytes(), facts)
     return None
+
+
+def _exported(opened: ModelFolder, exported: Mapping[str, Any]) -> GraphPredictor:
+    """The model of a folder that `egodepth export` wrote. Its graph takes one size, and has metres built in.
+
+    Raises:
+        UserError: the format is for other programs.
+    """
+    file = opened.folder / exported["file"]
+    if file.suffix not in (GRAPH_SUFFIX, OPENVINO_SUFFIX):
+        raise UserError(
+            f"{opened.name}: was exported for other programs ({exported['format']}). Give the model itself."
+        )
+    if not file.is_file():
+        raise UserError(f"{opened.name}: has no {file.name}. Export it again.")
+    metres = exported["metres_in_depth"]
+    facts = replace(opened.facts, keeps_aspect=False, time_offsets=tuple(exported["time_offsets"]))
+    graph = file if file.suffix == OPENVINO_SUFFIX else file.read_bytes()
+    return GraphPredictor(graph, facts, 1.0 if metres is None else 1 / metres)
 
 
 def _kept_graph(opened: ModelFolder) -> Path | None:

@@ -58,6 +58,17 @@ CONFIG = Object(
             required=(),
         ),
         "depth": Anything(),
+        "exported": Optional(
+            Object(
+                {
+                    "format": Text(longest=50),
+                    "file": Text(longest=200, pattern=r"[A-Za-z0-9_.-]+"),
+                    "metres_in_depth": Optional(METRES),
+                    "time_offsets": ListOf(OFFSET, 0, 64),
+                },
+                required=("format", "file", "metres_in_depth", "time_offsets"),
+            )
+        ),
     },
     required=("format", "recipe", "network", "folded", "height", "width", "metres_per_unit", "metres_from"),
 )

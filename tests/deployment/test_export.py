@@ -11,10 +11,11 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 import egodepth
+from egodepth.deployment import onnx_file
+from egodepth.deployment.onnx_file import export_onnx
 from egodepth.errors import UserError
-from egodepth.inference import export, graph
+from egodepth.inference import graph
 from egodepth.inference.engines import OpenVINORuntime
-from egodepth.inference.export import export_onnx
 from egodepth.inference.graph import half_precision, picture_channels
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predictor import ModelFacts, Predictor
@@ -206,8 +207,8 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path, o
 def test_a_file_that_differs_from_pytorch_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exporter that forgets the unit stands for one that gets an operator wrong."""
     (tmp_path / "model.onnx").write_text("an older file")
-    right = export.onnx_graph
-    monkeypatch.setattr(export, "onnx_graph", lambda network, h, w, unit, *rest: right(network, h, w, None, *rest))
+    right = onnx_file.onnx_graph
+    monkeypatch.setattr(onnx_file, "onnx_graph", lambda network, h, w, unit, *rest: right(network, h, w, None, *rest))
     with pytest.raises(UserError, match=r"model\.onnx: its depths differ from PyTorch's by up to 8\d\.\d%"):
         export_onnx(tiny_predictor(SCALE), tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

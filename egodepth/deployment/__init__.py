@@ -1,0 +1,1 @@
+"""Models for other engines and devices: export, quantisation, and folders that can be used without egodepth."""

@@ -1,0 +1,118 @@
+"""Folders that hold a model for use elsewhere: each format gives PyTorch's depth, and its own code runs it."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import egodepth
+from egodepth.deployment import folder as folders
+from egodepth.deployment.formats import FORMATS
+from egodepth.errors import UserError
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.models.folder import STARTER_FOLDER
+from egodepth.models.opening import open_for_use
+from tests.command_line import run
+
+RUNNABLE = [name for name, record in FORMATS.items() if record.run is not None]
+
+
+EXAMPLES = sorted((Path(egodepth.__file__).parent / "examples").glob("*.jpg"))
+
+
+def export(out: Path, *options: object) -> int:
+    return run("export", "starter", out, "--height", "64", "--width", "96", *options)
+
+
+@pytest.fixture(scope="module", params=RUNNABLE)
+def exported(request, tmp_path_factory) -> tuple[str, Path]:
+    """A format, and the starter's folder in it."""
+    for module in FORMATS[request.param].modules:
+        pytest.importorskip(module)
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    assert export(folder, "--format", request.param) == 0
+    return request.param, folder
+
+
+def test_a_folder_runs_by_its_own_code_alone(exported):
+    _, folder = exported
+    result = subprocess.run([sys.executable, "run.py"], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "egodepth" not in (folder / "run.py").read_text()
+    assert float(result.stdout.split()[-1]) < 0.02  # OpenVINO chooses the precision itself
+    facts = json.loads((folder / "config.json").read_text())["exported"]
+    assert facts["outputs"]["depth"].endswith("metres")
+    assert (folder / facts["file"]).exists()
+
+
+def test_a_folder_is_a_model_again_where_an_engine_runs_it(exported):
+    name, folder = exported
+    if name == "torch-export":
+        with pytest.raises(UserError, match="for other programs"):
+            open_for_use(folder)
+        return
+    opened = open_for_use(folder)
+    assert opened.scale is not None
+    picture = np.asarray(Image.open(EXAMPLES[0]))
+    [depth] = opened.predictor.predict_images([picture])
+    whole = egodepth.load("starter")
+    facts = replace(whole.facts, height=64, width=96, keeps_aspect=False)
+    [expected] = NetworkPredictor(whole.network, facts).predict_images([picture])
+    np.testing.assert_allclose(depth, expected, rtol=1e-3)
+
+
+def test_eight_bits_stay_near_and_are_smaller(tmp_path):
+    for name, picture in enumerate(EXAMPLES):
+        image = Image.open(picture)
+        image.save(tmp_path / f"{name}.png")
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / f"{name}-mirrored.png")
+    assert export(tmp_path / "eight", "--quantize", "int8", "--data", tmp_path / "*.png") == 0
+    eight = open_for_use(tmp_path / "eight").predictor
+    assert (tmp_path / "eight" / "model.onnx").stat().st_size < 0.4 * (STARTER_FOLDER / "model.onnx").stat().st_size
+    picture = np.asarray(Image.open(EXAMPLES[1]))
+    whole = egodepth.load("starter")
+    facts = replace(whole.facts, height=64, width=96, keeps_aspect=False)
+    [expected] = NetworkPredictor(whole.network, facts).predict_images([picture])
+    difference = np.abs(eight.predict_images([picture])[0] / expected - 1)
+    assert 0 < difference.mean() < 0.1
+
+
+def test_core_ml_is_written_and_says_that_it_was_not_checked(tmp_path, capsys):
+    pytest.importorskip("coremltools")
+    assert export(tmp_path / "model", "--format", "coreml") == 0
+    assert "not checked" in capsys.readouterr().out
+    assert (tmp_path / "model" / "model.mlpackage").is_dir()
+
+
+def test_a_conversion_that_is_wrong_is_not_kept(tmp_path, capsys, monkeypatch):
+    wrong = FORMATS["torch-export"].run
+    monkeypatch.setitem(
+        folders.FORMATS,
+        "torch-export",
+        type(FORMATS["torch-export"])(
+            **{**vars(FORMATS["torch-export"]), "run": lambda place, image: 1.1 * wrong(place, image)}
+        ),
+    )
+    assert export(tmp_path / "model", "--format", "torch-export") == 2
+    assert "was not kept" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--quantize", "int8"), "--data go together"),
+        (("--data", "pictures"), "--data go together"),
+        (("--format", "torch-export", "--quantize", "int8"), "written in fp32"),
+        (("--height", "65"), "multiple of 32"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(tmp_path, capsys, options, message):
+    assert run("export", "starter", tmp_path / "model", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
