@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +16,9 @@ from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, Input, distinct_names, named_path
 
 Item = TypeVar("Item")
+
+PAUSE_S = 0.1
+"""How long a thread waits before it looks whether it is still wanted."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,47 @@ def sequences_of(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:
         sequences.setdefault(path.parent if isinstance(each, ImageInput) else path, []).append(each)
     names = distinct_names(list(sequences), [Path(path.stem if path.is_file() else path.name) for path in sequences])
     return list(zip(sequences.values(), names, strict=True))
+
+
+def read_ahead(items: Iterable[Item], most: int) -> Iterator[Item]:
+    """The same items, made by a thread of its own: no more than `most` of them wait to be taken.
+
+    What the items raise is raised here. Whoever stops taking closes the iterator, which ends the thread.
+    """
+    waiting: Queue[tuple[Item | None, BaseException | None]] = Queue(most)
+    stopped = Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put((item, error), timeout=PAUSE_S)
+            except Full:
+                continue
+            return
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if stopped.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:
+            put(None, error)
+
+    thread = Thread(target=make, name="pictures", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

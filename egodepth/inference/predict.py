@@ -8,6 +8,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, groupby
@@ -22,7 +23,7 @@ from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inputs, named_path
-from egodepth.inference.pictures import Picture, Source, batches, sequences_of, with_neighbours
+from egodepth.inference.pictures import Picture, Source, batches, read_ahead, sequences_of, with_neighbours
 from egodepth.inference.points import farthest_of, points_of, write_points
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.steady import USUAL_FOCAL, Steady
@@ -168,6 +169,11 @@ class _Run:
         self._videos: dict[Path, VideoInfo] = {}
         self._inputs = [each for each in inputs if isinstance(each, ImageInput) or self._inspect(each)]
 
+    @property
+    def _ahead(self) -> int:
+        """Pictures that are read while earlier ones are predicted."""
+        return 2 * self.batch_size
+
     def count_pictures(self) -> int | None:
         """Pictures and frames of all inputs; None where a video does not tell its own."""
         frames = [video.frames for video in self._videos.values()]
@@ -182,9 +188,9 @@ class _Run:
         reduced = self._prepared(pictures, keep=format == "ply")
         # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
         # also by Ctrl-C, waits for the files that are being written.
-        with ThreadPoolExecutor(WRITER_THREADS) as pool:
+        with ThreadPoolExecutor(WRITER_THREADS) as pool, closing(read_ahead(reduced, self._ahead)) as ahead:
             pending: deque[tuple[Path, Future[None]]] = deque()
-            for picture, depth in self._predicted(reduced):
+            for picture, depth in self._predicted(ahead):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
                 if format == "ply":
                     pending.append(
@@ -238,8 +244,8 @@ class _Run:
         if first is None:
             return
         prepared = self._prepared(chain([first], frames), keep=True)
-        with open_depth_video(path, rate) as video:
-            for number, (picture, depth) in enumerate(self._predicted(prepared)):
+        with open_depth_video(path, rate) as video, closing(read_ahead(prepared, self._ahead)) as ahead:
+            for number, (picture, depth) in enumerate(self._predicted(ahead)):
                 seconds = picture.source.seconds
                 video.add(picture.image, depth, float(number / rate) if seconds is None else seconds)
                 self.on_picture()

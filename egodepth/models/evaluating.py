@@ -14,6 +14,7 @@ from egodepth.evaluation.odometry import OdometryResult, predict_transforms, sni
 from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.evaluation.report import per_image_figures
 from egodepth.geometry.poses import pose_to_transform
+from egodepth.models.opening import open_model
 from egodepth.models.released import ReleasedModel
 
 
@@ -32,8 +33,8 @@ def evaluate_model(
     Raises:
         UserError: the model or the data cannot be read, or do not fit the protocol.
     """
-    released = ReleasedModel.open(model)
-    predictor = released.predictor(device)
+    opened = open_model(model, device)
+    predictor = opened.predictor
     wanted = protocol_named(protocol).frames
     frames = open_evaluation_frames(data, wanted, frames_of, time_offsets=predictor.time_offsets)
     if predictor.keeps_aspect and len(frames):
@@ -48,8 +49,9 @@ def evaluate_model(
         on_frame=per_image_figures(figures) if figures else None,
         focal_ratio=predictor.focal_ratio,
     )
-    error = released.scale.error if released.scale else None
-    return replace(result, metres_from=released.metres_from, metres_error=error)
+    if opened.scale is None:
+        return result
+    return replace(result, metres_from=opened.scale.origin, metres_error=opened.scale.error)
 
 
 def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:

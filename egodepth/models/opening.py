@@ -51,14 +51,21 @@ def load(model: str | Path, device: str = "cpu") -> Predictor:
         UserError: there is no such model, its files are broken or from a newer egodepth, or it needs PyTorch, which is
             not installed.
     """
+    return open_model(model, device).predictor
+
+
+def open_model(model: str | Path, device: str = "cpu") -> OpenedModel:
+    """`load`, with what the unit of depth means."""
     if _is_graph(model):
-        return open_graph_file(Path(model))[0].to(device)
+        predictor, scale = open_graph_file(Path(model))
+        return OpenedModel(predictor.to(device), scale)
     opened = ModelFolder.open(model)
     if find_spec("torch") and (opened.folder / WEIGHTS_FILE).is_file():
         from egodepth.models.released import ReleasedModel
 
-        return ReleasedModel(opened.name, opened.folder, opened.config).predictor(device)
-    return _graph_beside(opened).to(device)
+        network = ReleasedModel(opened.name, opened.folder, opened.config).predictor(device)
+        return OpenedModel(network, opened.scale)
+    return OpenedModel(_graph_beside(opened).to(device), opened.scale)
 
 
 def open_for_use(
