@@ -193,11 +193,11 @@ def killed(count: int, seed: int, folder: Path) -> dict[str, Killed]:
         name = tuple(_commands(street, run))[number % 4]
         if name not in wholes:
             wholes[name] = run if name == "train" else folder / f"whole {name}"
-            began = time.monotonic()
-            _done(_words(name, street, run, wholes[name]), folder)
-            lasted[name] = time.monotonic() - began
+            lasted[name] = _done(_words(name, street, run, wholes[name]), folder, wholes[name])
         tally = found.setdefault(name, Killed())
-        _kill_once(name, street, run, wholes[name], folder, draw, lasted[name], tally)
+        for _ in range(MOST_STARTS):
+            if _kill_once(name, street, run, wholes[name], folder, draw, lasted[name], tally):
+                break
     return found
 
 
@@ -207,20 +207,27 @@ def _words(name: str, street: Path, run: Path, out: Path, again: bool = False) -
 
 
 def _kill_once(
-    name: str, street: Path, run: Path, whole: Path, folder: Path, draw: random.Random, lasts: float, tally: Killed
-) -> None:
+    name: str, street: Path, run: Path, whole: Path, folder: Path, draw: random.Random, writes: float, tally: Killed
+) -> bool:
+    """Whether the signal came before the command's end.
+
+    Args:
+        writes: seconds from the first file that the command writes to its end.
+    """
     out = folder / "out" / "result"
     shutil.rmtree(out.parent, ignore_errors=True)
     out.parent.mkdir()
     number = draw.choice((*SIGNALS, signal.SIGUSR1) if name == "train" else SIGNALS)
     command = _started(_words(name, street, run, out), folder)
-    until = time.monotonic() + draw.uniform(0.1, 1.0) * lasts
+    while not _is_begun(out) and command.poll() is None:
+        time.sleep(0.01)
+    until = time.monotonic() + draw.uniform(0, writes)
     while time.monotonic() < until and command.poll() is None:
         time.sleep(0.01)
     command.send_signal(number)  # does nothing where it has ended
     code = command.wait(SECONDS_TO_END)
     if code == 0:
-        return
+        return False
     tally.sent[number.name] += 1
     expected = (-number,) if number == signal.SIGKILL else (128 + number, -number)
     if code not in expected:
@@ -235,6 +242,7 @@ def _kill_once(
         tally.equal += 1
     else:
         tally.wrong.append(f"{number.name}: ended with other files than the one that was left alone, code {code}")
+    return True
 
 
 def _content(folder: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -254,10 +262,20 @@ def _said(folder: Path) -> str:
     return (folder / "said.txt").read_text()[-300:]
 
 
-def _done(words: tuple, folder: Path) -> None:
-    code = _started(words, folder).wait()
-    if code:
-        raise RuntimeError(f"{words[0]} ended with {code}: {_said(folder)}")
+def _done(words: tuple, folder: Path, out: Path | None = None) -> float:
+    """Seconds from the first file of a command in OUT to its end."""
+    command = _started(words, folder)
+    while out is not None and not _is_begun(out) and command.poll() is None:
+        time.sleep(0.01)
+    began = time.monotonic()
+    if command.wait():
+        raise RuntimeError(f"{words[0]} ended with {command.returncode}: {_said(folder)}")
+    return time.monotonic() - began
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether OUT is there, or something half written beside it."""
+    return out.exists() or any(path.name.startswith(f".{out.name}.") for path in out.parent.iterdir())
 
 
 if __name__ == "__main__":

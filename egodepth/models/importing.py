@@ -6,6 +6,7 @@ from pathlib import Path
 from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.errors import UserError
 from egodepth.models.released import save_model
+from egodepth.networks.configurations import SIDES
 from egodepth.networks.pretrained import (
     PUBLISHED_POSE_FILES,
     PUBLISHED_TEACHER_FILES,
@@ -47,8 +48,11 @@ def import_published(name: str, published: Path, out: Path) -> Imported:
             unused += import_weights(network, place_of, folder, remedy).unused
     if recipe.network.multi_frame and "pose" not in networks:
         raise UserError(f"{folder}: no {PUBLISHED_POSE_FILES[0]}. Matching needs the pose network; add its files.")
-    height, width = (int(imported.entries.get(key, getattr(recipe, key))) for key in ("height", "width"))
-    recipe = dataclasses.replace(recipe, height=height, width=width)
+    sides = {key: imported.entries.get(key, getattr(recipe, key)) for key in ("height", "width")}
+    for key, side in sides.items():
+        if not isinstance(side, int | float) or not SIDES[0] <= side <= SIDES[1]:
+            raise UserError(f"{folder}: says {key} {side!r}, expected {SIDES[0]} to {SIDES[1]}. Fetch the files again.")
+    recipe = dataclasses.replace(recipe, **{key: int(side) for key, side in sides.items()})
     save_model(
         out,
         name,
@@ -57,7 +61,7 @@ def import_published(name: str, published: Path, out: Path) -> Imported:
         _published_scale(recipe, imported),
         {"imported": published.name},
         folded=False,
-        intrinsics=fixed_intrinsics(height, width) if recipe.network.multi_frame else None,
+        intrinsics=fixed_intrinsics(recipe.height, recipe.width) if recipe.network.multi_frame else None,
     )
     return Imported(imported.entries, unused)
 
