@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "scale": "egodepth.cli.scale:scale",
     "predict": "egodepth.cli.predict:predict",
+    "serve": "egodepth.cli.serve:serve",
     "export": "egodepth.cli.predict:export",
     "benchmark": "egodepth.cli.predict:benchmark",
     "import": "egodepth.cli.models:import_model",

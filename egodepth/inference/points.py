@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from egodepth.files import write_bytes
+from egodepth.geometry.cameras import Camera
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
 
@@ -39,6 +40,13 @@ def points_of(depth: np.ndarray, image: np.ndarray, rays: np.ndarray, farthest: 
     for channel, name in enumerate(("red", "green", "blue")):
         points[name] = image[..., channel][kept]
     return points
+
+
+def pixel_rays(camera: Camera) -> np.ndarray:
+    """x / z and y / z (H, W, 2) of the pixels of a pinhole camera's picture."""
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
+    columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    return np.stack([(columns - cx) / fx, (rows - cy) / fy], axis=-1)
 
 
 def farthest_of(depth: np.ndarray, is_metric: bool) -> float:
