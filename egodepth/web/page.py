@@ -25,7 +25,8 @@ CSS = """
   border: 2px solid white; box-shadow: 0 0 0 1px black; pointer-events: none; }
 .readings output { display: block; font-size: 1.5rem; font-weight: 600; line-height: 2.2rem; min-height: 2.2rem;
   font-variant-numeric: tabular-nums; }
-#examples .grid-wrap { min-height: 0; max-height: none; }
+#examples .grid-wrap { min-height: 0; max-height: none; overflow: hidden; }
+#examples .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)); }
 footer { display: none !important; }
 """
 
@@ -51,6 +52,18 @@ PROGRESS = gr.Progress()
 DOWNLOAD = {"interactive": False, "size": "sm", "min_width": 90}
 
 
+class Upload(gr.File):
+    """Gradio's field for a file, which takes none that this machine would have to fetch first."""
+
+    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
+        if url_or_file_path is not None and "://" in str(url_or_file_path):
+            raise gr.Error("Upload the file itself, not an address.", print_exception=False)
+        return await super().async_move_resource_to_block_cache(url_or_file_path)
+
+    def get_block_name(self) -> str:
+        return "file"  # by which the browser knows what to show
+
+
 class Handlers:
     """What the page's events do."""
 
@@ -66,7 +79,7 @@ class Handlers:
         self._take(request, Path(file))
 
     def take_example(self, chosen: gr.SelectData, request: gr.Request) -> None:
-        """An example was clicked; only its number comes from the browser."""
+        """An example was clicked; only its number comes from the browser. The upload, which returns nothing, is empty then."""
         self._take(request, self._examples[int(chosen.index) % len(self._examples)])
 
     def answer_new(self, request: gr.Request, progress: gr.Progress = PROGRESS) -> tuple:
@@ -168,7 +181,7 @@ def build_page(model: str, facts: ModelFacts, worker: Worker, sessions: Sessions
                 gr.Markdown(
                     f"A picture, or a video of {limits.video_seconds:g} seconds; {limits.upload_mb:g} MB at most."
                 )
-                upload = gr.File(show_label=False, height=150, elem_id="upload")
+                upload = Upload(show_label=False, height=150, elem_id="upload")
                 gr.Markdown("Or an example, made by our simulator.")
                 gallery = gr.Gallery(
                     value=[str(path) for path in examples],
@@ -235,7 +248,7 @@ def build_page(model: str, facts: ModelFacts, worker: Worker, sessions: Sessions
         upload.upload(handlers.take_upload, [upload], None, **at_once).success(
             handlers.answer_new, None, outputs, show_progress_on=[slider], **ask
         )
-        gallery.select(handlers.take_example, None, None, **at_once).success(
+        gallery.select(handlers.take_example, None, [upload], **at_once).success(
             handlers.answer_new, None, outputs, show_progress_on=[slider], **ask
         )
         degrees.release(handlers.answer_again, [degrees], outputs, show_progress_on=[slider], **ask)
