@@ -52,16 +52,20 @@ PROGRESS = gr.Progress()
 DOWNLOAD = {"interactive": False, "size": "sm", "min_width": 90}
 
 
-class Upload(gr.File):
-    """Gradio's field for a file, which takes none that this machine would have to fetch first."""
+def refusing_addresses(field: gr.File) -> gr.File:
+    """A field for files that takes none which this machine would have to fetch first: Gradio follows addresses.
 
-    async def async_move_resource_to_block_cache(self, url_or_file_path: str | Path | None) -> str | None:
-        if url_or_file_path is not None and "://" in str(url_or_file_path):
+    Not a class of its own: Gradio would write a file of its types beside this one.
+    """
+    move = field.async_move_resource_to_block_cache
+
+    async def move_own(path: str | Path | None) -> str | None:
+        if path is not None and "://" in str(path):
             raise gr.Error("Upload the file itself, not an address.", print_exception=False)
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await move(path)
 
-    def get_block_name(self) -> str:
-        return "file"  # by which the browser knows what to show
+    field.async_move_resource_to_block_cache = move_own
+    return field
 
 
 class Handlers:
@@ -79,7 +83,7 @@ class Handlers:
         self._take(request, Path(file))
 
     def take_example(self, chosen: gr.SelectData, request: gr.Request) -> None:
-        """An example was clicked; only its number comes from the browser. The upload, which returns nothing, is empty then."""
+        """An example was clicked, of which only the number comes from the browser. The field for files is emptied."""
         self._take(request, self._examples[int(chosen.index) % len(self._examples)])
 
     def answer_new(self, request: gr.Request, progress: gr.Progress = PROGRESS) -> tuple:
@@ -181,7 +185,7 @@ def build_page(model: str, facts: ModelFacts, worker: Worker, sessions: Sessions
                 gr.Markdown(
                     f"A picture, or a video of {limits.video_seconds:g} seconds; {limits.upload_mb:g} MB at most."
                 )
-                upload = Upload(show_label=False, height=150, elem_id="upload")
+                upload = refusing_addresses(gr.File(show_label=False, height=150, elem_id="upload"))
                 gr.Markdown("Or an example, made by our simulator.")
                 gallery = gr.Gallery(
                     value=[str(path) for path in examples],

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ pytest.importorskip("gradio", reason="needs the extra `web`")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
 
 CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
 ANSWERED = "document.querySelector('#said').innerText.includes('pixels')"
 WAIT_MS = 30_000
 
@@ -240,10 +241,14 @@ def test_an_upload_that_was_none_is_not_taken(url, folder):
 def test_an_address_in_place_of_an_upload_is_not_fetched():
     import gradio
 
-    from egodepth.web.page import Upload
+    from egodepth.web.page import refusing_addresses
 
-    with pytest.raises(gradio.Error, match="Upload the file itself"):
-        asyncio.run(Upload().async_move_resource_to_block_cache("https://8.8.8.8/x.png"))
+    def taken():
+        asyncio.run(refusing_addresses(gradio.File()).async_move_resource_to_block_cache("https://8.8.8.8/x.png"))
+
+    # In another thread: Playwright has an event loop running in this one.
+    with ThreadPoolExecutor(1) as pool, pytest.raises(gradio.Error, match="Upload the file itself"):
+        pool.submit(taken).result()
 
 
 def test_an_upload_beyond_the_limit_and_a_foreign_name_of_this_machine_are_refused(url):
