@@ -27,6 +27,8 @@ COMMANDS: dict[str, str] = {
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "scale": "egodepth.cli.scale:scale",
     "predict": "egodepth.cli.predict:predict",
+    "fuse": "egodepth.cli.fuse:fuse",
+    "view": "egodepth.cli.view:view",
     "serve": "egodepth.cli.serve:serve",
     "export": "egodepth.cli.predict:export",
     "benchmark": "egodepth.cli.predict:benchmark",
