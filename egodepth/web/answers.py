@@ -39,6 +39,9 @@ READING_PIXELS = 120_000
 READING_STEPS = 60_000
 """The farthest distance of the grid in steps of its 16 bits; 65535 says that there is none."""
 
+MOST_FRAMES = 150
+"""Frames of a video that are predicted, evenly spread: with all 600 of the longest nobody would wait."""
+
 KEPT_FRAMES = 12
 UNKNOWN_DEGREES = 60.0
 """Field of view to begin with where neither the file nor the model knows one."""
@@ -134,25 +137,29 @@ def _answer_video(
 ) -> Answer:
     expected = max(1, check_video(file, limits))
     fitted: Predictor | None = None
-    every = max(1, expected // KEPT_FRAMES)
+    taken_each = -(-expected // MOST_FRAMES)
+    kept_each = max(1, expected // taken_each // KEPT_FRAMES)
     frames: list[tuple[str, float]] = []
     count = 0
     video = folder / "depth.mp4"
     with open_depth_video(video, Fraction(25)) as out:
-        for pixels, seconds in read_uploaded_video(file, limits):
+        for number, (pixels, seconds) in enumerate(read_uploaded_video(file, limits)):
+            if number % taken_each:
+                continue
             fitted = fitted or predictor.fitted_to(*pixels.shape[:2])
             [depth] = fitted.predict_images([pixels])
             out.add(pixels, depth, seconds)
-            if count % every == 0:
+            if count % kept_each == 0:
                 kept = folder / f"frame-{count:04d}.png"
                 _write_picture(kept, pixels)
                 frames.append((str(kept), seconds))
             count += 1
-            progress(min(1.0, count / expected))
+            progress(min(1.0, number / expected))
         if not frames:
             raise UserError(f"{file.name}: no frame of it can be decoded. Convert it to MP4.")
     middle, seconds = frames[len(frames) // 2]
-    notes = [f"{count} frames; below, the one at {seconds:.1f} s"]
+    spread = f", one in {taken_each}" if taken_each > 1 else ""
+    notes = [f"{count} frames{spread}; here the one at {seconds:.1f} s"]
     shown = read_upload(Path(middle), limits).pixels
     found = _answer_picture(predictor, folder, shown, degrees, notes)
     return Answer(**(vars(found) | {"video": str(video), "frames": tuple(frames)}))

@@ -227,21 +227,22 @@ def build_page(model: str, facts: ModelFacts, worker: Worker, sessions: Sessions
                             elem_id="points",
                         )
                 said = gr.Markdown(elem_id="said")
+                number = gr.Slider(1, 2, step=1, label="Frame of the video", visible=False, elem_id="frame")
                 degrees = gr.Slider(
                     *DEGREES,
                     value=UNKNOWN_DEGREES,
                     step=1,
-                    label="Field of view, degrees from left to right",
-                    info="Metres depend on it." if facts.knows_camera else "The form of the points depends on it.",
+                    label="Field of view, degrees",
+                    info="From left to right. "
+                    + ("Metres depend on it." if facts.knows_camera else "It shapes the points."),
                     interactive=False,
                     elem_id="degrees",
                 )
-                video = gr.Video(label="Depth of the video", visible=False, interactive=False, elem_id="video")
-                number = gr.Slider(1, 2, step=1, label="Frame of the video", visible=False, elem_id="frame")
                 with gr.Row():
                     png16 = gr.DownloadButton("Depth (PNG)", **DOWNLOAD, elem_id="png16")
                     npy = gr.DownloadButton("Depth (NumPy)", **DOWNLOAD, elem_id="npy")
                     ply = gr.DownloadButton("Points (PLY)", **DOWNLOAD, elem_id="ply")
+                video = gr.Video(show_label=False, visible=False, interactive=False, elem_id="video")
         gr.Markdown(
             f"Takes {TAKEN}. What you upload stays on the machine that serves this page and goes when you leave, or "
             f"{limits.kept_minutes:g} minutes later at most. Not for decisions on which safety depends."
