@@ -22,13 +22,14 @@ def fuse(
     ],
     *,
     poses: Annotated[
-        Path,
+        Path | None,
         arg(
             metavar="FILE",
             help="Poses of the camera in metres, camera to world: TUM (time tx ty tz qx qy qz qw) or KITTI (12 numbers "
-            "a line). One for each frame, or for a video TUM's at their times from its start.",
+            "a line). One for each frame, or for a video TUM's at their times from its start. Without them the model's "
+            "own pose network finds them, and they drift.",
         ),
-    ],
+    ] = None,
     out: Annotated[Path, arg(metavar="FILE", help="File of points; its name ends in .ply, .pcd or .las.")] = Path(
         "points.ply"
     ),
@@ -59,15 +60,19 @@ def fuse(
     from egodepth.inference.inputs import expand_inputs
 
     write = cloud_writer(out, "metres")
-    known = read_camera_poses(poses)
+    known = None if poses is None else read_camera_poses(poses)
     expanded = expand_inputs(inputs)
-    import egodepth
+    from egodepth.models.posing import with_predicted_poses
+    from egodepth.models.released import ReleasedModel
 
-    predictor = egodepth.load(model, device)
+    released = ReleasedModel.open(model)
+    predictor = released.predictor(device)
     if scale is not None:
         predictor = predictor.with_scale(scale)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
     frames = frames_of_inputs(expanded, camera, known)
+    if known is None:
+        frames = with_predicted_poses(released, predictor, frames)
     points, used = fused_points(predictor, frames, voxel, farthest)
     write(points)
     console.print(f"Wrote {len(points)} points of {used} frames to {out}, in metres.", markup=False)
