@@ -62,17 +62,18 @@ def fuse(
     write = cloud_writer(out, "metres")
     known = None if poses is None else read_camera_poses(poses)
     expanded = expand_inputs(inputs)
-    from egodepth.models.posing import with_predicted_poses
-    from egodepth.models.released import ReleasedModel
+    import egodepth
 
-    released = ReleasedModel.open(model)
-    predictor = released.predictor(device)
+    predictor = egodepth.load(model, device)
     if scale is not None:
         predictor = predictor.with_scale(scale)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
     frames = frames_of_inputs(expanded, camera, known)
     if known is None:
-        frames = with_predicted_poses(released, predictor, frames)
+        from egodepth.models.posing import with_predicted_poses
+        from egodepth.models.released import ReleasedModel
+
+        frames = with_predicted_poses(ReleasedModel.open(model), predictor, frames)
     points, used = fused_points(predictor, frames, voxel, farthest)
     write(points)
     console.print(f"Wrote {len(points)} points of {used} frames to {out}, in metres.", markup=False)

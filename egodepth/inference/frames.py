@@ -6,17 +6,20 @@ Pictures are undistorted where a lens is known, so that picture, depth and point
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from egodepth.data.footage.video import Frame, read_video
 from egodepth.data.images import read_image
 from egodepth.data.motion_logs.camera_poses import CameraPoses
-from egodepth.data.record import DatasetKind
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput, Input
+
+if TYPE_CHECKING:
+    from egodepth.data.record import DatasetKind
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def frames_of_inputs(
         raise UserError(f"{poses.file}: has {len(poses)} poses, but there are {count} frames. Give one for each frame.")
 
 
-def frames_of_data(root: Path, kind: DatasetKind, split: str | None = None) -> Iterator[SeenFrame]:
+def frames_of_data(root: Path, kind: "DatasetKind", split: str | None = None) -> Iterator[SeenFrame]:
     """The frames of evaluation data with their ground truth, and with poses where the data hold them.
 
     Raises:
