@@ -24,22 +24,30 @@ POLICY = (
 )
 """What the browser may load for the page: nothing from anywhere else. Gradio's scripts need inline ones and eval."""
 
+AROUND_BYTES = 1_000_000
+"""Of a request around an upload, and of one without: enough for every event of the page."""
+
 FOREIGN = ("/file=http:", "/file=https:", "/proxy=", "/deep_link")
 """Requests of Gradio's by which a visitor would have this machine fetch something, or keep something."""
 
 
 class Guard:
-    """ASGI middleware: refuses what makes this machine fetch from others, and forbids the same to the browser."""
+    """ASGI middleware: refuses what makes this machine fetch from others, and forbids the same to the browser.
 
-    def __init__(self, app: Callable) -> None:
+    Refuses bodies larger than one upload, too: Gradio looks at the size of each file, of which there may be a thousand.
+    """
+
+    def __init__(self, app: Callable, most_bytes: int) -> None:
         self.app = app
+        self.most_bytes = most_bytes
 
     async def __call__(self, scope: dict, receive: Callable, send: Callable) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if any(part in scope["path"] for part in FOREIGN):
-            await send({"type": "http.response.start", "status": 403, "headers": []})
+        refused = self._refused(scope)
+        if refused is not None:
+            await send({"type": "http.response.start", "status": refused, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
 
@@ -54,6 +62,17 @@ class Guard:
             await send(message)
 
         await self.app(scope, receive, answer)
+
+    def _refused(self, scope: dict) -> int | None:
+        """The status by which a request is refused; None where it is not."""
+        if any(part in scope["path"] for part in FOREIGN):
+            return 403
+        if scope["method"] != "POST":
+            return None
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not length.isdigit():
+            return 411
+        return 413 if int(length) > self.most_bytes else None
 
 
 @dataclass
@@ -109,7 +128,7 @@ def serve(model: str, device: str, host: str, port: int, limits: WebLimits) -> S
             server_name=host,
             server_port=port or _free_port(host),
             max_file_size=limits.upload_bytes,
-            app_kwargs={"middleware": _middleware(host)},
+            app_kwargs={"middleware": _middleware(host, limits)},
             share=False,
             ssr_mode=False,
             mcp_server=False,
@@ -149,11 +168,11 @@ def _imported(uploads: Path) -> ModuleType:
     return gradio
 
 
-def _middleware(host: str) -> list:
+def _middleware(host: str, limits: WebLimits) -> list:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    guards = [Middleware(Guard)]
+    guards = [Middleware(Guard, most_bytes=limits.upload_bytes + AROUND_BYTES)]
     if host not in FOUND_EVERYWHERE:
         # A name of somebody else's that leads to this address would let their page read ours.
         guards.append(Middleware(TrustedHostMiddleware, allowed_hosts=[host, "localhost", LOCAL]))

@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright. Skips where one of them or Gradio is missing."""
 
 import asyncio
+import http.client
 import io
 import json
 import re
@@ -254,8 +255,16 @@ def test_an_address_in_place_of_an_upload_is_not_fetched():
 def test_an_upload_beyond_the_limit_and_a_foreign_name_of_this_machine_are_refused(url):
     edge = "----edge"
     head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'.encode()
-    body = head + b"\0" * 1_200_000 + f"\r\n--{edge}--\r\n".encode()
     kind = f"multipart/form-data; boundary={edge}"
+    body = head + b"\0" * 1_200_000 + f"\r\n--{edge}--\r\n".encode()
     assert asked(f"{url}/gradio_api/upload", body, Content_Type=kind)[0] == 413
+    # Several files that are small each: refused by their length, before any of it is sent.
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Type", kind)
+    connection.putheader("Content-Length", str(3 * 900_000))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
     assert asked(url, Host="somewhere.example")[0] == 400
     assert asked(url)[0] == 200
