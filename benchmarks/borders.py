@@ -17,7 +17,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from egodepth.models.opening import load
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +27,7 @@ from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.models.opening import load
 from egodepth.models.released import ReleasedModel
 
 REGIONS = ("shadow", "lit side", "elsewhere")

@@ -14,7 +14,6 @@ from typing import Annotated
 
 import torch
 import tyro
-from egodepth.models.opening import load
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
@@ -23,6 +22,7 @@ from egodepth.data.configurations import EvaluationDataConfig
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.protocols import protocol_named
+from egodepth.models.opening import load
 from egodepth.networks.sdfa_net import SDFANet, offset_norms
 
 

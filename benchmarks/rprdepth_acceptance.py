@@ -24,7 +24,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from egodepth.models.opening import load
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -41,6 +40,7 @@ from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
 from egodepth.models.evaluating import evaluate_model
 from egodepth.models.folder import RUN_FILE
+from egodepth.models.opening import load
 from egodepth.networks.prior import ReferenceSet
 from egodepth.networks.rprdepth import evenly_spaced
 from egodepth.prior.building import random_references, with_references

@@ -21,6 +21,7 @@ from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.lenses import Lens, distort_depth, rays, shown_pixels, straight_camera, undistort
 from egodepth.inference.inputs import Input, VideoInput
+from egodepth.inference.points import pixel_rays
 
 log = logging.getLogger("egodepth")
 
@@ -75,11 +76,10 @@ class InputCameras:
         camera, lens = self._of(name, height, width)
         if camera is None:
             return None
+        if lens is None:
+            return pixel_rays(camera)
         columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-        if lens is not None:
-            return rays(lens, np.stack([columns, rows], axis=-1).reshape(-1, 2)).reshape(height, width, 2)
-        (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
-        return np.stack([(columns - cx) / fx, (rows - cy) / fy], axis=-1)
+        return rays(lens, np.stack([columns, rows], axis=-1).reshape(-1, 2)).reshape(height, width, 2)
 
     def _of(self, name: Path, height: int, width: int) -> Found:
         if not self._looks:

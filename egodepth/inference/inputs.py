@@ -104,6 +104,8 @@ def _as_unquoted_globs(arguments: Sequence[str | Path]) -> list[str | Path]:
 
 def _expand(argument: str | Path) -> list[Input]:
     path = Path(argument)
+    if path.is_dir() and is_video(path):  # a bag of ROS 2
+        return [VideoInput(path, Path(path.name))]
     if path.is_dir():
         return _expand_folder(path)
     if path.exists():

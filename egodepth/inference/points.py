@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from egodepth.files import write_bytes
+from egodepth.geometry.cameras import Camera
 
 POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")])
 
@@ -44,6 +45,13 @@ def _largest_around(values: np.ndarray) -> np.ndarray:
     padded = np.pad(values.astype(np.float32), 1, mode="edge")
     rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
     return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def pixel_rays(camera: Camera) -> np.ndarray:
+    """x / z and y / z (H, W, 2) of the pixels of a pinhole camera's picture."""
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics.tolist()
+    columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    return np.stack([(columns - cx) / fx, (rows - cy) / fy], axis=-1)
 
 
 def farthest_of(depth: np.ndarray, is_metric: bool) -> float:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from egodepth.models.opening import load
 
 from egodepth.data.transforms import without_augmentation
 from egodepth.geometry.poses import stereo_transform
 from egodepth.geometry.warping import epipolar_rays
 from egodepth.methods.multi_frame import MultiFrameMethod
+from egodepth.models.opening import load
 from egodepth.recipes import RECIPES
 from tests.command_line import SMALL, TINY_MANYDEPTH, only_line, run
 from tests.golden.steps import golden_batch

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from egodepth.models.opening import load
 from torch.utils.flop_counter import FlopCounterMode
 
 import egodepth
 from egodepth.errors import UserError
 from egodepth.models.importing import import_published
+from egodepth.models.opening import load
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.complexity import complexity
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig

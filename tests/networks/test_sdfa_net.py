@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from egodepth.models.opening import load
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -22,6 +21,7 @@ from egodepth.losses.self_distilled import (
     visible_mask,
 )
 from egodepth.models.importing import import_published
+from egodepth.models.opening import load
 from egodepth.networks.configurations import SDFANetConfig
 from egodepth.networks.perceptual import PerceptualFeatures
 from egodepth.networks.pretrained import import_weights, only_checkpoint, sdfa_net_place

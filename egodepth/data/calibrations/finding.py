@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from egodepth.data.bags.reading import bag_camera, is_bag
 from egodepth.data.calibrations.reading import SUFFIXES
 from egodepth.errors import UserError
 
@@ -54,7 +55,8 @@ def own_places(footage: Path) -> list[Path]:
 
 
 def file_beside(footage: Path) -> Path | None:
-    """The file in a folder of frames, or beside a video; None where there is none.
+    """The file in a folder of frames, or beside a video; a bag of ROS with its camera is that itself. None where there
+    is none.
 
     Raises:
         UserError: there are several of other programs, so that none is clearly meant.
@@ -66,4 +68,6 @@ def file_beside(footage: Path) -> Path | None:
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise UserError(f"{folder}: holds {names}, and one camera is needed. Name one: --intrinsics {found[0]}.")
-    return found[0] if found else None
+    if found:
+        return found[0]
+    return footage if is_bag(footage) and bag_camera(footage) is not None else None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from egodepth.checked_json import parsed_text
+from egodepth.data.bags.reading import bag_camera, is_bag
 from egodepth.data.calibrations.calibration import Calibration, Unusable
 from egodepth.data.calibrations.camera_json import read_camera_json
 from egodepth.data.calibrations.colmap import read_colmap
@@ -32,6 +33,8 @@ def read_calibration(file: Path, name: str | None = None) -> Calibration:
     Raises:
         UserError: the file cannot be read, has no form that is known, or holds no camera that can be used.
     """
+    if is_bag(file):
+        return _of_bag(file)
     try:
         if file.stat().st_size > LARGEST_BYTES:
             raise UserError(f"{file}: is too large for a calibration. Give {KNOWN}.")
@@ -48,6 +51,16 @@ def read_calibration(file: Path, name: str | None = None) -> Calibration:
         raise UserError(f"{file}: has no {error.args[0]}. Give {KNOWN}.") from error
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError, OverflowError) as error:
         raise UserError(f"{file}: its camera cannot be understood. Give {KNOWN}.") from error
+
+
+def _of_bag(file: Path) -> Calibration:
+    entries = bag_camera(file)
+    if entries is None:
+        raise UserError(f"{file}: this bag says nothing of its camera. Give {KNOWN}.")
+    try:
+        return read_ros(entries, None)
+    except Unusable as fault:
+        raise UserError(f"{file}: {fault}.") from fault
 
 
 def _read(text: str, suffix: str, name: str | None) -> Calibration:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from egodepth.data.bags.reading import is_bag
 from egodepth.data.calibrations.calibration import Calibration
 from egodepth.data.calibrations.finding import file_beside, named_file, own_places
 from egodepth.data.calibrations.reading import read_calibration
@@ -124,7 +125,7 @@ def camera_of_frames(
 def footage_size(path: Path | str) -> tuple[int, int]:
     """Height and width of a video's upright frames with square pixels, or the most common in a folder of frames."""
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() and not is_bag(path):
         return common_size(image_sizes(list_images(path)), path)
     info = video_info(path)
     return info.height, info.width
@@ -132,7 +133,7 @@ def footage_size(path: Path | str) -> tuple[int, int]:
 
 def quarter_turns(path: Path) -> int | None:
     """Turns by 90 degrees, counterclockwise, from the recorded picture to the upright one; None where not known."""
-    orientation = None if path.is_dir() else video_info(path).orientation
+    orientation = None if path.is_dir() and not is_bag(path) else video_info(path).orientation
     # A mirrored picture is not the recorded one turned, to whichever side.
     return None if orientation is None or orientation.mirrored else orientation.quarter_turns
 

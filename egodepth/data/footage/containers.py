@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 
+from egodepth.data.bags.reading import is_bag
 from egodepth.data.images import MOST_PIXELS
 from egodepth.errors import UserError
 
@@ -29,7 +30,9 @@ BOXES_LOOKED_AT = 10_000
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is named as a video, or is one whatever its name."""
+    """Whether a file is named as a video, or is one whatever its name; a bag of ROS counts as one."""
+    if is_bag(path):
+        return True
     if not path.is_file():
         return False
     suffix = path.suffix.lower()

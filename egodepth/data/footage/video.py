@@ -1,4 +1,5 @@
 """Reading video files frame by frame: upright, with square pixels, progressive, of standard range, with their times.
+Bags of ROS are read as videos, too.
 
 Everything that reads videos reads them here: training, `data check`, prediction and the benchmark see the same frames.
 """
@@ -14,6 +15,7 @@ import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import Type
 
+from egodepth.data.bags.reading import bag_info, is_bag, read_bag
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video, missing_bytes, open_video
 from egodepth.data.footage.decoding import Cut, timed_frames
 from egodepth.data.footage.hdr import is_hdr, standard_range
@@ -90,6 +92,10 @@ def video_info(path: Path | str) -> VideoInfo:
         UserError: the file is missing, empty or no video.
     """
     path = Path(path)
+    if is_bag(path):
+        height, width, frames, seconds = bag_info(path)
+        rate = Fraction((frames - 1) / seconds).limit_denominator(1001) if frames > 1 and seconds > 0 else Fraction(25)
+        return VideoInfo(height, width, rate, frames)
     with open_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
@@ -112,6 +118,9 @@ def read_video(path: Path | str) -> Iterator[Frame | Cut]:
         UserError: the file is missing, empty or no video.
     """
     path = Path(path)
+    if is_bag(path):
+        yield from _frames_of_bag(path)
+        return
     with open_video(path) as (container, stream):
         aspect = _pixel_aspect(stream)
         size: tuple[int, ...] | None = None
@@ -134,6 +143,15 @@ def read_video(path: Path | str) -> Iterator[Frame | Cut]:
 def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
     """The pixels alone of `read_video`: (H, W, 3) uint8 RGB."""
     return (each.pixels for each in read_video(path) if isinstance(each, Frame))
+
+
+def _frames_of_bag(path: Path) -> Iterator[Frame | Cut]:
+    size: tuple[int, ...] | None = None
+    for pixels, seconds in read_bag(path):
+        if size not in (None, pixels.shape):
+            yield Cut(seconds, f"the frames become {pixels.shape[1]}x{pixels.shape[0]}")
+        size = pixels.shape
+        yield Frame(pixels, seconds)
 
 
 def _shown(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""Points of a whole drive: `egodepth fuse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from egodepth.cli.terminal import Debug, Device, Model, console
+from egodepth.data.configurations import as_intrinsics
+from egodepth.errors import UserError
+
+
+def fuse(
+    model: Positional[Model],
+    inputs: Annotated[
+        Positional[tuple[str, ...]],
+        arg(
+            metavar="INPUT",
+            help="Images, folders, quoted globs, or one video: the frames of one drive, in order.",
+            help_behavior_hint="(one or more)",
+        ),
+    ],
+    *,
+    poses: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help="Poses of the camera in metres, camera to world: TUM (time tx ty tz qx qy qz qw) or KITTI (12 numbers "
+            "a line). One for each frame, or for a video TUM's at their times from its start. Without them the model's "
+            "own pose network finds them, and they drift.",
+        ),
+    ] = None,
+    out: Annotated[Path, arg(metavar="FILE", help="File of points; its name ends in .ply, .pcd or .las.")] = Path(
+        "points.ply"
+    ),
+    voxel: Annotated[float, arg(help="Points closer than this many metres become one.")] = 0.1,
+    farthest: Annotated[float, arg(help="Metres up to which a frame gives points.")] = 30.0,
+    intrinsics: Annotated[
+        str | None,
+        arg(
+            metavar="FILE|fx,fy,cx,cy|none",
+            help="The camera: a file such as camera.json, or pixels; by default the file beside the inputs.",
+        ),
+    ] = None,
+    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
+    device: Device = "cpu",
+    debug: Debug = False,
+) -> None:
+    """Join the depth of a drive's frames into one cloud of points, by the poses of its camera."""
+    for name, value in (("voxel", voxel), ("farthest", farthest), ("scale", scale)):
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} {value:g}: must be above 0.")
+    if not inputs:
+        raise UserError("no INPUT: give images, a folder, a glob or a video after MODEL.")
+    from egodepth.data.motion_logs.camera_poses import read_camera_poses
+    from egodepth.inference.clouds import cloud_writer
+    from egodepth.inference.frames import frames_of_inputs
+    from egodepth.inference.fusing import fused_points
+    from egodepth.inference.inputs import expand_inputs
+
+    write = cloud_writer(out, "metres")
+    known = None if poses is None else read_camera_poses(poses)
+    expanded = expand_inputs(inputs)
+    import egodepth
+
+    predictor = egodepth.load(model, device)
+    if scale is not None:
+        predictor = predictor.with_scale(scale)
+    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    frames = frames_of_inputs(expanded, camera, known)
+    if known is None:
+        from egodepth.models.posing import with_predicted_poses
+        from egodepth.models.released import ReleasedModel
+
+        frames = with_predicted_poses(ReleasedModel.open(model), predictor, frames)
+    points, used = fused_points(predictor, frames, voxel, farthest)
+    write(points)
+    console.print(f"Wrote {len(points)} points of {used} frames to {out}, in metres.", markup=False)

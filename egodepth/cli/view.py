@@ -1,0 +1,100 @@
+"""Looking at a drive over time: `egodepth view`."""
+
+import os
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from egodepth.cli.terminal import Debug, Device, Model, console
+from egodepth.data.configurations import as_intrinsics
+from egodepth.errors import UserError
+
+
+def view(
+    model: Positional[Model],
+    inputs: Annotated[
+        Positional[tuple[str, ...]],
+        arg(
+            metavar="INPUT",
+            help="Images, folders, quoted globs or a video; or evaluation data, with its ground truth.",
+            help_behavior_hint="(one or more)",
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help="Write an .rrd file for Rerun's viewer, in place of opening it; view.rrd where there is no display.",
+        ),
+    ] = None,
+    poses: Annotated[
+        Path | None,
+        arg(
+            metavar="FILE",
+            help="Poses of the camera, camera to world: TUM (time tx ty tz qx qy qz qw) or KITTI (12 numbers a line).",
+        ),
+    ] = None,
+    frames: Annotated[int | None, arg(help="Look at so many frames and no more.")] = None,
+    intrinsics: Annotated[
+        str | None,
+        arg(
+            metavar="FILE|fx,fy,cx,cy|none",
+            help="The camera: a file such as camera.json, or pixels; by default the file beside the inputs.",
+        ),
+    ] = None,
+    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    split: Annotated[
+        str | None, arg(help="Of evaluation data: the split; by default the one that its kind has.")
+    ] = None,
+    device: Device = "cpu",
+    debug: Debug = False,
+) -> None:
+    """Look at pictures, depth, points, ground truth and error over time, in Rerun's viewer."""
+    if not inputs:
+        raise UserError("no INPUT: give images, a folder, a glob, a video or data after MODEL.")
+    if frames is not None and frames < 1:
+        raise UserError(f"--frames {frames}: must be 1 or more.")
+    if out is not None and out.suffix != ".rrd":
+        raise UserError(f"--out {out}: is written for Rerun's viewer. End its name in .rrd.")
+    from egodepth.inference.viewing import require_rerun, show, write_recording
+
+    require_rerun()
+    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    seen = islice(_frames(inputs, camera, poses, split), frames)
+    import egodepth
+
+    predictor = egodepth.load(model, device)
+    if out is None and _has_display():
+        console.print(f"Showed {show(predictor, seen)} frames.")
+        return
+    out = out or Path("view.rrd")
+    count = write_recording(out, predictor, seen)
+    console.print(f"Wrote {count} frames to {out}. Look at them with: rerun {out}", markup=False)
+
+
+def _frames(inputs: tuple[str, ...], intrinsics: str | None, poses: Path | None, split: str | None):
+    """The frames of evaluation data, where the only input is such, or else of pictures and videos."""
+    from egodepth.data.motion_logs.camera_poses import read_camera_poses
+    from egodepth.data.recognise import kind_of
+    from egodepth.inference.frames import frames_of_data, frames_of_inputs
+    from egodepth.inference.inputs import expand_inputs
+
+    root = Path(inputs[0])
+    if len(inputs) == 1 and root.is_dir():
+        kind = kind_of(root)
+        if kind.evaluation_frames:
+            if poses is not None:
+                raise UserError(f"--poses {poses}: is for pictures and videos; {root} is {kind.title}. Leave it out.")
+            return frames_of_data(root, kind, split)
+    if split is not None:
+        raise UserError(f"--split {split}: is for evaluation data. Leave it out.")
+    known = None if poses is None else read_camera_poses(poses)
+    return frames_of_inputs(expand_inputs(inputs), intrinsics, known)
+
+
+def _has_display() -> bool:
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
