@@ -20,7 +20,7 @@ from egodepth.recipes.recipe import STARTER
 if TYPE_CHECKING:
     from egodepth.inference.predict import PredictionReport
 
-Format = Literal["npy", "png16", "color", "ply", "video"]
+Format = Literal["npy", "png16", "color", "ply", "las", "pcd", "video"]
 
 Runtime = RuntimeName
 

@@ -320,6 +320,7 @@ def _reading(path: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: is not an image that can be decoded. Replace or remove it.") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: has more than {MOST_PIXELS // 1_000_000} million pixels. Shrink it first.") from error
+        allowed = 2 * Image.MAX_IMAGE_PIXELS / 1e6  # at half of it Pillow only warns
+        raise UserError(f"{path}: has more than {allowed:.3g} million pixels. Shrink it first.") from error
     except BROKEN_FILE_ERRORS as error:
         raise UserError(f"{path}: is damaged or cut short ({error}). Replace or remove it.") from error

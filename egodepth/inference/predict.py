@@ -21,10 +21,11 @@ from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
 from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
+from egodepth.inference.clouds import cloud_writer
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inputs, named_path
 from egodepth.inference.pictures import Picture, Source, batches, read_ahead, sequences_of, with_neighbours
-from egodepth.inference.points import farthest_of, points_of, write_points
+from egodepth.inference.points import farthest_of, points_of
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.steady import USUAL_FOCAL, Steady
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
@@ -35,6 +36,8 @@ from egodepth.progress import progress_bar
 log = logging.getLogger("egodepth")
 
 WRITER_THREADS = min(4, available_processors())
+POINT_FORMATS = ("ply", "las", "pcd")
+
 MOST_NAMED = 3
 """So many damaged places of a video are named."""
 
@@ -112,8 +115,8 @@ def predict(
     """
     if bits is not None:
         check_bits("--bits", bits)
-    if farthest is not None and (format != "ply" or not farthest > 0):
-        raise UserError(f"--farthest {farthest:g}: is the largest depth of points (--format ply), above 0.")
+    if farthest is not None and (format not in POINT_FORMATS or not farthest > 0):
+        raise UserError(f"--farthest {farthest:g}: is the largest depth of points (--format ply, las or pcd), above 0.")
     predictor = _checked_predictor(predictor, format, batch_size, scale)
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -185,17 +188,16 @@ class _Run:
             self._read_video(each) if isinstance(each, VideoInput) else self._read_images([each])
             for each in self._inputs
         )
-        reduced = self._prepared(pictures, keep=format == "ply")
+        reduced = self._prepared(pictures, keep=format in POINT_FORMATS)
         # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
         # also by Ctrl-C, waits for the files that are being written.
         with ThreadPoolExecutor(WRITER_THREADS) as pool, closing(read_ahead(reduced, self._ahead)) as ahead:
             pending: deque[tuple[Path, Future[None]]] = deque()
             for picture, depth in self._predicted(ahead):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
-                if format == "ply":
-                    pending.append(
-                        (path, pool.submit(write_points, path, self._points(picture, depth), self.predictor.unit))
-                    )
+                if format in POINT_FORMATS:
+                    write = cloud_writer(path, self.predictor.unit)
+                    pending.append((path, pool.submit(write, self._points(picture, depth))))
                 else:
                     pending.append((path, pool.submit(write_depth, path, depth, format)))
                 if len(pending) > WRITER_THREADS:

@@ -15,7 +15,7 @@ from PIL import Image
 from egodepth.colour import colour_depth
 from egodepth.files import write_bytes
 
-Format = Literal["npy", "png16", "color", "ply", "video"]
+Format = Literal["npy", "png16", "color", "ply", "las", "pcd", "video"]
 """How depth is written: numbers, 16-bit PNG (metres x 256), colours, coloured points, or a video beside its input."""
 
 PNG16_STEPS_PER_METRE = 256
@@ -72,4 +72,12 @@ ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {
     "color": encode_color,
 }
 
-SUFFIXES: dict[str, str] = {"npy": ".npy", "png16": ".png", "color": ".png", "ply": ".ply", "video": ".mp4"}
+SUFFIXES: dict[str, str] = {
+    "npy": ".npy",
+    "png16": ".png",
+    "color": ".png",
+    "ply": ".ply",
+    "las": ".las",
+    "pcd": ".pcd",
+    "video": ".mp4",
+}

@@ -15,10 +15,9 @@ import numpy as np
 from PIL import Image
 
 from egodepth.colour import colour_depth
-from egodepth.data.footage.camera import camera_of_field_of_view
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
-from egodepth.geometry.cameras import field_of_view_degrees
+from egodepth.geometry.cameras import Camera, field_of_view_degrees
 from egodepth.inference.points import encode_ply, farthest_of, pixel_rays, points_of
 from egodepth.inference.video import open_depth_video
 from egodepth.inference.writers import encode_npy, encode_png16
@@ -172,7 +171,7 @@ def _answer_picture(
     if degrees is None:
         degrees = UNKNOWN_DEGREES if predictor.focal is None else field_of_view_degrees(predictor.focal)
     degrees = float(np.clip(degrees, *DEGREES))
-    camera = camera_of_field_of_view(degrees, height, width)
+    camera = Camera.of_field_of_view(degrees, height, width)
     [depth] = predictor.fitted_to(height, width).predict_images([pixels], cameras=[camera])
     unit = "metres" if predictor.is_metric else "up to scale"
     points = points_of(depth, pixels, pixel_rays(camera), farthest_of(depth, predictor.is_metric))
