@@ -20,6 +20,7 @@ import numpy as np
 from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
 from egodepth.data.images import bit_depth, check_bits, read_image
 from egodepth.errors import UserError
+from egodepth.files import within
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.clouds import cloud_writer
 from egodepth.inference.input_cameras import InputCameras
@@ -371,7 +372,7 @@ class _Run:
             self.skipped.append(Skipped(video.path, f"{video.path}: {found}. Take --format npy for all of them."))
 
     def _output_path(self, name: Path, suffix: str) -> Path:
-        path = self.out / name.with_name(name.name + suffix)
+        path = within(self.out, name.with_name(name.name + suffix))
         if {path.resolve(), named_path(path)} & self._input_paths:
             raise UserError(f"{path}: is one of the inputs and would be replaced; choose another --out folder")
         return path

@@ -467,3 +467,10 @@ def test_the_colour_range_of_a_video_follows_slowly() -> None:
     for _ in range(200):
         settled = colours.update(10 * still)
     assert settled[1] == pytest.approx(10 * first[1], rel=1e-3)
+
+
+def test_a_video_whose_name_leads_out_of_the_folder_writes_nothing_there(tmp_path: Path) -> None:
+    footage = save_video(tmp_path / "footage.mp4").rename(tmp_path / "...mp4")
+    with pytest.raises(UserError, match="outside"):
+        predict(a_predictor(), [footage], tmp_path / "out" / "depth", "npy", progress=False)
+    assert not list((tmp_path / "out").glob("*.npy"))
