@@ -34,7 +34,7 @@ CHANNELS = {
     "yuv422_yuy2": (2, "COLOR_YUV2RGB_YUY2"),
     "yuyv": (2, "COLOR_YUV2RGB_YUY2"),
 }
-"""Bytes of a pixel and OpenCV's name for the conversion to RGB, by the encodings of `sensor_msgs/image_encodings.hpp`."""
+"""Bytes of a pixel and OpenCV's conversion to RGB, by the encodings of `sensor_msgs/image_encodings.hpp`."""
 
 DEEP = ("mono16", "16UC1")
 
