@@ -18,7 +18,9 @@ from egodepth.recipes import RECIPES
 from egodepth.recipes.recipe import STARTER
 
 if TYPE_CHECKING:
+    from egodepth.inference.benchmark_result import BenchmarkResult
     from egodepth.inference.predict import PredictionReport
+    from egodepth.models.graph_benchmarking import GraphBenchmark
 
 Format = Literal["npy", "png16", "color", "ply", "las", "pcd", "video"]
 
@@ -196,18 +198,28 @@ def benchmark(
         arg(metavar="MODEL", help="Recipes (with random weights), model or run folders, hub ids."),
     ] = ("small-depth",),
     *,
-    baseline: Annotated[str, arg(metavar="MODEL", help="Recipe or model that all ratios refer to.")] = "monodepth2",
+    baseline: Annotated[
+        str,
+        arg(metavar="MODEL", help="Recipe or model that ratios refer to. An exported one measures exported ones."),
+    ] = "monodepth2",
     config: Annotated[BenchmarkConfig, arg(name="")] = BenchmarkConfig(),
     json: Annotated[Path | None, arg(metavar="FILE", help="Write the figures as JSON.")] = None,
     debug: Debug = False,
 ) -> None:
     """Measure the speed and memory of models against a baseline, in turns within one run."""
-    models = models or ("small-depth",)
-    for name in (*models, baseline):
-        _check_contender(name)
-    from egodepth.models.benchmarking import benchmark_models
+    from egodepth.models.opening import has_graph
 
-    result = benchmark_models(models, baseline, config)
+    models = models or ("small-depth",)
+    if has_graph(baseline):
+        from egodepth.models.graph_benchmarking import benchmark_graphs
+
+        result: GraphBenchmark | BenchmarkResult = benchmark_graphs(models, baseline, config.rounds)
+    else:
+        for name in (*models, baseline):
+            _check_contender(name)
+        from egodepth.models.benchmarking import benchmark_models
+
+        result = benchmark_models(models, baseline, config)
     console.print(result.table(), markup=False)
     if json is not None:
         write_text(json, json_text.dumps(result.to_json(), indent=2) + "\n")

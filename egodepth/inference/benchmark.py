@@ -11,7 +11,6 @@ import os
 import platform
 import random
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -25,14 +24,9 @@ from egodepth.inference.engines import Runtime
 from egodepth.inference.graph import onnx_graph
 from egodepth.inference.network_engines import TorchRuntime
 from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda, runtime_of
+from egodepth.inference.turns import LEAST_CALLS, take_turn
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.progress import progress_bar
-
-TURN_SECONDS = 0.05
-"""How long a turn lasts at least."""
-LEAST_CALLS = 3
-"""Timed calls of a turn at batch 1, however slow."""
-MOST_CALLS = 50
 
 
 @dataclass(frozen=True)
@@ -211,18 +205,9 @@ def _fits(lane: _Lane, batch: int, device: torch.device) -> bool:
 
 
 def _take_turn(run: Callable[[Tensor], object], images: Tensor) -> list[float]:
-    """Seconds of single calls, after one that is not counted: another network has just had caches and threads."""
+    """Seconds of single calls with these images."""
     wait = torch.cuda.synchronize if images.device.type == "cuda" else lambda: None
-    run(images)
-    wait()
-    seconds: list[float] = []
-    least = LEAST_CALLS if len(images) == 1 else 1
-    while len(seconds) < least or (sum(seconds) < TURN_SECONDS and len(seconds) < MOST_CALLS):
-        start = time.perf_counter()
-        run(images)
-        wait()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return take_turn(lambda: run(images), LEAST_CALLS if len(images) == 1 else 1, wait)
 
 
 def _row(lane: _Lane, lanes: Sequence[_Lane], baseline: Contender) -> Row:

@@ -102,6 +102,23 @@ def _is_graph(model: str | Path) -> bool:
     return Path(model).suffix == GRAPH_SUFFIX
 
 
+def graph_of(model: str | Path) -> GraphPredictor:
+    """A model's graph, where there is one already: an exported model, one with a graph beside it, or one that is kept.
+
+    Raises:
+        UserError: there is none.
+    """
+    if _is_graph(model):
+        return open_graph_file(Path(model))[0]
+    opened = ModelFolder.open(model)
+    return _ready_graph(opened, _kept_graph(opened)) or _graph_beside(opened)
+
+
+def has_graph(model: str | Path) -> bool:
+    """Whether a model is an exported one."""
+    return _is_graph(model) or (Path(model).is_dir() and not (Path(model) / WEIGHTS_FILE).is_file())
+
+
 def _graph_beside(opened: ModelFolder) -> GraphPredictor:
     """Raises UserError: the folder has no graph, and nothing else runs without PyTorch."""
     if (predictor := _ready_graph(opened, None)) is None:

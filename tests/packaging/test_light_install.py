@@ -104,3 +104,15 @@ def test_metres_are_set_by_a_tape_measure(installed, picture, tmp_path):
     assert result.returncode == 0, result.stderr
     assert installed.egodepth("predict", "mine", picture, *predict, "--out", "after", cwd=tmp_path).returncode == 0
     np.testing.assert_allclose(np.load(tmp_path / "after" / "street.npy"), 2 * before, rtol=1e-3)
+
+
+def test_exported_models_are_measured_against_each_other(installed, tmp_path):
+    starter = Path(egodepth.__file__).parent / "starter" / "model.onnx"
+    for name in ("one.onnx", "other.onnx"):
+        (tmp_path / name).write_bytes(starter.read_bytes())
+    command = ("benchmark", "one.onnx", "--baseline", "other.onnx", "--rounds", "2", "--json", "speed.json")
+    result = installed.egodepth(*command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["other.onnx", "one.onnx"]
+    assert all(row["latency_ms"] > 0 and row["engine"] == "onnx" for row in rows)
