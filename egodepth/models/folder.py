@@ -124,7 +124,7 @@ def model_folder(model: str | Path) -> Path:
 def _hub_folder(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(f"{name}: no such folder. Give a released model folder, a run folder or a hub id (owner/name).")
-    return fetched_from_hub(name, name, ("config.json", "model.safetensors"))
+    return fetched_from_hub(name, name, ("config.json", "model.*"))
 
 
 def fetched_from_hub(name: str, called: str, patterns: Sequence[str]) -> Path:
