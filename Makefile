@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := demo
 
-.PHONY: setup demo test lint docs bench lock clean
+.PHONY: setup demo test lint docs bench lock release clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,11 @@ lock: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --group dev --all-extras pyproject.toml --output-file requirements.lock
+
+# Archives in dist/, built from a clean clone of HEAD and tried in an empty environment. Uploads nothing.
+release: setup
+	$(BIN)/python -m pip install --quiet build twine
+	PYTHON=$(BIN)/python tools/release.sh
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist site
