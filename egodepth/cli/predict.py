@@ -64,6 +64,9 @@ def predict(
     steady: Annotated[
         bool, FlagCreatePairsOff, arg(help="Join each frame's depth with the one before, so that it does not flicker.")
     ] = False,
+    resume: Annotated[
+        bool, FlagCreatePairsOff, arg(help="Leave out inputs whose depth is in DIR already, all of it.")
+    ] = False,
     device: Device = "cpu",
     runtime: Annotated[
         Runtime | None,
@@ -101,12 +104,15 @@ def predict(
         intrinsics=camera,
         farthest=farthest,
         steady=steady,
+        resume=resume,
     )
     for skipped in report.skipped:
         console.print(f"skipped: {skipped.reason}", markup=False)
     known = opened.scale.said() if opened.scale else predictor.unit
     unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
+    if report.done_before:
+        console.print(f"{report.done_before} of {total} inputs were done before.", markup=False)
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
     if predictor.focal is not None and report.is_metric:
         console.print(_said_of_cameras(report, predictor.focal))

@@ -50,20 +50,27 @@ def scale(
     """Give a trained model metres without labels: by camera height, speed, poses, or measured distances."""
     _check(camera_height, speed, poses, known, fps)
     from egodepth.data.configurations import as_intrinsics
-    from egodepth.models.released import ReleasedModel
+    from egodepth.models.folder import ModelFolder
     from egodepth.models.rescaling import write_scale
-    from egodepth.scaling import sources
+    from egodepth.scaling.distances import scale_from_points
+    from egodepth.scaling.found import Footage
 
-    released = ReleasedModel.open(model)
-    footage = sources.Footage(data, as_intrinsics(fov, intrinsics), fps)
+    footage = Footage(data, as_intrinsics(fov, intrinsics), fps)
+    if known is not None:
+        released = ModelFolder.open(model)
+        found = scale_from_points(model, footage, known, device)
+    else:
+        # These need what training needs: readers of data sets, and pose networks.
+        from egodepth.models.released import ReleasedModel
+        from egodepth.scaling import sources
+
+        released = ReleasedModel.open(model)
     if camera_height is not None:
         found = sources.scale_from_height(released, footage, camera_height, device)
     elif speed is not None:
         found = sources.scale_from_speed(released, footage, speed, device)
     elif poses is not None:
         found = sources.scale_from_poses(released, footage, poses, device)
-    else:
-        found = sources.scale_from_points(released, footage, known, device)
     for line in found.said():
         console.print(line, markup=False)
     if before := released.scale:

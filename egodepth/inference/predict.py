@@ -67,6 +67,7 @@ class PredictionReport:
         focal_ratios: smallest and largest ratio of the inputs' focal lengths to the training's, by which metres were
             multiplied; None where no camera was known, or none was asked for.
         without_camera: how many pictures were taken to be of the training's camera, because nothing said otherwise.
+        done_before: inputs that were left out, because their depth was there already.
     """
 
     written: tuple[Path, ...]
@@ -74,6 +75,7 @@ class PredictionReport:
     is_metric: bool
     focal_ratios: tuple[float, float] | None = None
     without_camera: int = 0
+    done_before: int = 0
 
 
 def predict(
@@ -88,6 +90,7 @@ def predict(
     intrinsics: str | None = None,
     farthest: float | None = None,
     steady: bool = False,
+    resume: bool = False,
 ) -> PredictionReport:
     """Predict the depth of every picture of `inputs` and write it below `out`.
 
@@ -108,6 +111,7 @@ def predict(
         bits: that pictures of more than 8 bits use; none finds out for those of each folder.
         intrinsics: see `InputCameras`.
         steady: join each frame's depth with the one before, so that it does not flicker, see `Steady`.
+        resume: leave out inputs whose depth is there already, all of it.
         farthest: of points (`ply`), in metres where the scale is known; by default 80 m, or 8 times the median depth.
 
     Raises:
@@ -127,17 +131,18 @@ def predict(
         task = bar.add_task("Predicting", total=None)
         cameras = InputCameras(expanded, intrinsics)
         run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits, farthest, steady)
+        done = run.leave_out_done(format) if resume else 0
         bar.update(task, total=run.count_pictures())
         if format == "video":
             run.write_videos()
         else:
             run.write_pictures(format)
-    if not run.written:
+    if not run.written and not done:
         raise UserError(_nothing_readable(run.skipped))
     known = [ratio for ratio in run.ratios.values() if ratio is not None]
     ratios = (min(known), max(known)) if known else None
     without = len(run.ratios) - len(known)
-    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without)
+    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without, done)
 
 
 class _Run:
@@ -182,6 +187,32 @@ class _Run:
         """Pictures and frames of all inputs; None where a video does not tell its own."""
         frames = [video.frames for video in self._videos.values()]
         return len(self._inputs) - len(frames) + sum(frames) if all(frames) else None
+
+    def leave_out_done(self, format: Format) -> int:
+        """Forget inputs whose depth is there, all of it, and say how many; part of a video's frames is none.
+
+        Every file that is there is whole: files get their names when they are.
+        """
+        if format == "video":
+            done = [
+                each
+                for sequence, name in sequences_of(self._inputs)
+                if self._output_path(name, SUFFIXES[format]).exists()
+                for each in sequence
+            ]
+        else:
+            done = [each for each in self._inputs if self._has_all_depth(each, SUFFIXES[format])]
+        self._inputs = [each for each in self._inputs if each not in done]
+        for each in done:
+            self._videos.pop(each.path, None)
+        return len(done)
+
+    def _has_all_depth(self, each: Input, suffix: str) -> bool:
+        if isinstance(each, ImageInput):
+            return self._output_path(each.name, suffix).exists()
+        frames = self._videos[each.path].frames
+        names = [each.name / f"{number:06d}" for number in range(frames)]
+        return bool(names) and all(self._output_path(name, suffix).exists() for name in names)
 
     def write_pictures(self, format: Format) -> None:
         """One file for each picture and each frame."""

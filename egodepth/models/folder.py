@@ -84,6 +84,19 @@ class ModelFolder:
         return {int(width): metres for width, metres in self.config.get("metres_of_width", {}).items()}
 
 
+def scale_entries(scale: Scale | None) -> dict[str, Any]:
+    """What a config says of the scale; None where depth is up to scale."""
+    known = scale is not None
+    return {
+        "metres_per_unit": scale.metres_per_unit if known else None,
+        "metres_of_width": {str(width): value for width, value in scale.of_width.items()} if known else {},
+        "metres_from": scale.origin if known else None,
+        "metres_error": scale.error if known else None,
+        "metres_note": scale.note if known else None,
+        "depth": "metres" if known else "up to scale",
+    }
+
+
 def model_folder(model: str | Path) -> Path:
     """Where the files of a model are; a hub id is fetched. Of a folder with RPrDepth's runs the last stage counts.
 

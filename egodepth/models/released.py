@@ -11,7 +11,7 @@ from torch import nn
 
 from egodepth.errors import UserError
 from egodepth.inference.network_predictor import NetworkPredictor
-from egodepth.models.folder import ModelFolder
+from egodepth.models.folder import ModelFolder, scale_entries
 from egodepth.networks.configurations import NetworkConfig
 from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
@@ -164,19 +164,6 @@ def save_model(
         f"{part}.{key}": tensor for part, network in networks.items() for key, tensor in network.state_dict().items()
     }
     save_released(folder, config, tensors)
-
-
-def scale_entries(scale: Scale | None) -> dict[str, Any]:
-    """What a config says of the scale; None where depth is up to scale."""
-    known = scale is not None
-    return {
-        "metres_per_unit": scale.metres_per_unit if known else None,
-        "metres_of_width": {str(width): value for width, value in scale.of_width.items()} if known else {},
-        "metres_from": scale.origin if known else None,
-        "metres_error": scale.error if known else None,
-        "metres_note": scale.note if known else None,
-        "depth": "metres" if known else "up to scale",
-    }
 
 
 def deployed(network: nn.Module, config: NetworkConfig) -> nn.Module:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
-from egodepth.models.released import ReleasedModel, scale_entries
+from egodepth.models.folder import ModelFolder, scale_entries
 from egodepth.networks.model_config import CONFIG_FILE
-from egodepth.networks.weights import WEIGHTS_FILE
 from egodepth.recipes.scale import Scale
 
 
-def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None, focal: float | None = None) -> Path:
+def write_scale(model: ModelFolder, scale: Scale, out: Path | None = None, focal: float | None = None) -> Path:
     """Write a scale into a model's config, whole or not at all; everything else in it stays.
 
     Args:
@@ -38,6 +37,8 @@ def write_scale(model: ReleasedModel, scale: Scale, out: Path | None = None, foc
         raise UserError(f"--out {out}: exists and is not an empty folder. Name a new folder.")
     with replacing(out) as folder:
         folder.mkdir()
-        shutil.copyfile(model.folder / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+        for file in model.folder.iterdir():
+            if file.name != CONFIG_FILE and file.is_file():
+                shutil.copyfile(file, folder / file.name)
         (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
     return out

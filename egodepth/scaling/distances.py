@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from egodepth.data.images import read_image
-from egodepth.data.known_points import KnownPoint
+from egodepth.data.known_points import KnownPoint, read_known_points
 from egodepth.errors import UserError
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput
 from egodepth.inference.predictor import Predictor
-from egodepth.scaling.estimate import outliers
-from egodepth.scaling.sequences import unit_ratio
+from egodepth.models.opening import open_model
+from egodepth.scaling.estimate import estimate_of, outliers, unit_ratio
+from egodepth.scaling.found import Footage, Found, found_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,31 @@ def compare_points(
     units = [_at(depths[point.picture], point, file) * unit_ratio(focals.get(point.picture), focal) for point in points]
     ratios = np.array([point.metres for point in points]) / np.array(units)
     return Compared(tuple(points), ratios, outliers(ratios), focal)
+
+
+def scale_from_points(model: str, footage: Footage, file: Path, device: str = "cpu") -> Found:
+    """By distances that were measured at points of pictures.
+
+    Raises:
+        UserError: the file cannot be read, or a point lies in no picture.
+    """
+    points = read_known_points(file, footage.path)
+    predictor = open_model(model, device).predictor.with_scale(1.0)
+    intrinsics = None if footage.intrinsics == "calibrated" else footage.intrinsics
+    compared = compare_points(predictor, file, points, intrinsics)
+    kept = compared.ratios[~compared.left_out]
+    estimate = estimate_of(kept)
+    remarks = []
+    for point, ratio, left_out in zip(compared.points, compared.ratios, compared.left_out, strict=True):
+        said = estimate.metres_per_unit / ratio * point.metres
+        out = ": left out, far from all others. Measure it again" if left_out else ""
+        remarks.append(
+            f"{point.said}: {point.metres:g} m, the model says {said:.4g} m ({said / point.metres - 1:+.1%}){out}."
+        )
+    if len(kept) == 1:
+        remarks.append("Nothing checks a single point: measure three or more, near and far.")
+    note = f"{len(kept)} of {len(compared.points)} points of {file.name}"
+    return found_of(estimate, "known distances", note, remarks, "points", compared.focal)
 
 
 def _at(depth: np.ndarray, point: KnownPoint, file: Path) -> float:

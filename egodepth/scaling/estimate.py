@@ -62,6 +62,15 @@ def outliers(ratios: np.ndarray) -> np.ndarray:
     return (off > OUTLIER * middle) & (off > OUTLIER_DEVIATIONS * deviation)
 
 
+def unit_ratio(own: float | None, focal: float | None) -> float:
+    """A network's unit of depth in pictures of one focal length over that in pictures of another, both in widths.
+
+    What looks alike through a lens twice as long is twice as far away (Metric3D, Yin et al., ICCV 2023, section 3.2).
+    1 where a camera is not known.
+    """
+    return 1.0 if own is None or focal is None else own / focal
+
+
 def _median_error(ratios: np.ndarray, middle: float) -> float | None:
     stretches = min(STRETCHES, len(ratios) // FEWEST_OF_STRETCH)
     if stretches < 2:

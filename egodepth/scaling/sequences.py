@@ -22,6 +22,7 @@ from egodepth.data.recognise import kind_of
 from egodepth.data.splits import Side
 from egodepth.errors import UserError
 from egodepth.geometry.lenses import Lens
+from egodepth.scaling.estimate import unit_ratio
 
 NANOSECONDS = 1e9
 
@@ -84,15 +85,6 @@ class FrameSequence:
             if place is not None:
                 found[offset] = self.read(place)
         return found
-
-
-def unit_ratio(own: float | None, focal: float | None) -> float:
-    """A network's unit of depth in pictures of one focal length over that in pictures of another, both in widths.
-
-    What looks alike through a lens twice as long is twice as far away (Metric3D, Yin et al., ICCV 2023, section 3.2).
-    1 where a camera is not known.
-    """
-    return 1.0 if own is None or focal is None else own / focal
 
 
 def open_sequences(

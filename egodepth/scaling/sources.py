@@ -1,22 +1,21 @@
-"""The scale of a released model by each source: camera height, speed, odometry, known distances."""
+"""The scale of a released model by what footage shows: camera height, speed, odometry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from egodepth.data.configurations import LEARNED
-from egodepth.data.known_points import read_known_points
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.configurations import size_for
-from egodepth.recipes.scale import Origin, Scale
-from egodepth.scaling.distances import compare_points
-from egodepth.scaling.estimate import Estimate, estimate_of
+from egodepth.recipes.scale import Origin
+from egodepth.scaling.estimate import estimate_of
+from egodepth.scaling.found import Footage, Found, found_of
 from egodepth.scaling.height import heights_over_road
 from egodepth.scaling.motion import (
     motion_of,
@@ -30,57 +29,8 @@ from egodepth.scaling.sequences import FrameSequence, open_sequences
 
 OXTS = "oxts"
 
-DOUBTFUL_SPREAD = 0.25
-
 FEWEST_FRAMES = 0.2
 """Where a smaller share of the frames shows a road, what is found is doubtful."""
-
-
-@dataclass(frozen=True)
-class Footage:
-    """What a model is held against.
-
-    Attributes:
-        path: KITTI tree or drive, video, folder of videos, or folder of frames.
-        intrinsics: `calibrated`, or as `footage_camera`.
-        frames_per_second: of data that say nothing of their times.
-    """
-
-    path: Path
-    intrinsics: str = "calibrated"
-    frames_per_second: float | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """A scale that was found.
-
-    Attributes:
-        estimate: with what says how sure it is.
-        remarks: one line each.
-        unit: what the ratios are of, in the plural: frames, pairs of frames, points.
-        focal: focal length, in widths, of the camera that the scale belongs to; None where it is not known.
-    """
-
-    scale: Scale
-    estimate: Estimate
-    remarks: tuple[str, ...]
-    unit: str
-    focal: float | None = None
-
-    def said(self) -> list[str]:
-        """The scale and how sure it is, in lines."""
-        found = self.estimate
-        lines = [*self.remarks, f"One unit of depth is {found.metres_per_unit:.4g} m ({self.scale.note})."]
-        if found.spread is None:
-            return [*lines, f"It is the only one of the {self.unit}: nothing says how sure it is."]
-        spread = f"The {self.unit} differ from it by {found.spread:.1%} (the error of a single picture's scale)"
-        if found.median_error is not None:
-            spread += f"; the median itself is known to {found.median_error:.1%}"
-        lines.append(f"{spread}.")
-        if found.spread > DOUBTFUL_SPREAD:
-            lines.append(f"The {self.unit} disagree. Do not trust the scale without another look.")
-        return lines
 
 
 def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, device: str = "cpu") -> Found:
@@ -99,7 +49,7 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
     if estimate.used < FEWEST_FRAMES * heights.frames:
         remarks.append("Few of the frames show a road. Do not trust the scale without another look.")
     note = f"camera height {height_m:g} m, {estimate.used} of {heights.frames} frames"
-    return _found(estimate, "camera height", note, remarks, "frames", focal)
+    return found_of(estimate, "camera height", note, remarks, "frames", focal)
 
 
 def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: str = "cpu") -> Found:
@@ -151,31 +101,6 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
             require_entries(sequence, log)
             ratios, remarks = ratios_by_number(motion_of(network, sequence, focal), sequence, log), []
     return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, focal)
-
-
-def scale_from_points(model: ReleasedModel, footage: Footage, file: Path, device: str = "cpu") -> Found:
-    """By distances that were measured at points of pictures.
-
-    Raises:
-        UserError: the file cannot be read, or a point lies in no picture.
-    """
-    points = read_known_points(file, footage.path)
-    predictor = model.predictor(device).with_scale(1.0)
-    intrinsics = None if footage.intrinsics == "calibrated" else footage.intrinsics
-    compared = compare_points(predictor, file, points, intrinsics)
-    kept = compared.ratios[~compared.left_out]
-    estimate = estimate_of(kept)
-    remarks = []
-    for point, ratio, left_out in zip(compared.points, compared.ratios, compared.left_out, strict=True):
-        said = estimate.metres_per_unit / ratio * point.metres
-        out = ": left out, far from all others. Measure it again" if left_out else ""
-        remarks.append(
-            f"{point.said}: {point.metres:g} m, the model says {said:.4g} m ({said / point.metres - 1:+.1%}){out}."
-        )
-    if len(kept) == 1:
-        remarks.append("Nothing checks a single point: measure three or more, near and far.")
-    note = f"{len(kept)} of {len(compared.points)} points of {file.name}"
-    return _found(estimate, "known distances", note, remarks, "points", compared.focal)
 
 
 # --- what the sources share ------------------------------------------------------------------------------------------
@@ -237,12 +162,4 @@ def _from_ratios(
         said = f" {remarks[-1]}" if remarks else ""
         raise UserError(f"{option}: says of no two frames that the camera moved between them.{said} Check its times.")
     estimate = estimate_of(ratios)
-    return _found(estimate, origin, f"{note}, {estimate.used} pairs of frames", remarks, "pairs of frames", focal)
-
-
-def _found(
-    estimate: Estimate, origin: Origin, note: str, remarks: Sequence[str], unit: str, focal: float | None
-) -> Found:
-    error = None if estimate.spread is None else round(estimate.spread, 4)
-    scale = Scale(float(f"{estimate.metres_per_unit:.6g}"), origin, error=error, note=note)
-    return Found(scale, estimate, tuple(remarks), unit, focal)
+    return found_of(estimate, origin, f"{note}, {estimate.used} pairs of frames", remarks, "pairs of frames", focal)

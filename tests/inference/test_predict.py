@@ -441,7 +441,7 @@ def test_a_file_in_the_place_of_the_output_folder_is_named(tmp_path: Path) -> No
     [
         ({"batch_size": 0}, "--batch-size"),
         ({"scale": -1.0}, "--scale"),
-        ({"format": "jpg"}, "npy, png16, color, ply, video"),
+        ({"format": "jpg"}, "npy, png16, color, ply, las, pcd, video"),
     ],
 )
 def test_options_without_a_meaning_are_refused(tmp_path: Path, options: dict, message: str) -> None:
@@ -474,3 +474,25 @@ def test_a_video_whose_name_leads_out_of_the_folder_writes_nothing_there(tmp_pat
     with pytest.raises(UserError, match="outside"):
         predict(a_predictor(), [footage], tmp_path / "out" / "depth", "npy", progress=False)
     assert not list((tmp_path / "out").glob("*.npy"))
+
+
+@pytest.mark.parametrize("format", ["npy", "video"])
+def test_a_second_call_does_only_what_is_missing(tmp_path: Path, format: str) -> None:
+    for name in ("a", "b"):
+        save_video(tmp_path / f"{name}.mp4", count=3)
+    videos, out = [tmp_path / "a.mp4", tmp_path / "b.mp4"], tmp_path / "out"
+    predict(a_predictor(), videos[:1], out, format, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    report = predict(a_predictor(), videos, out, format, progress=False, resume=True)
+    assert report.done_before == 1
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(report.written) == len(before)
+    whole = predict(a_predictor(), videos, out, format, progress=False, resume=True)
+    assert (whole.done_before, whole.written) == (2, ())
+
+
+def test_a_video_of_which_frames_are_missing_is_done_again(tmp_path: Path) -> None:
+    video, out = save_video(tmp_path / "a.mp4", count=3), tmp_path / "out"
+    predict(a_predictor(), [video], out, "npy", progress=False)
+    (out / "a" / "000001.npy").unlink()
+    assert len(predict(a_predictor(), [video], out, "npy", progress=False, resume=True).written) == 3

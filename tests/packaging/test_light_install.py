@@ -89,3 +89,18 @@ def test_a_model_of_weights_alone_says_what_it_needs(installed, picture, tmp_pat
     assert "egodepth[train]" in result.stderr
     assert "egodepth export" in result.stderr
     assert json.loads((folder / "config.json").read_text())["recipe"] == "video"
+
+
+def test_metres_are_set_by_a_tape_measure(installed, picture, tmp_path):
+    """The starter's copy gets another scale, and its depth follows, all without PyTorch."""
+    predict = ("--format", "npy", "--fov", "70")
+    assert installed.egodepth("predict", picture, *predict, "--out", "before", cwd=tmp_path).returncode == 0
+    before = np.load(tmp_path / "before" / "street.npy")
+    points = [(150, 60), (40, 100), (250, 90)]
+    lines = [f"street.png, {column}, {row}, {2 * before[row, column]}" for column, row in points]
+    (tmp_path / "points.txt").write_text("\n".join(lines) + "\n")
+    scale = ("scale", "starter", tmp_path, "--known", "points.txt", "--fov", "70", "--out", "mine")
+    result = installed.egodepth(*scale, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert installed.egodepth("predict", "mine", picture, *predict, "--out", "after", cwd=tmp_path).returncode == 0
+    np.testing.assert_allclose(np.load(tmp_path / "after" / "street.npy"), 2 * before, rtol=1e-3)

@@ -14,8 +14,8 @@ import egodepth
 from egodepth.cli.evaluate import ORIGINS
 from egodepth.data.images import read_depth_png, read_image
 from egodepth.data.kitti.odometry import read_poses
+from egodepth.deployment import onnx_file
 from egodepth.geometry.cameras import Camera, pinhole
-from egodepth.inference import export
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
 from egodepth.recipes.scale import Origin, Scale
@@ -235,7 +235,7 @@ def test_an_evaluation_says_where_the_metres_are_from(drive, model, tmp_path, ca
 def test_an_export_hands_on_the_scale(model, tmp_path, monkeypatch):
     """What becomes of it is tested with the files, in tests/inference."""
     handed: list = []
-    monkeypatch.setattr(export, "export_onnx", lambda *arguments: handed.append(arguments[-1]))
+    monkeypatch.setattr(onnx_file, "export_onnx", lambda *arguments: handed.append(arguments[-1]))
     assert run("export", model, tmp_path / "model.onnx") == 0
     write_scale(ReleasedModel.open(model), Scale(2.0, "camera height", error=0.04, note="9 of 9 frames"))
     assert run("export", model, tmp_path / "model.onnx") == 0

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -19,23 +18,23 @@ CAMERA_TYPE = "sensor_msgs/msg/CameraInfo"
 
 CHANNELS = {
     "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "8UC3": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "bgr8": (3, "COLOR_BGR2RGB"),
+    "8UC3": (3, "COLOR_BGR2RGB"),
+    "rgba8": (4, "COLOR_RGBA2RGB"),
+    "bgra8": (4, "COLOR_BGRA2RGB"),
+    "mono8": (1, "COLOR_GRAY2RGB"),
+    "8UC1": (1, "COLOR_GRAY2RGB"),
     # OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first row.
-    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
-    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
-    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
-    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
-    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "bayer_rggb8": (1, "COLOR_BayerBG2RGB"),
+    "bayer_bggr8": (1, "COLOR_BayerRG2RGB"),
+    "bayer_gbrg8": (1, "COLOR_BayerGR2RGB"),
+    "bayer_grbg8": (1, "COLOR_BayerGB2RGB"),
+    "yuv422": (2, "COLOR_YUV2RGB_UYVY"),
+    "uyvy": (2, "COLOR_YUV2RGB_UYVY"),
+    "yuv422_yuy2": (2, "COLOR_YUV2RGB_YUY2"),
+    "yuyv": (2, "COLOR_YUV2RGB_YUY2"),
 }
-"""Bytes of a pixel, and OpenCV's conversion to RGB, by the encodings of `sensor_msgs/image_encodings.hpp`."""
+"""Bytes of a pixel and OpenCV's conversion to RGB, by the encodings of `sensor_msgs/image_encodings.hpp`."""
 
 DEEP = ("mono16", "16UC1")
 
@@ -64,7 +63,11 @@ def picture_of(message: Any) -> np.ndarray:
         return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2)
     pixels = np.ascontiguousarray(rows).reshape((height, width, pixel_bytes) if pixel_bytes > 1 else (height, width))
     conversion = CHANNELS[encoding][1]
-    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    if conversion is None:
+        return pixels
+    import cv2
+
+    return cv2.cvtColor(pixels, getattr(cv2, conversion))
 
 
 def stamp_ns(message: Any) -> int:
