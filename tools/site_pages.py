@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from egodepth.cli.main import COMMANDS, summary
+from egodepth.cli.main import COMMANDS, first_line
 from egodepth.recipes import RECIPES
 from egodepth.recipes.describing import describe
 from egodepth.version import __version__
@@ -77,5 +77,5 @@ def recipes_table() -> str:
 def commands_table() -> str:
     """The commands with the first line of their help, as a table of Markdown."""
     lines = ["| command | what it does |", "|---|---|"]
-    lines += [f"| `egodepth {command}` | {summary(command)} |" for command in COMMANDS]
+    lines += [f"| `egodepth {command}` | {first_line(command)} |" for command in COMMANDS]
     return "\n".join(lines)
