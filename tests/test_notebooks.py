@@ -25,7 +25,7 @@ def smaller(source: str) -> str:
     [
         ("train_on_your_video", ["run/model/model.safetensors", "run/report.html", "depth/drive.mp4"]),
         ("metres", ["by-height/config.json", "by-tape.json"]),
-        ("teach", ["maps/depth_maps.json", "student/model/model.safetensors"]),
+        ("teach", ["maps/depth_maps.json", "student/report.json", "student/model/model.safetensors"]),
     ],
 )
 def test_a_notebook_runs_to_its_end_on_a_small_drive(name, made, tmp_path, monkeypatch):
