@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO := demo
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test lint docs bench lock release clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The site, in site/; open site/index.html.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python benchmarks/training.py
 
@@ -36,5 +40,10 @@ lock: setup
 	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --group dev --all-extras pyproject.toml --output-file requirements.lock
 
+# Archives in dist/, built from a clean clone of HEAD and tried in an empty environment. Uploads nothing.
+release: setup
+	$(BIN)/python -m pip install --quiet build twine
+	PYTHON=$(BIN)/python tools/release.sh
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist
+	rm -rf $(VENV) $(DEMO) build dist site

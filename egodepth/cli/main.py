@@ -154,7 +154,7 @@ def _function(name: str) -> Callable[..., int | None]:
     return getattr(import_module(module), function)
 
 
-def _summary(name: str) -> str:
+def first_line(name: str) -> str:
     """The first line of a command's docstring, read from its source: help imports none of the commands' modules."""
     module, function = COMMANDS[name].split(":")
     source = find_spec(module).loader.get_source(module)
@@ -183,7 +183,7 @@ def _unknown(name: str) -> str:
 
 def _print_commands(program: str, description: str, names: Sequence[str], groups: dict[str, str] | None = None) -> None:
     """The help of a level that has commands below it."""
-    summaries = {name.split()[-1]: _summary(name) for name in names} | (groups or {})
+    summaries = {name.split()[-1]: first_line(name) for name in names} | (groups or {})
     width = max(map(len, summaries))
     print(f"usage: {program} COMMAND [OPTIONS]\n\n{description}\n\ncommands:")
     for name, summary in summaries.items():

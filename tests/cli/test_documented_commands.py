@@ -23,7 +23,12 @@ from tests.data.trees import write_frames, write_video
 from tests.models.foreign_models import save_foreign
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "egodepth" / "starter" / "README.md",
+    ROOT / "integrations" / "ros2" / "README.md",
+]
 
 
 def commands(page: Path) -> list[str]:
