@@ -21,6 +21,7 @@ def pytest_collection_finish() -> None:
     """Keep what the imports made out of garbage collections: one that went through it took half a second and more."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)  # the export of a graph, which makes millions of objects, took a tenth longer with 700
 
 
 def pytest_unconfigure() -> None:
