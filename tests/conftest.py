@@ -1,5 +1,6 @@
 """What holds for every test: no deadline for properties, no network, a terminal of a fixed width."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -14,6 +15,17 @@ os.environ.setdefault("COLUMNS", "160")
 
 settings.register_profile("egodepth", deadline=None, max_examples=50)
 settings.load_profile("egodepth")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of garbage collections: one that went through it took half a second and more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)  # the export of a graph, which makes millions of objects, took a tenth longer with 700
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # bindings that are not collected at the end are reported as leaks
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from egodepth.networks.equivalent import EquivalentConv2d
 from egodepth.training.checkpoints import LAST_CHECKPOINT
 from egodepth.training.starting import load_trained_networks
 from tests.command_line import TINY_MANYDEPTH, TINY_NETWORKS, run
-from tests.processes import Command
+from tests.signals import AT_ONCE, signalled
 
 SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
 TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
@@ -112,17 +111,16 @@ def test_a_released_model_is_no_place_to_start_from(drive, teacher, tmp_path, ca
     ],
     ids=["small-depth", "sdfa-net", "manydepth"],
 )
-def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path, recipe, options):
-    arguments = ["train", recipe, drive, *SMALL, *options, "--steps", 6, "--out"]
+def test_a_run_that_ended_in_a_step_resumes_to_the_same_weights(drive, tmp_path, recipe, options):
+    arguments = ["train", recipe, drive, *SMALL, *options, "--steps", 3, "--out"]
     assert run(*arguments, tmp_path / "whole") == 0
 
-    killed = tmp_path / "killed"
-    process = Command([*arguments, killed, "--checkpoint-every", 1], tmp_path / "said.txt")
-    process.wait_until((killed / LAST_CHECKPOINT).is_file)
-    process.end(signal.SIGKILL)
-    assert torch.load(killed / LAST_CHECKPOINT, weights_only=True)["global_step"] < 6, "the kill came too late"
-    assert run(*arguments, killed, "--resume") == 0
-    expected, found = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "whole", killed))
+    ended = tmp_path / "ended"
+    with signalled(2, *AT_ONCE):
+        assert run(*arguments, ended, "--checkpoint-every", 1) == 130
+    assert torch.load(ended / LAST_CHECKPOINT, weights_only=True)["global_step"] == 1
+    assert run(*arguments, ended, "--resume") == 0
+    expected, found = (load_file(run / "model" / "model.safetensors") for run in (tmp_path / "whole", ended))
     assert expected.keys() == found.keys()
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
 

@@ -1,5 +1,6 @@
 """Pictures of a chessboard, drawn by a camera whose lens is known: formulas in float64, none of them OpenCV's."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +47,21 @@ def turn(tilt, pan, roll):
     return about_z @ about_y @ about_x
 
 
-def draw(columns, rows, rotation, centre, bent=bent_brown):
-    """A board of unit squares with so many inner corners, its middle at `centre`: (H, W, 3) uint8."""
+@cache
+def rays_of(bent):
+    """Where every sample of every pixel looks: (H * SAMPLES, W * SAMPLES, 3)."""
     height, width = SIZE
     fx, fy, cx, cy = MATRIX
     step = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     u, v = np.meshgrid((np.arange(width)[:, None] + step).ravel(), (np.arange(height)[:, None] + step).ravel())
     x, y = straight(bent, (u - cx) / fx, (v - cy) / fy)
-    rays = np.stack([x, y, np.ones_like(x)], axis=-1)
+    return np.stack([x, y, np.ones_like(x)], axis=-1)
+
+
+def draw(columns, rows, rotation, centre, bent=bent_brown):
+    """A board of unit squares with so many inner corners, its middle at `centre`: (H, W, 3) uint8."""
+    height, width = SIZE
+    rays = rays_of(bent)
     # The plane through `centre` with the board's axes: where each ray meets it, in the board's coordinates.
     normal = rotation[:, 2]
     points = rays * ((normal @ centre) / (rays @ normal))[..., None] - centre

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,8 @@ import egodepth
 from egodepth.data.configurations import DataConfig
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
+from egodepth.inference import predict as predict_module
+from egodepth.inference.writers import write_depth
 from egodepth.recipes import RECIPES
 from tests.command_line import SMALL, TINY, only_line, run, train
 from tests.processes import Command
@@ -315,34 +316,35 @@ def test_a_disk_that_is_full_gives_one_line_and_keeps_the_older_file(metric_run,
     out = tmp_path / "depth"
     assert predict(metric_run, frames / "0.png", "--out", out, "--format", "npy") == 0
     before = (out / "0.npy").read_bytes()
-    script = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from egodepth.cli.main import main; main(sys.argv[1:])"
-    )
     arguments = ["predict", metric_run, frames / "0.png", "--out", out, "--format", "npy", "--runtime", "torch"]
-    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-    assert result.returncode == 2, result.stderr
-    assert "0.npy" in result.stderr
-    assert "Traceback" not in result.stderr
+    process = Command(arguments, tmp_path / "said.txt", largest_file=4096)
+    assert process.wait() == 2, process.said
+    assert "0.npy" in only_line(process.said)
+    assert "Traceback" not in process.said
     assert (out / "0.npy").read_bytes() == before
     assert [path.name for path in out.iterdir()] == ["0.npy"]
 
 
-def test_an_interrupted_prediction_leaves_whole_files_only(metric_run, frames, tmp_path):
+def test_an_interrupted_prediction_leaves_whole_files_only(metric_run, frames, tmp_path, monkeypatch, capsys):
     pictures = tmp_path / "many"
     pictures.mkdir()
     content = (frames / "0.png").read_bytes()
-    for number in range(2000):
+    for number in range(60):
         (pictures / f"{number}.png").write_bytes(content)
+    begun = []
+
+    def write_and_interrupt(*arguments: object) -> None:
+        begun.append(arguments)
+        if len(begun) == 8:
+            os.kill(os.getpid(), signal.SIGINT)
+        write_depth(*arguments)
+
+    monkeypatch.setattr(predict_module, "write_depth", write_and_interrupt)
     out = tmp_path / "depth"
-    arguments = ["predict", metric_run, pictures, "--out", out, "--format", "npy", "--runtime", "torch"]
-    process = Command(arguments, tmp_path / "said.txt")
-    process.wait_until(lambda: len(list(out.rglob("*.npy"))) >= 8)
-    assert process.end(signal.SIGINT) == 130, process.said
-    assert "Traceback" not in process.said
+    assert predict(metric_run, pictures, "--out", out, "--format", "npy") == 130
+    assert refused(capsys, "Every file that was written is complete")
     written = [path for path in out.rglob("*") if path.is_file()]
-    assert 8 <= len(written) < 2000
+    assert 8 <= len(written) < 60
     assert all(np.load(path).shape == (64, 192) for path in written)
 
 

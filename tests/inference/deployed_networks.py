@@ -12,6 +12,7 @@ from egodepth.networks.configurations import (
     Monodepth2Config,
     NetworkConfig,
     RPrDepthConfig,
+    SDFANetConfig,
 )
 from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
 from egodepth.networks.rprdepth import RPrDepth
@@ -38,7 +39,8 @@ def seeded_network(name: str) -> nn.Module:
     recipe = RECIPES[name]
     network = small(recipe.network).build()
     if isinstance(network, SDFANet):
-        network.encoder.layers[2].blocks = network.encoder.layers[2].blocks[:2]  # further ones are like these
+        for layer in network.encoder.layers[1:]:  # the first has a block with shifted windows and one without
+            layer.blocks = layer.blocks[:1]
     network = _seeded(network)
     if isinstance(network, RPrDepth):
         return network.folded()
@@ -61,6 +63,8 @@ def small(config: NetworkConfig) -> NetworkConfig:
             return replace(config, encoder="test_resnet", bins=8)
         case RPrDepthConfig():
             return replace(config, student=small(config.student), references=200)
+        case SDFANetConfig():
+            return replace(config, sdfa_modules=(1, 3))  # the other joins concatenate: both kinds
     return config
 
 

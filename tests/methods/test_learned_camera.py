@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import signal
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,10 +22,10 @@ from egodepth.methods.learned_camera import LearnedCamera
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES
 from egodepth.training.checkpoints import LAST_CHECKPOINT
-from tests.command_line import run
+from tests.command_line import TINY_MANYDEPTH, run
 from tests.data.trees import write_frames
 from tests.methods.batches import random_batch
-from tests.processes import Command
+from tests.signals import AT_ONCE, signalled
 from tests.view_synthesis import back_project
 
 TINY = "mobilenetv3_small_050"
@@ -277,12 +276,11 @@ def test_a_run_that_goes_on_finds_the_camera_of_one_that_was_not_stopped(tmp_pat
     state = torch.load(whole / LAST_CHECKPOINT, weights_only=True)
     assert {"camera.log_focal", "camera.centre_shift"} <= state["state_dict"].keys()
 
-    process = Command(["train", "monodepth2", str(frames), "--out", str(tmp_path / "killed"), *FAST, "--steps", "6",
-                       "--checkpoint-every", "2"], tmp_path / "said.txt")  # fmt: skip
-    process.wait_until((tmp_path / "killed" / LAST_CHECKPOINT).is_file)
-    process.end(signal.SIGKILL)
-    assert train(tmp_path / "killed", "--resume") == 0
-    configs = [json.loads((out / "model" / "config.json").read_text()) for out in (whole, tmp_path / "killed")]
+    with signalled(4, *AT_ONCE):
+        assert train(tmp_path / "ended") == 130
+    assert torch.load(tmp_path / "ended" / LAST_CHECKPOINT, weights_only=True)["global_step"] == 2
+    assert train(tmp_path / "ended", "--resume") == 0
+    configs = [json.loads((out / "model" / "config.json").read_text()) for out in (whole, tmp_path / "ended")]
     assert configs[0]["intrinsics"] == configs[1]["intrinsics"]
     assert configs[0]["intrinsics_from"] == "learned"
     focal = [float(row["camera_fx"]) for file in sorted(whole.glob("logs/*/metrics.csv"))
@@ -295,7 +293,8 @@ def test_a_run_that_goes_on_finds_the_camera_of_one_that_was_not_stopped(tmp_pat
 def test_a_network_that_matches_frames_is_released_with_the_camera_that_was_learnt(tmp_path):
     frames = write_frames(tmp_path / "drive", range(14), (64, 96))
     options = [word for word in FAST if word not in ("--network.encoder", "--pose.encoder", TINY)]
-    assert run("train", "manydepth", str(frames), "--out", str(tmp_path / "run"), *options, "--steps", "3") == 0
+    options += [*TINY_MANYDEPTH, "--steps", "3"]
+    assert run("train", "manydepth", str(frames), "--out", str(tmp_path / "run"), *options) == 0
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     start = 0.5 / math.tan(math.radians(30))
     assert config["intrinsics"][0][0] != pytest.approx(start, abs=1e-6)

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +20,7 @@ from egodepth.recipes import RECIPES, Recipe
 from egodepth.training.callbacks import SteadyStatistics
 from egodepth.training.checkpoints import LAST_CHECKPOINT
 from egodepth.training.runs import train
-from tests.command_line import TINY, run
+from tests.command_line import TINY, only_line, run
 from tests.processes import Command
 
 OPTIONS = [
@@ -87,14 +86,11 @@ def test_a_network_with_drops_validates_as_its_copy_without_and_trains_on_as_it_
 
 def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path):
     arguments = command(drive, tmp_path / "run", "--steps", "1000", "--checkpoint-every", "1")
-    arguments = [sys.executable, "-m", "egodepth", *arguments]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (tmp_path / "run" / LAST_CHECKPOINT).is_file():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
+    process = Command(arguments, tmp_path / "said.txt")
+    process.wait_until((tmp_path / "run" / LAST_CHECKPOINT).is_file)
+    assert process.end(signal.SIGINT) == 130, process.said
+    assert "after step" in only_line(process.said)
+    assert "Traceback" not in process.said
     assert torch.load(tmp_path / "run" / LAST_CHECKPOINT, weights_only=True)["global_step"] >= 1
     assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
 

@@ -1,24 +1,21 @@
 """A training that is stopped, and checkpoints that were damaged: nothing is lost but what was promised."""
 
-import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from egodepth.errors import UserError
-from egodepth.training import fit
-from egodepth.training.callbacks import LossWatch
 from egodepth.training.checkpoints import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, read_last_checkpoint
 from egodepth.training.starting import load_trained_networks
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
+from tests.signals import AT_ONCE, signalled
 from tests.trust.inputs import MADE
 
-OPTIONS = [*SMALL, *TINY_NETWORKS, "--steps", "8"]
+OPTIONS = [*SMALL, *TINY_NETWORKS, "--steps", "5"]
 
 
 @pytest.fixture(scope="module")
@@ -39,55 +36,40 @@ def step_of(file: Path) -> int:
     return torch.load(file, weights_only=True)["global_step"]
 
 
-def signalled(monkeypatch: pytest.MonkeyPatch, step: int, *numbers: signal.Signals) -> None:
-    """Let the training get signals in the midst of a step."""
-
-    class Signalling(LossWatch):
-        def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-            if trainer.global_step == step - 1:
-                for number in numbers:
-                    os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(fit, "LossWatch", Signalling)
-
-
-def test_each_signal_saves_the_step_and_the_run_goes_on_to_the_same_weights(
-    whole, drive, tmp_path, monkeypatch, capsys
-):
+def test_each_signal_saves_the_step_and_the_run_goes_on_to_the_same_weights(whole, drive, tmp_path, capsys):
     # The one checkpoint of the schedule is at the end: what is there before was saved because of a signal.
     options = ["train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS]
-    for step, number in ((2, signal.SIGTERM), (3, signal.SIGUSR1), (5, signal.SIGINT)):
-        signalled(monkeypatch, step, number)
-        assert run(*options, *(["--resume"] if step > 2 else [])) == 128 + number
+    for step, number in ((2, signal.SIGTERM), (3, signal.SIGUSR1), (4, signal.SIGINT)):
+        with signalled(step, number):
+            assert run(*options, *(["--resume"] if step > 2 else [])) == 128 + number
         assert step_of(tmp_path / "run" / LAST_CHECKPOINT) == step
-        assert f"after step {step} of 8" in only_line(capsys.readouterr().err)
+        assert f"after step {step} of 5" in only_line(capsys.readouterr().err)
     assert step_of(tmp_path / "run" / PREVIOUS_CHECKPOINT) == 3
-    monkeypatch.undo()
     assert run(*options, "--resume") == 0
     ended = load_file(tmp_path / "run" / "model" / "model.safetensors")
     expected = load_file(whole / "model" / "model.safetensors")
     assert [key for key in expected if not torch.equal(expected[key], ended[key])] == []
 
 
-def test_a_second_ctrl_c_ends_at_once(drive, tmp_path, monkeypatch, capsys):
-    signalled(monkeypatch, 2, signal.SIGINT, signal.SIGINT)
-    assert run("train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS) == 130
+def test_a_second_ctrl_c_ends_at_once(drive, tmp_path, capsys):
+    with signalled(2, *AT_ONCE):
+        assert run("train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS) == 130
     assert not (tmp_path / "run" / LAST_CHECKPOINT).exists()
     assert "Every file that was written is complete" in only_line(capsys.readouterr().err)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_minutes_bring_a_checkpoint_where_steps_do_not(drive, tmp_path, monkeypatch):
-    signalled(monkeypatch, 3, signal.SIGINT, signal.SIGINT)
+def test_minutes_bring_a_checkpoint_where_steps_do_not(drive, tmp_path):
     options = ["train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS, "--checkpoint-minutes", 1e-6]
-    assert run(*options) == 130
+    with signalled(3, *AT_ONCE):
+        assert run(*options) == 130
     assert step_of(tmp_path / "run" / LAST_CHECKPOINT) == 2
 
 
 def test_a_damaged_last_checkpoint_costs_one_interval(whole, drive, tmp_path, caplog):
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
-    assert [step_of(folder / name) for name in (PREVIOUS_CHECKPOINT, LAST_CHECKPOINT)] == [6, 8]
+    assert [step_of(folder / name) for name in (PREVIOUS_CHECKPOINT, LAST_CHECKPOINT)] == [3, 5]
     damage(folder / LAST_CHECKPOINT)
     options = ["train", "monodepth2", drive, "--out", folder, *OPTIONS, "--checkpoint-every", 3]
     assert run(*options, "--resume") == 0
