@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from egodepth.colour import colour_disparity, colour_error
-from egodepth.evaluation.curves import Curve, svg_curve
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, best_by_metric, metric_label
 from egodepth.evaluation.metrics import DepthMetrics
 from egodepth.files import write_bytes, write_text
@@ -24,6 +25,9 @@ ERROR_TOP = 0.3
 
 SPARSE = 0.3
 """Ground truth that covers less than this share of an image is drawn with thicker points."""
+
+Curve = Sequence[tuple[float, float]]
+"""Steps and values, in order."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,8 @@ figcaption { margin-bottom: 0.4rem; color: var(--ink); font-weight: 500; }
 """
 
 _PICTURE_WIDTH = 832
+_CURVE_INK = "#0a0b0c"
+_CURVE_ACCENT = "#0d0e0f"
 
 
 def _section(title: str, opening: str, parts: Sequence[str], closing: str) -> str:
@@ -274,4 +280,41 @@ def _embedded(picture: np.ndarray) -> str:
 
 
 def _curve(title: str, curve: Curve) -> str:
-    return f"<figure><figcaption>{html.escape(title)}</figcaption>{svg_curve(curve)}</figure>"
+    """An inline SVG; its ink follows the page's colours, light or dark."""
+    steps, values = np.asarray(curve, dtype=float).reshape(-1, 2).T
+    options = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
+    with rc_context(options):
+        figure = Figure(figsize=(4.2, 2.3), layout="constrained")
+        axes = figure.subplots()
+        smooth = _smoothed(values)
+        if smooth is None:
+            axes.plot(
+                steps,
+                values,
+                color=_CURVE_ACCENT,
+                linewidth=1.6,
+                marker="o" if len(steps) < 12 else None,
+                ms=3,
+            )
+        else:
+            axes.plot(steps, values, color=_CURVE_ACCENT, linewidth=0.6, alpha=0.3)
+            axes.plot(steps, smooth, color=_CURVE_ACCENT, linewidth=1.6)
+        axes.set_xlabel("step", color=_CURVE_INK)
+        axes.tick_params(colors=_CURVE_INK, width=0.6, length=3)
+        axes.grid(color=_CURVE_INK, alpha=0.12, linewidth=0.6)
+        for side, spine in axes.spines.items():
+            spine.set(visible=side in ("left", "bottom"), color=_CURVE_INK, linewidth=0.6)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_CURVE_INK, "currentColor").replace(_CURVE_ACCENT, "var(--accent)")
+    return f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray | None:
+    """The mean over a twentieth of the curve around each value; None where a curve is short or has gaps."""
+    if len(values) < 60 or not np.isfinite(values).all():
+        return None
+    window = len(values) // 20
+    kernel = np.ones(2 * (window // 2) + 1)
+    return np.convolve(values, kernel, "same") / np.convolve(np.ones_like(values), kernel, "same")

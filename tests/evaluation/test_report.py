@@ -129,21 +129,6 @@ def test_a_curve_without_values_to_draw_is_no_obstacle(tmp_path, curve):
     assert a_report(tmp_path / "report.html", curves={"loss": curve}).attributes("svg")
 
 
-def test_a_curve_has_a_gap_where_a_value_is_missing_and_its_spikes_however_long_it_is(tmp_path):
-    gap = a_report(tmp_path / "gap.html", curves={"loss": [(0, 1.0), (1, 2.0), (2, float("nan")), (3, 1.0), (4, 1.5)]})
-    assert [len(line["points"].split()) for line in gap.attributes("polyline")] == [2, 2]
-    values = [float(step == 5000) for step in range(10_000)]
-    long = a_report(tmp_path / "long.html", curves={"loss": list(enumerate(values, 1))})
-    as_it_is = [[float(number) for number in point.split(",")] for point in _points(long)]
-    assert len(as_it_is) < 1000
-    assert sum(y < 100 for _, y in as_it_is) == 1
-    assert as_it_is == sorted(as_it_is, key=lambda point: point[0])
-
-
-def _points(page: Page) -> list[str]:
-    return page.attributes("polyline")[0]["points"].split()
-
-
 def test_large_pictures_are_embedded_smaller(tmp_path):
     page = a_report(tmp_path / "r.html", panels=[PictureRow("", [("", np.zeros((375, 1242, 3), np.uint8))])])
     content = base64.b64decode(page.attributes("img")[0]["src"].removeprefix("data:image/png;base64,"))
