@@ -21,6 +21,10 @@ MEMORY = 0.8
 TOLERANCE = 0.5
 """Logarithm of depth by which the two may differ; the weight falls to nothing there."""
 
+AROUND = 11
+LEAST_AROUND, MOST_AROUND = 0.4, 0.7
+"""Pixels around a pixel, and the mean agreement there from which its earlier depth counts, and counts fully."""
+
 SAME_LEVEL = 40.0
 """Grey levels of 255 by which a point may differ from itself one frame before."""
 
@@ -138,7 +142,10 @@ class Steady:
             return inverse_depth
         self._correction = HELD * middle
         differing = ratio - np.float32(self._correction)
-        weight = MEMORY * stands * np.maximum(1 - (differing / TOLERANCE) ** 2, 0)
+        agrees = (stands * np.maximum(1 - (differing / TOLERANCE) ** 2, 0)).astype(np.float32)
+        # One moving thing is judged as one: parts of it happen to agree, and the border between would show.
+        around = self._cv2.blur(agrees, (AROUND, AROUND))
+        weight = MEMORY * agrees * np.clip((around - LEAST_AROUND) / (MOST_AROUND - LEAST_AROUND), 0, 1)
         return inverse_depth * np.exp(np.float32(self._correction) + weight * differing)
 
     def _motion(self, flow: np.ndarray, inverse_depth: np.ndarray) -> CameraMotion | None:
