@@ -24,7 +24,7 @@ from egodepth.data.footage.camera import footage_size
 from egodepth.data.footage.video import read_video_frames, video_info
 from egodepth.data.images import list_images, read_image
 from egodepth.errors import UserError
-from egodepth.processors import available_processors
+from egodepth.processors import working_threads
 
 FRAMES_PER_SECOND = 10
 """The rate at which a run takes frames from a video."""
@@ -135,7 +135,7 @@ def calibrate_footage(
         settings = {
             "folder": str(folder),
             "runs": named,
-            "threads": available_processors(),
+            "threads": working_threads(),
             "largest_side": LARGEST_SIDE,
             "features": FEATURES,
             "overlap": OVERLAP,

@@ -183,6 +183,9 @@ VIDEO_ROOMS = (
     "footage.decoding",
     "footage.h264",
     "footage.hdr",
+    "bags",
+    "bags.reading",
+    "bags.messages",
 )
 
 

@@ -54,6 +54,7 @@ NO_PUBLISHED_MATTER = {
     "training.log_every": "how often to look",
     "training.validate_every": "how often to look",
     "training.checkpoint_every": "how often to look",
+    "training.checkpoint_minutes": "how often to look",
     "training.panels_every": "how often to look",
 }
 """Fields that no paper has a value for, and why."""

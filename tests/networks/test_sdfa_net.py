@@ -1,6 +1,7 @@
 import functools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from egodepth.errors import UserError
 from egodepth.geometry.stereo_volume import expected_disparity, reproject, synthesise_other_view
+from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.losses.photometric import patch_moments, photometric_error
 from egodepth.losses.self_distilled import (
     curvature_aware_smoothness,
@@ -220,10 +222,15 @@ PUBLISHED_DISP_K = {1242: 400.8299, 1241: 395.7677, 1224: 413.3253, 1238: 396.68
 """The published code's metres times pixels at a width of 1280, by the width of the native image; 1280 for any other."""
 
 
+def of_size(model: NetworkPredictor, height: int, width: int) -> NetworkPredictor:
+    """The same model for pictures of another size."""
+    return NetworkPredictor(model.network, replace(model.facts, height=height, width=width))
+
+
 def test_an_imported_model_has_the_published_metres_at_each_width_of_kitti(published: Path, tmp_path: Path) -> None:
     import_published("sdfa-net", published, tmp_path)
-    model, (height, width) = load(tmp_path), (64, 192)
-    model.height, model.width = height, width  # a small picture, for speed
+    height, width = 64, 192  # a small picture, for speed
+    model = of_size(load(tmp_path), height, width)
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
@@ -238,8 +245,7 @@ def test_an_imported_model_has_the_published_metres_at_each_width_of_kitti(publi
 @torch.no_grad()
 def test_evaluation_reads_the_width_of_the_native_image(published: Path, tmp_path: Path) -> None:
     import_published("sdfa-net", published, tmp_path)
-    model = load(tmp_path)
-    model.height, model.width = 64, 192
+    model = of_size(load(tmp_path), 64, 192)
     for native, constant in PUBLISHED_DISP_K.items():
         image = np.full((60, native, 3), 90, dtype=np.uint8)
         pixels = torch.from_numpy(model.reduce_image(image).copy()).permute(2, 0, 1)[None] / 255
