@@ -20,7 +20,7 @@ from egodepth.errors import UserError, first_line
 from egodepth.files import read_text
 
 LARGEST_BYTES = 16 * 2**20
-"""Of a file that describes one thing; what lists thousands of frames says its own limit."""
+"""Largest file that describes one thing; what lists thousands of frames says its own limit."""
 
 DEEPEST = 32
 """Levels within each other; a run's options have six."""

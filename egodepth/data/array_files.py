@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 LARGEST_BYTES = 801_000_000
-"""Of one array; a laser's scan takes 4 MB, a map of 100 megapixels 800 MB."""
+"""Largest array; a laser's scan takes 4 MB, a map of 100 megapixels 800 MB."""
 
 
 def read_npy(file: Path) -> np.ndarray:

@@ -42,7 +42,7 @@ BACKWARDS_SHARE = 0.05
 DEPTH_PNG_UNITS_PER_METRE = 256
 
 MOST_PIXELS = 100_000_000
-"""Of a picture or a frame of a video; one takes 0.3 GB decoded, and several times that on its way."""
+"""Largest picture or frame of a video; one takes 0.3 GB decoded, and several times that on its way."""
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

@@ -28,7 +28,7 @@ from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inpu
 from egodepth.inference.pictures import Picture, Source, batches, read_ahead, sequences_of, with_neighbours
 from egodepth.inference.points import farthest_of, points_of
 from egodepth.inference.predictor import Predictor
-from egodepth.inference.steady import USUAL_FOCAL, Steady
+from egodepth.inference.steady import Steady
 from egodepth.inference.video import FOLDER_FRAMES_PER_SECOND, open_depth_video
 from egodepth.inference.writers import SUFFIXES, Format, write_depth
 from egodepth.processors import available_processors
@@ -310,8 +310,7 @@ class _Run:
         sequence = picture.source.name.parent, picture.source.run
         if self._steady is None or self._steady[0] != sequence:
             camera = self._cameras.camera(picture.source.name, picture.height, picture.width)
-            focal = self.predictor.focal if camera is None else float(camera.normalised()[0, 0])
-            self._steady = sequence, Steady(focal or USUAL_FOCAL)
+            self._steady = sequence, Steady.of_camera(camera, self.predictor.focal)
         return self._steady[1]
 
     def _camera(self, picture: Picture) -> Camera | None:

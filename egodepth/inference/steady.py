@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera
 
 USUAL_FOCAL = 0.8
 """Focal length in widths where nothing says it: 64 degrees from left to right."""
@@ -96,6 +97,12 @@ class Steady:
         self._flow.setFinestScale(FINEST_SCALE)
         self._rays: tuple[np.ndarray, np.ndarray] | None = None
         self.restart()
+
+    @classmethod
+    def of_camera(cls, camera: Camera | None, focal: float | None) -> "Steady":
+        """For frames of a camera; where that is not known, of the model's focal length in widths, or of a usual one."""
+        known = focal if camera is None else float(camera.normalised()[0, 0])
+        return cls(known or USUAL_FOCAL)
 
     def restart(self) -> None:
         """Forget what came before: the next frame does not follow it."""

@@ -19,7 +19,7 @@ from egodepth.geometry.cameras import Camera
 from egodepth.inference.configurations import RawFormat
 from egodepth.inference.live import LiveSource
 from egodepth.inference.predictor import Predictor
-from egodepth.inference.steady import USUAL_FOCAL, Steady
+from egodepth.inference.steady import Steady
 from egodepth.inference.video import SteadyRange, beside, open_depth_video
 from egodepth.inference.writers import png16_steps, write_depth
 
@@ -96,8 +96,7 @@ def stream(
             size = frame.pixels.shape[:2]
             fitted, camera = predictor.fitted_to(*size), camera_of(*size)
             if steady:
-                known = predictor.focal if camera is None else float(camera.normalised()[0, 0])
-                join = Steady(known or USUAL_FOCAL)
+                join = Steady.of_camera(camera, predictor.focal)
         joins = None if join is None else [join]
         [depth] = fitted.predict_depths([frame.pixels], [size], cameras=[camera], steady=joins)
         first = frame.seconds if first is None else first

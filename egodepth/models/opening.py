@@ -16,13 +16,12 @@ from egodepth.inference.graph_file import GRAPH_SUFFIX, open_graph_file
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import ModelFolder
+from egodepth.networks.model_config import WEIGHTS_FILE
 from egodepth.recipes.scale import Scale
 from egodepth.version import __version__
 
 GRAPH_FILE = "model.onnx"
 """The depth network as a graph, beside the weights of some models: the starter's, and those that were exported."""
-
-WEIGHTS_FILE = "model.safetensors"
 
 MOST_CACHED = 20
 """Graphs that are kept for the next call; of more the oldest go."""

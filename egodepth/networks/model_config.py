@@ -21,6 +21,7 @@ from egodepth.errors import UserError
 from egodepth.networks.configurations import NETWORKS, POSE_NETWORKS, SIDES
 
 CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
 CONFIG_FORMAT = 3
 
 DEPTH_KINDS: dict[str, type] = {kind.__name__: kind for kind in NETWORKS}

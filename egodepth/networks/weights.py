@@ -15,10 +15,8 @@ from torch import Tensor
 
 from egodepth.errors import UserError, first_line
 from egodepth.files import write_bytes, write_text
-from egodepth.networks.model_config import CONFIG_FILE
+from egodepth.networks.model_config import CONFIG_FILE, WEIGHTS_FILE
 from egodepth.networks.pickles import Damaged, Foreign, check_torch_file
-
-WEIGHTS_FILE = "model.safetensors"
 
 DIGEST_KEY = "egodepth digest"
 """In a safetensors file's metadata: `tensors_digest` of what it holds."""

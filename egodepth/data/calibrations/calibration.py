@@ -9,7 +9,7 @@ import numpy as np
 from egodepth.geometry.lenses import COEFFICIENTS, Field, LensModel
 
 LARGEST_SIDE = 100_000
-"""Of a picture, in pixels; JPEG ends at 65,535."""
+"""Longest side of a picture, in pixels; JPEG ends at 65,535."""
 
 
 class Unusable(Exception):
