@@ -7,8 +7,10 @@ from typing import Any, Self
 
 from egodepth.errors import UserError
 from egodepth.inference.predictor import ModelFacts
+from egodepth.networks.configurations import offsets_to
 from egodepth.networks.model_config import CONFIG_FILE, CONFIG_FORMAT, read_config
 from egodepth.recipes.recipe import STARTER
+from egodepth.recipes.restoring import restored_network
 from egodepth.recipes.scale import Origin, Scale
 
 MODEL_FOLDER = "model"
@@ -76,8 +78,16 @@ class ModelFolder:
             metres_of_width=self._metres_of_width,
             focal=self.config.get("focal"),
             keeps_aspect=self.config.get("keep_aspect", False),
+            time_offsets=self._time_offsets,
             recipe=self.config["recipe"],
         )
+
+    @property
+    def _time_offsets(self) -> tuple[int, ...]:
+        """The frames that the network looks at beside the current one."""
+        if not restored_network(self.config["network"]).multi_frame:
+            return ()
+        return offsets_to(self.config["lookups"])
 
     @property
     def _metres_of_width(self) -> dict[int, float]:

@@ -88,8 +88,10 @@ def open_for_use(
     opened = ModelFolder.open(model)
     kept = None
     if device_type(device) == "cpu" and (runtime is None or RUNTIMES[runtime].takes == "graph"):
-        kept = _kept_graph(opened)
-        if (predictor := _ready_graph(opened, kept)) is not None:
+        if (predictor := _ready_graph(opened)) is not None:
+            return OpenedModel(predictor.with_runtime(runtime, pictures), opened.scale)
+        kept = _place_of_graph(opened)
+        if (predictor := _kept_graph(opened, kept)) is not None:
             return OpenedModel(predictor.with_runtime(runtime, pictures), opened.scale)
     predictor = load(model, device).with_runtime(runtime, pictures)
     if isinstance(predictor, GraphPredictor) and isinstance(predictor.graph, bytes) and kept is not None:
@@ -110,7 +112,7 @@ def graph_of(model: str | Path) -> GraphPredictor:
     if _is_graph(model):
         return open_graph_file(Path(model))[0]
     opened = ModelFolder.open(model)
-    return _ready_graph(opened, _kept_graph(opened)) or _graph_beside(opened)
+    return _ready_graph(opened) or _kept_graph(opened, _place_of_graph(opened)) or _graph_beside(opened)
 
 
 def has_graph(model: str | Path) -> bool:
@@ -120,7 +122,7 @@ def has_graph(model: str | Path) -> bool:
 
 def _graph_beside(opened: ModelFolder) -> GraphPredictor:
     """Raises UserError: the folder has no graph, and nothing else runs without PyTorch."""
-    if (predictor := _ready_graph(opened, None)) is None:
+    if (predictor := _ready_graph(opened)) is None:
         missing = "has no weights and no graph. Fetch or export it again."
         if (opened.folder / WEIGHTS_FILE).is_file():
             missing = (
@@ -131,16 +133,13 @@ def _graph_beside(opened: ModelFolder) -> GraphPredictor:
     return predictor
 
 
-def _ready_graph(opened: ModelFolder, kept: Path | None) -> GraphPredictor | None:
-    """A graph that is there already: in the model's folder, or kept from an earlier call."""
+def _ready_graph(opened: ModelFolder) -> GraphPredictor | None:
+    """The graph in the model's folder, where there is one."""
     if (exported := opened.config.get("exported")) is not None:
         return _exported(opened, exported)
     if (opened.folder / GRAPH_FILE).is_file():
         predictor, _ = open_graph_file(opened.folder / GRAPH_FILE)
         return predictor.as_said_by(opened.facts)
-    if kept is not None and kept.is_file():
-        facts = opened.facts
-        return GraphPredictor(kept.read_bytes(), facts)
     return None
 
 
@@ -163,8 +162,15 @@ def _exported(opened: ModelFolder, exported: Mapping[str, Any]) -> GraphPredicto
     return GraphPredictor(graph, facts, 1.0 if metres is None else 1 / metres)
 
 
-def _kept_graph(opened: ModelFolder) -> Path | None:
-    """Where the graph of a model's network is kept; None where nothing is, or the model looks at several frames."""
+def _kept_graph(opened: ModelFolder, place: Path | None) -> GraphPredictor | None:
+    """The graph that an earlier call made of the network, where it is still there."""
+    if place is None or not place.is_file():
+        return None
+    return GraphPredictor(place.read_bytes(), opened.facts)
+
+
+def _place_of_graph(opened: ModelFolder) -> Path | None:
+    """Where the graph of a model's network is kept; None where nothing is. To know it costs reading all weights."""
     folder = cache_folder("graphs")
     weights = opened.folder / WEIGHTS_FILE
     if folder is None or not weights.is_file():

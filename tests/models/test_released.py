@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from egodepth.models import folder, released
 from egodepth.models.evaluating import evaluate_model
+from egodepth.models.opening import open_for_use
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.disparity import EncoderDecoder
 from tests.command_line import SMALL, TINY, TINY_MANYDEPTH, run, train
@@ -48,3 +50,12 @@ def test_a_model_needs_no_recipe_to_be_used(drive, tmp_path, monkeypatch):
     monkeypatch.setattr(released, "restored_recipe", lambda *_: pytest.fail("a recipe was asked for"))
     depth = ReleasedModel.open(tmp_path / "run").predictor().predict_depth(torch.rand(1, 3, 64, 96))
     assert depth.shape == (1, 1, 64, 96)
+
+
+def test_a_graph_that_was_kept_takes_the_frame_before_too(matching, tmp_path, monkeypatch):
+    """The second call runs the graph that the first one made, which has six channels."""
+    monkeypatch.setenv("EGODEPTH_CACHE", str(tmp_path / "cache"))
+    first, second = (open_for_use(matching, runtime="onnx").predictor for _ in range(2))
+    assert first.time_offsets == second.time_offsets == (-1,)
+    image = np.random.default_rng(0).random((1, 3, first.height, first.width), np.float32)
+    np.testing.assert_array_equal(first.predict_depth(image, {-1: image}), second.predict_depth(image, {-1: image}))
