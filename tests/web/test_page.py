@@ -236,7 +236,8 @@ def test_an_upload_that_was_none_is_not_taken(url, folder):
         for route in ("run/predict", "queue/join"):
             asked(f"{url}/gradio_api/{route}", body, Content_Type="application/json")
     time.sleep(1)
-    assert answers_of(folder) == before
+    # Answers of pages that have just been closed may go meanwhile.
+    assert set(answers_of(folder)) <= set(before)
 
 
 def test_an_address_in_place_of_an_upload_is_not_fetched():
