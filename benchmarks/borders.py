@@ -1,6 +1,6 @@
 """How far depth is off beside objects, where the other camera of the pair does not see what this one sees.
 
-    python benchmarks/borders.py MODEL ... --data DRIVE [--protocol simulated] [--scaling none] [--picture FILE.png]
+    python -m benchmarks.borders MODEL ... --data DRIVE [--protocol simulated] [--scaling none] [--picture FILE.png]
 
 Stereo training has no evidence in these occlusion shadows, which for the left camera lie on the left of objects. A
 model of left targets alone errs there; one of both sides has seen the shadows of right targets on the other side, too,
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from benchmarks.regions import lit_sides, shadows
 from egodepth.colour import colour_depth, colour_error
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
@@ -89,30 +90,13 @@ def evaluated(model: str, options: Borders) -> dict[int, FrameResult]:
     return results
 
 
-def shadows(depth: np.ndarray, focal_px: float, baseline_m: float) -> np.ndarray:
-    """(H, W) bool, what a camera to the right does not see, of a dense depth (H, W) in metres.
-
-    A pixel is hidden if one to its right falls on the same place of the other picture, or further left.
-    """
-    place = np.arange(depth.shape[1]) - focal_px * baseline_m / depth
-    leftmost = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1]
-    hidden = np.zeros(depth.shape, dtype=bool)
-    hidden[:, :-1] = place[:, :-1] >= leftmost[:, 1:]
-    return hidden
-
-
 def regions(result: FrameResult, baseline_m: float) -> dict[str, np.ndarray]:
     """Masks (H, W) of the pixels that count: shadows, as wide a band on the objects beside them, and the rest."""
     if result.frame.camera is None:
         raise UserError(f"{result.frame.name}: its camera is not known. Take data with a calibration.")
     depth = np.where(result.frame.depth > 0, result.frame.depth, np.inf)
     shadow = shadows(depth, float(result.frame.camera.intrinsics[0, 0]), baseline_m)
-    lit = np.zeros_like(shadow)
-    for row in range(len(shadow)):
-        edges = np.diff(np.concatenate([[0], shadow[row].astype(np.int8), [0]]))
-        for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-            lit[row, end : 2 * end - start] = True
-    lit &= ~shadow
+    lit = lit_sides(shadow)
     return {
         "shadow": result.mask & shadow,
         "lit side": result.mask & lit,

@@ -20,8 +20,11 @@ from tyro.conf import Positional
 
 from egodepth.data.configurations import EvaluationDataConfig
 from egodepth.data.opening import open_evaluation_frames
+from egodepth.data.samples import EvaluationFrames
 from egodepth.errors import UserError
 from egodepth.evaluation.protocols import protocol_named
+from egodepth.inference.network_predictor import NetworkPredictor
+from egodepth.inference.predictor import Predictor
 from egodepth.models.opening import load
 from egodepth.networks.sdfa_net import SDFANet, offset_norms
 
@@ -38,7 +41,9 @@ class Offsets:
 
 def main(options: Offsets) -> None:
     """Print a table of mean norms."""
-    means = {Path(model).name: mean_norms(model, options) for model in options.models}
+    protocol = protocol_named(options.protocol)
+    frames = open_evaluation_frames(options.data, protocol.frames, EvaluationDataConfig(split=options.split))
+    means = {Path(model).name: mean_norms(load(model), frames) for model in options.models}
     table = Table(title="mean norm of the offsets in pixels of their maps")
     table.add_column("offsets")
     for model in means:
@@ -48,14 +53,14 @@ def main(options: Offsets) -> None:
     Console().print(table)
 
 
-def mean_norms(model: str, options: Offsets) -> dict[str, float]:
-    """Means over the frames, by the names of `offset_norms`."""
-    predictor = load(model)
-    if not isinstance(predictor.network, SDFANet):
-        raise UserError(f"{model}: is no SDFA-Net, so it has no offsets. Give another model.")
-    frames = open_evaluation_frames(
-        options.data, protocol_named(options.protocol).frames, EvaluationDataConfig(split=options.split)
-    )
+def mean_norms(predictor: Predictor, frames: EvaluationFrames) -> dict[str, float]:
+    """Means over frames, by the names of `offset_norms`.
+
+    Raises:
+        UserError: the model is no SDFA-Net.
+    """
+    if not isinstance(predictor, NetworkPredictor) or not isinstance(predictor.network, SDFANet):
+        raise UserError("the model is no SDFA-Net, so it has no offsets. Give another one.")
     sums: dict[str, float] = {}
     for frame in frames:
         pixels = torch.from_numpy(predictor.reduce_image(frame.image).copy())

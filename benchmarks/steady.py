@@ -1,7 +1,7 @@
 """How much less depth flickers with `--steady`, what that costs in accuracy, and what it costs in time.
 
     egodepth simulate STREET --frames 160 --drives 2 --moving-cars --seed 77
-    python benchmarks/steady.py starter STREET --out steady.json
+    python -m benchmarks.steady starter STREET --out steady.json
 
 The error of each pixel is the logarithm of predicted over exact depth. Flicker is how much that error differs between
 a point's place in a frame and in the next one, where the exact depth and the exact poses say that both see it: a scale
@@ -16,15 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.regions import OCCLUDED, seen_from
 from egodepth.data.images import list_images, read_depth_png, read_image
 from egodepth.data.kitti.odometry import read_poses
 from egodepth.data.kitti.raw import KittiTree
 from egodepth.files import write_text
 from egodepth.inference.steady import Steady
 from egodepth.models.opening import open_for_use
-
-OCCLUDED = 0.05
-"""A point whose depth in the next frame differs by a larger share from the one seen there is hidden."""
 
 
 def main() -> None:
@@ -92,19 +90,11 @@ def measured(model, street: Path, drive: Path) -> dict[str, float]:
 def flicker_of(errors: list[np.ndarray], depths: list[np.ndarray], poses: np.ndarray, intrinsics: np.ndarray) -> float:
     """Mean difference of the error of points between a frame and the next, over all of a drive."""
     differences = []
-    height, width = depths[0].shape
-    rows, columns = np.mgrid[0:height, 0:width]
-    rays = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T
     for place in range(len(errors) - 1):
         motion = np.linalg.inv(poses[place + 1]) @ poses[place]
-        points = rays * depths[place].reshape(-1, 1) @ motion[:3, :3].T + motion[:3, 3]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            there = np.rint((points @ intrinsics.T)[:, :2] / points[:, 2:]).reshape(height, width, 2)
-        ahead = points[:, 2].reshape(height, width)
-        inside = (there >= 0).all(-1) & (there[..., 0] < width) & (there[..., 1] < height) & (ahead > 0.1)
-        column, row = (there[inside].astype(int)[:, side] for side in (0, 1))
-        seen = np.abs(depths[place + 1][row, column] / ahead[inside] - 1) < OCCLUDED
-        difference = np.abs(errors[place + 1][row, column] - errors[place][inside])[seen]
+        seen = seen_from(depths[place], motion, intrinsics)
+        visible = np.abs(depths[place + 1][seen.rows, seen.columns] / seen.depth - 1) < OCCLUDED
+        difference = np.abs(errors[place + 1][seen.rows, seen.columns] - errors[place][seen.inside])[visible]
         differences.append(float(np.nanmean(difference)))
     return statistics.mean(differences)
 
