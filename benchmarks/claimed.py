@@ -29,12 +29,16 @@ class Arm:
         train: recipe and its own options, as typed; `@NAME` stands for the run of another arm with the same seed.
         evaluates: the arm whose run is looked at in another way; then nothing is trained.
         frames: `one` gives a network of several frames its single-frame part alone.
+        rung: what the acceptance ladder of RPrDepth calls it, in an experiment that is one.
+        offsets: also measure how far SDFA-Net's offsets reach.
     """
 
     name: str
     train: str = ""
     evaluates: str | None = None
     frames: Literal["all", "one"] = "all"
+    rung: str | None = None
+    offsets: bool = False
 
     def file_name(self, experiment: str, seed: int) -> str:
         """The name of its measurement, and of its run folder."""
@@ -51,7 +55,8 @@ class Experiment:
         train_on, test_on: names of places that the command line gives, or of simulated drives.
         simulate: options of `egodepth simulate`, where DATA is made.
         options: of all arms.
-        offsets: also measure how far SDFA-Net's offsets reach.
+        regions: of simulated frames whose errors are told apart.
+        ladder: it is RPrDepth's acceptance ladder, `benchmarks/rprdepth_acceptance.py`, and its arms are rungs.
     """
 
     name: str
@@ -66,7 +71,7 @@ class Experiment:
     scaling: Literal["median", "none"] = "median"
     simulate: str | None = None
     regions: Regions | None = None
-    offsets: bool = False
+    ladder: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import MODEL_FOLDER
 from egodepth.models.opening import load
 from egodepth.models.released import ReleasedModel
-from egodepth.reproduction.measured import record, write_measured
+from egodepth.reproduction.measured import Evaluated, Measured, record, write_measured
 
 BASELINE_M = 0.54
 """Distance of the two cameras of a simulated drive."""
@@ -49,7 +49,7 @@ class Options:
 
     Attributes:
         out: folder of runs and simulated drives.
-        places: NAME=FOLDER of the data that an experiment names.
+        places: NAME=FOLDER of the data, and models, that an experiment names.
         measured: where figures go.
         seeds: those of each experiment that are to be measured now; all by default.
         keep: leave checkpoints in the runs; without them a run can be looked at, but not go on.
@@ -63,6 +63,52 @@ class Options:
     keep: bool = False
 
 
+@dataclass(frozen=True)
+class Trial:
+    """An experiment with one seed on this machine.
+
+    Attributes:
+        places: folders by the words that commands have for them.
+        out: folder of runs and simulated drives.
+    """
+
+    experiment: Experiment
+    seed: int
+    places: Mapping[str, Path]
+    out: Path
+
+    def run(self, arm: Arm) -> Path:
+        """Where an arm is trained; the arm that it evaluates, where it trains nothing."""
+        trained = self.experiment.arms[arm.evaluates] if arm.evaluates else arm
+        return self.out / trained.file_name(self.experiment.name, self.seed)
+
+    def folder(self, word: str) -> Path:
+        """The folder that a word stands for; a simulated drive is made where it is not there.
+
+        Raises:
+            UserError: nobody said where it is.
+        """
+        if word in self.places:
+            return self.places[word]
+        if self.experiment.simulate is None:
+            raise UserError(f"{self.experiment.name}: where is {word}? Say --places {word}=FOLDER.")
+        folder = self.out / f"{word}-{self.experiment.name}"
+        if not folder.is_dir():
+            self.out.mkdir(parents=True, exist_ok=True)
+            made = [sys.executable, "-m", "egodepth", "simulate", str(folder), *shlex.split(self.experiment.simulate)]
+            subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
+        return folder
+
+    def typed(self, words: Sequence[str]) -> list[str]:
+        """Words of a command as this machine needs them: places, and `@NAME` for the run of another arm."""
+        known = {*self.places, self.experiment.train_on, self.experiment.test_on}
+        arms = self.experiment.arms
+        return [
+            str(self.run(arms[word[1:]])) if word.startswith("@") else str(self.folder(word)) if word in known else word
+            for word in words
+        ]
+
+
 def main(options: Options) -> None:
     known, _ = read_claims()
     for name in options.experiments:
@@ -70,87 +116,93 @@ def main(options: Options) -> None:
             raise UserError(f"{name}: is no experiment. Choose of {', '.join(known)}.")
     places = {place: Path(folder) for place, _, folder in (text.partition("=") for text in options.places)}
     for name in options.experiments:
-        experiment = known[name]
-        for seed in experiment.seeds:
-            if not options.seeds or seed in options.seeds:
-                measure(experiment, seed, places, options)
+        for seed in options.seeds or known[name].seeds:
+            measure(Trial(known[name], seed, places, options.out), options)
 
 
-def measure(experiment: Experiment, seed: int, places: Mapping[str, Path], options: Options) -> None:
-    """All arms of an experiment with one seed."""
-    runs = {name: options.out / arm.file_name(experiment.name, seed) for name, arm in experiment.arms.items()}
-    for number, (name, arm) in enumerate(experiment.arms.items()):
-        measurement = arm.file_name(experiment.name, seed)
-        if (options.measured / f"{measurement}.json").is_file():
-            continue
-        trained = experiment.arms[arm.evaluates] if arm.evaluates else arm
-        run, words = runs[trained.name], command(experiment, trained, seed)
-        minutes = train(words, run, runs, data(experiment.train_on, experiment, places, options.out), options.keep)
-        evaluation = run / f"claimed-{arm.frames}.json"
-        test = data(experiment.test_on, experiment, places, options.out)
-        write_text(evaluation, json.dumps(evaluated(experiment, arm, run, test)))
-        shown = " ".join(words).replace("@", "runs/")
-        made = record(
-            measurement,
-            run,
-            [evaluation],
-            model=name,
-            minutes=None if arm.evaluates else minutes,
-            table=experiment.name,
-            data=experiment.data,
-            start="random",
-            commands=(f"{shown} --out runs/{measurement}",),
-            place=number,
-        )
-        write_measured(options.measured, made)
-        print(f"{measurement}: {made.results[0].metrics}", flush=True)
+def measure(trial: Trial, options: Options) -> None:
+    """All arms of an experiment with one seed; those that have a file are left alone."""
+    measured = measure_ladder if trial.experiment.ladder else measure_arm
+    for place, arm in enumerate(trial.experiment.arms.values()):
+        name = arm.file_name(trial.experiment.name, trial.seed)
+        if not (options.measured / f"{name}.json").is_file():
+            made = replace(measured(trial, arm, options.keep), name=name, model=arm.name, place=place)
+            write_measured(options.measured, made)
+            print(f"{name}: {dict(made.results[0].metrics)}", flush=True)
+
+
+def measure_arm(trial: Trial, arm: Arm, keep: bool) -> Measured:
+    """Train and evaluate one arm."""
+    experiment, run = trial.experiment, trial.run(arm)
+    trained = experiment.arms[arm.evaluates] if arm.evaluates else arm
+    recipe, *own = shlex.split(trained.train)
+    shared = shlex.split(experiment.options)
+    words = ["train", recipe, experiment.train_on, *shared, *own, "--seed", str(trial.seed)]
+    minutes = train([*trial.typed(words), "--out", str(run)], run, keep)
+    evaluation = run / f"claimed-{arm.frames}.json"
+    write_text(evaluation, json.dumps(evaluated(experiment, arm, run, trial.folder(experiment.test_on))))
+    return record(
+        name=run.name,
+        run=run,
+        evaluations=[evaluation],
+        model=arm.name,
+        minutes=minutes,
+        table=experiment.name,
+        data=experiment.data,
+        start="random",
+        commands=(f"egodepth {shlex.join(words)} --out runs/{run.name}".replace("@", "runs/"),),
+    )
+
+
+def measure_ladder(trial: Trial, arm: Arm, keep: bool) -> Measured:
+    """One rung of RPrDepth's ladder, all of which are climbed with the first."""
+    experiment = trial.experiment
+    out = trial.out / f"{experiment.name}-{trial.seed}"
+    places = [experiment.train_on, "--test-data", experiment.test_on, "--protocol", experiment.protocol]
+    words = [*places, "--", *shlex.split(experiment.options), "--seed", str(trial.seed)]
+    if not (out / "ladder.json").is_file():
+        script = [sys.executable, "-m", "benchmarks.rprdepth_acceptance", *trial.typed(words[:5])]
+        run_logged([*script, "--out", str(out), *trial.typed(words[5:])], out)
+    figures = json.loads((out / "ladder.json").read_text(encoding="utf-8"))
+    return Measured(
+        name=out.name,
+        model=arm.name,
+        results=(Evaluated.of(figures["evaluations"][arm.rung][experiment.scaling]),),
+        table=experiment.name,
+        seed=trial.seed,
+        start="random",
+        data=experiment.data,
+        budget=figures["budgets"][arm.rung],
+        hardware=figures["hardware"],
+        software=figures["software"],
+        commands=(f"python -m benchmarks.rprdepth_acceptance {shlex.join(words)} --out OUT",),
+    )
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def command(experiment: Experiment, arm: Arm, seed: int) -> list[str]:
-    """What is typed to train an arm but for `--out`; a word stands for DATA, `@NAME` for the run of another arm."""
-    recipe, *own = shlex.split(arm.train)
-    shared = shlex.split(experiment.options)
-    return ["egodepth", "train", recipe, experiment.train_on, *shared, *own, "--seed", str(seed)]
-
-
-def train(words: Sequence[str], run: Path, runs: Mapping[str, Path], root: Path, keep: bool) -> float | None:
+def train(words: Sequence[str], run: Path, keep: bool) -> float | None:
     """Train, unless it is done; the minutes, where it was done in one go."""
-    finished = run / MODEL_FOLDER / "config.json"
-    if finished.is_file():
+    if (run / MODEL_FOLDER / "config.json").is_file():
         return None
-    typed = [str(runs[word[1:]]) if word.startswith("@") else word for word in words[1:]]
-    typed[2] = str(root)
     resumed = ["--resume"] if (run / "checkpoints" / "last.ckpt").is_file() else []
     if run.exists() and not resumed:
         shutil.rmtree(run)
     start = time.monotonic()
-    with (run.parent / f"{run.name}.log").open("w") as log:
-        subprocess.run(
-            [sys.executable, "-m", "egodepth", *typed, "--out", str(run), *resumed],
-            check=True,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    run_logged([sys.executable, "-m", "egodepth", *words, *resumed], run)
     if not keep:
         shutil.rmtree(run / "checkpoints")
     return None if resumed else (time.monotonic() - start) / 60
 
 
-def data(name: str, experiment: Experiment, places: Mapping[str, Path], out: Path) -> Path:
-    """The folder of a name; a simulated drive is made where it is not there."""
-    if name in places:
-        return places[name]
-    if experiment.simulate is None:
-        raise UserError(f"{experiment.name}: where is {name}? Say --places {name}=FOLDER.")
-    folder = out / f"{name}-{experiment.name}"
-    if not folder.is_dir():
-        out.mkdir(parents=True, exist_ok=True)
-        made = [sys.executable, "-m", "egodepth", "simulate", str(folder), *shlex.split(experiment.simulate)]
-        subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-    return folder
+def run_logged(words: Sequence[str], folder: Path) -> None:
+    """Run a command; what it says goes into a file beside the folder that it makes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{folder.name}.log").open("w", encoding="utf-8") as log:
+        done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise UserError(f"{folder.name}: stopped with exit code {done.returncode}. See {log.name}.")
 
 
 # --- evaluation ------------------------------------------------------------------------------------------------------
@@ -178,8 +230,8 @@ def evaluated(experiment: Experiment, arm: Arm, run: Path, test: Path) -> dict:
     )
     metrics = dict(found.metrics)
     metrics |= {f"abs_rel, {region}": float(np.concatenate(parts).mean()) for region, parts in errors.items()}
-    if experiment.offsets and "SDFA" in arm.name:
-        metrics |= {f"offsets, {name}": norm for name, norm in mean_norms(predictor, frames).items()}
+    if arm.offsets:
+        metrics |= {f"offset, {name}": norm for name, norm in mean_norms(predictor, frames).items()}
     written = replace(found, metrics=metrics, rows=()).to_json()
     scale = ReleasedModel.open(str(run)).scale
     return written | {"images": found.images, "metres_from": None if scale is None else scale.origin}

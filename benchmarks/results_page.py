@@ -1,15 +1,17 @@
 """The page of results, made of what was measured.
 
 What stands between `<!-- made from … -->` and `<!-- end -->` is written by `results_page`: `published rows`, `measured
-TABLE` (main results), `variants TABLE` (the others) or `timings NAME`. `python -m benchmarks.results_page` writes
-docs/results.md from docs/measured.
+TABLE` (main results), `variants TABLE` (the others), `timings NAME`, `claims` (what the papers say, and what was found)
+or `arms EXPERIMENT`. `python -m benchmarks.results_page` writes docs/results.md from docs/measured.
 """
 
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from benchmarks.claimed import find, mean_and_spread, read_claims
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.reproduction.measured import Measured, read_measured
@@ -29,6 +31,8 @@ def results_page(page: str, rows: Sequence[PublishedRow], measured: Sequence[Mea
         "measured": lambda name: measured_table(_of_table(measured, name)),
         "variants": lambda name: variants_table(_of_table(measured, name)),
         "timings": lambda name: timings_table(_of_table(measured, name)[0]),
+        "claims": lambda _: claims_table(measured),
+        "arms": lambda name: arms_table(_of_table(measured, name)),
     }
 
     def made(place: re.Match[str]) -> str:
@@ -106,6 +110,37 @@ def timings_table(measured: Measured) -> str:
         line = [name, *(f"{figure:.{decimals}f}" for figure in figures)]
         lines.append([f"**{cell}**" for cell in line] if name == "all" else line)
     return _table((measured.model, *measured.columns), lines)
+
+
+def claims_table(measured: Sequence[Measured]) -> str:
+    """Each claim with the figures of both arms, mean and spread over seeds."""
+    experiments, claims = read_claims()
+    lines = []
+    for claim in claims:
+        found = find(claim, measured)
+        figures = ""
+        if found.gains:
+            other = claim.than if claim.than_figure is None else f"{claim.than}, {claim.than_figure}"
+            sides = f"{claim.better} {mean_and_spread(found.better)}; {other} {mean_and_spread(found.than)}"
+            figures = f"{claim.figure}: {sides}"
+        setting = experiments[claim.experiment].setting
+        seeds = str(len(found.gains))
+        lines.append([claim.paper, claim.words, setting, seeds, figures, found.verdict, f"`{claim.experiment}`"])
+    return _table(("paper", "claim", "setting", "seeds", "figures", "verdict", "experiment"), lines)
+
+
+def arms_table(measured: Sequence[Measured]) -> str:
+    """The arms of an experiment, mean and spread over seeds of every figure that all of them have."""
+    arms = {name: list(group) for name, group in groupby(measured, key=lambda one: one.model)}
+    metrics = [
+        metric for metric in measured[0].results[0].metrics if all(metric in one.results[0].metrics for one in measured)
+    ]
+    lines = []
+    for name, group in arms.items():
+        minutes = [one.budget["minutes"] for one in group if "minutes" in one.budget]
+        figures = [mean_and_spread([one.results[0].metrics[metric] for one in group]) for metric in metrics]
+        lines.append([name, str(len(group)), f"{statistics.fmean(minutes):.1f}" if minutes else "", *figures])
+    return _table(("arm", "seeds", "minutes", *metrics), lines)
 
 
 def _of_table(measured: Sequence[Measured], name: str) -> list[Measured]:
