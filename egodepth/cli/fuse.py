@@ -68,7 +68,7 @@ def fuse(
     if scale is not None:
         predictor = predictor.with_scale(scale)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    frames = frames_of_inputs(expanded, camera, known)
+    frames = frames_of_inputs(expanded, camera, known, predictor.time_offsets)
     if known is None:
         from egodepth.models.posing import with_predicted_poses
         from egodepth.models.released import ReleasedModel

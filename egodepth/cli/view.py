@@ -2,15 +2,20 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, Device, Model, console
 from egodepth.data.configurations import as_intrinsics
 from egodepth.errors import UserError
+
+if TYPE_CHECKING:
+    from egodepth.inference.frames import SeenFrame
 
 
 def view(
@@ -64,10 +69,11 @@ def view(
 
     require_rerun()
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    seen = islice(_frames(inputs, camera, poses, split), frames)
+    frames_for = _frames(inputs, camera, poses, split)
     import egodepth
 
     predictor = egodepth.load(model, device)
+    seen = islice(frames_for(time_offsets=predictor.time_offsets), frames)
     if out is None and _has_display():
         console.print(f"Showed {show(predictor, seen)} frames.")
         return
@@ -76,8 +82,13 @@ def view(
     console.print(f"Wrote {count} frames to {out}. Look at them with: rerun {out}", markup=False)
 
 
-def _frames(inputs: tuple[str, ...], intrinsics: str | None, poses: Path | None, split: str | None):
-    """The frames of evaluation data, where the only input is such, or else of pictures and videos."""
+def _frames(
+    inputs: tuple[str, ...], intrinsics: str | None, poses: Path | None, split: str | None
+) -> Callable[..., Iterator["SeenFrame"]]:
+    """What gives the frames of evaluation data, where the only input is such, or else of pictures and videos.
+
+    It is told the `time_offsets` of the model's neighbours.
+    """
     from egodepth.data.motion_logs.camera_poses import read_camera_poses
     from egodepth.data.recognise import kind_of
     from egodepth.inference.frames import frames_of_data, frames_of_inputs
@@ -89,11 +100,11 @@ def _frames(inputs: tuple[str, ...], intrinsics: str | None, poses: Path | None,
         if kind.evaluation_frames:
             if poses is not None:
                 raise UserError(f"--poses {poses}: is for pictures and videos; {root} is {kind.title}. Leave it out.")
-            return frames_of_data(root, kind, split)
+            return partial(frames_of_data, root, kind, split)
     if split is not None:
         raise UserError(f"--split {split}: is for evaluation data. Leave it out.")
     known = None if poses is None else read_camera_poses(poses)
-    return frames_of_inputs(expand_inputs(inputs), intrinsics, known)
+    return partial(frames_of_inputs, expand_inputs(inputs), intrinsics, known)
 
 
 def _has_display() -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from egodepth.errors import UserError
-from egodepth.inference.frames import SeenFrame
+from egodepth.inference.frames import SeenFrame, predicted_depth
 from egodepth.inference.points import POINT, farthest_of, pixel_rays, points_of
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def fused_points(
             raise UserError(
                 f"{frame.name}: points need the camera. Give --fov DEGREES, --intrinsics, or camera.json beside it."
             )
-        fitted = predictor.fitted_to(*frame.image.shape[:2])
-        [depth] = fitted.predict_images([frame.image], cameras=[frame.camera])
+        depth = predicted_depth(predictor, frame)
         limit = farthest or farthest_of(depth, is_metric=True)
         cloud.add(points_of(depth, frame.image, pixel_rays(frame.camera), limit), frame.pose)
         used += 1

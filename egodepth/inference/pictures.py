@@ -35,6 +35,11 @@ class Source:
     seconds: float | None = None
     run: int = 0
 
+    @property
+    def sequence(self) -> tuple[Path, int]:
+        """What pictures that follow each other share: their folder, or their video up to a cut."""
+        return self.name.parent, self.run
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -64,17 +69,26 @@ def count_pictures(inputs: Sequence[Input]) -> int | None:
     return total
 
 
-def with_neighbours(sequence: Iterable[Picture], time_offsets: Sequence[int]) -> Iterator[Picture]:
-    """Each picture with those at `time_offsets` from it. No more are held than lie between the first and the last."""
+def surrounded(sequence: Iterable[Item], time_offsets: Sequence[int]) -> Iterator[tuple[Item, dict[int, Item]]]:
+    """Each item with those that there are at `time_offsets` from it.
+
+    No more are held than lie between the first and the last of these.
+    """
     behind, ahead = -min((0, *time_offsets)), max((0, *time_offsets))
-    # Nothing lies before the first picture and after the last one.
+    # Nothing lies before the first item and after the last one.
     nothing = [None] * ahead
-    held: deque[Picture | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)
+    held: deque[Item | None] = deque([None] * (behind + ahead), maxlen=behind + 1 + ahead)
     for following in chain(sequence, nothing):
         held.append(following)
-        if (picture := held[behind]) is not None:
+        if (item := held[behind]) is not None:
             around = {offset: held[behind + offset] for offset in time_offsets}
-            yield replace(picture, neighbours={offset: each.reduced for offset, each in around.items() if each})
+            yield item, {offset: each for offset, each in around.items() if each is not None}
+
+
+def with_neighbours(sequence: Iterable[Picture], time_offsets: Sequence[int]) -> Iterator[Picture]:
+    """Each picture with those at `time_offsets` from it, see `surrounded`."""
+    for picture, around in surrounded(sequence, time_offsets):
+        yield replace(picture, neighbours={offset: each.reduced for offset, each in around.items()})
 
 
 def sequences_of(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:

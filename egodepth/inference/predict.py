@@ -307,7 +307,7 @@ class _Run:
 
     def _joined_with(self, picture: Picture) -> Steady:
         """What joins a picture's depth with those of its folder, or of its video up to a cut, that came before."""
-        sequence = picture.source.name.parent, picture.source.run
+        sequence = picture.source.sequence
         if self._steady is None or self._steady[0] != sequence:
             camera = self._cameras.camera(picture.source.name, picture.height, picture.width)
             self._steady = sequence, Steady.of_camera(camera, self.predictor.focal)
@@ -322,15 +322,12 @@ class _Run:
         return camera
 
     def _prepared(self, pictures: Iterable[tuple[Source, np.ndarray]], keep: bool) -> Iterator[Picture]:
-        """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole.
-
-        The pictures of one folder, and the frames of one video up to a cut, count as following each other.
-        """
+        """Reduce pictures at once: a batch then holds small ones alone, unless `keep` asks for the whole."""
         reduced = (
             Picture(source, image if keep else None, self._reduced(source.name, image), *image.shape[:2])
             for source, image in pictures
         )
-        for _, sequence in groupby(reduced, key=lambda picture: (picture.source.name.parent, picture.source.run)):
+        for _, sequence in groupby(reduced, key=lambda picture: picture.source.sequence):
             yield from with_neighbours(sequence, self.predictor.time_offsets)
 
     def _reduced(self, name: Path, image: np.ndarray) -> np.ndarray:

@@ -207,13 +207,17 @@ class Predictor(ABC):
         return float(camera.intrinsics[0, 0]) / camera.width / self.focal
 
     def predict_images(
-        self, images: Sequence[np.ndarray], cameras: Sequence[Camera | None] | None = None
+        self,
+        images: Sequence[np.ndarray],
+        cameras: Sequence[Camera | None] | None = None,
+        neighbours: Sequence[Mapping[int, np.ndarray]] | None = None,
     ) -> list[np.ndarray]:
         """Predict the depths of pictures, which may differ in size, as one batch.
 
         Args:
             images: (H, W, 3) uint8 RGB each.
             cameras: of the pictures, see `predict_depth`.
+            neighbours: for each picture the frames of the network's `time_offsets` that there are.
 
         Returns:
             For each picture its depth, (H, W) float32, in metres where the scale is known.
@@ -221,7 +225,7 @@ class Predictor(ABC):
         Raises:
             ValueError, UserError: as `predict_depth`.
         """
-        return list(self.predict_depths(images, [image.shape[:2] for image in images], cameras=cameras))
+        return list(self.predict_depths(images, [image.shape[:2] for image in images], neighbours, cameras))
 
     def predict_inverse_depth(
         self, image: np.ndarray, neighbours: Mapping[int, np.ndarray] | None = None

@@ -67,6 +67,7 @@ class MessagePredictor:
         self._topic = topic
         self._info: Any = None
         self._cameras: dict[tuple[int, int], tuple[Camera | None, Lens | None]] = {}
+        self._before: np.ndarray | None = None
 
     def see_camera(self, info: Any) -> None:
         """Take a `CameraInfo`; it holds for the pictures from then on."""
@@ -77,6 +78,8 @@ class MessagePredictor:
     def see(self, image: Any) -> Seen:
         """The depth of an `Image` or a `CompressedImage`.
 
+        A model that looks at the frame before is given the picture of the message before.
+
         Raises:
             UserError: the picture cannot be decoded, or its camera is of pictures of another form.
         """
@@ -84,7 +87,10 @@ class MessagePredictor:
         height, width = picture.shape[:2]
         camera, lens = self._camera(height, width)
         straight = picture if lens is None else undistort(picture, lens)
-        [depth] = self._predictor.fitted_to(height, width).predict_images([straight], cameras=[camera])
+        known = self._before is not None and self._before.shape == straight.shape
+        before = {-1: self._before} if known else {}
+        self._before = straight
+        [depth] = self._predictor.fitted_to(height, width).predict_images([straight], [camera], [before])
         if lens is not None:
             pixels = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2)
             return Seen(picture, distort_depth(depth, lens), rays(lens, pixels).reshape(height, width, 2))

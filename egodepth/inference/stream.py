@@ -75,6 +75,8 @@ def stream(
 ) -> StreamStatus:
     """Predict the depth of a source's newest frame, again and again, until the source ends.
 
+    A model that looks at the frame before is given the one that was taken before; later ones are never waited for.
+
     Args:
         source: entered already.
         camera_of: the camera of frames of a height and width; None where it is not known.
@@ -88,17 +90,20 @@ def stream(
     taken: deque[float] = deque(maxlen=RECENT)
     latencies: deque[float] = deque(maxlen=RECENT)
     join: Steady | None = None
+    before: dict[int, np.ndarray] = {}
     size: tuple[int, int] | None = None
     status = StreamStatus(0, 0, 0, 0.0, 0.0, 0.0)
     first: float | None = None
     while (most is None or status.shown < most) and (frame := source.newest()) is not None:
         if size != frame.pixels.shape[:2]:
             size = frame.pixels.shape[:2]
-            fitted, camera = predictor.fitted_to(*size), camera_of(*size)
+            fitted, camera, before = predictor.fitted_to(*size), camera_of(*size), {}
             if steady:
                 join = Steady.of_camera(camera, predictor.focal)
         joins = None if join is None else [join]
-        [depth] = fitted.predict_depths([frame.pixels], [size], cameras=[camera], steady=joins)
+        image = fitted.reduce_image(frame.pixels)
+        [depth] = fitted.predict_depths([image], [size], [before], [camera], joins)
+        before = {-1: image}
         first = frame.seconds if first is None else first
         goes_on = output.show(frame.pixels, depth, frame.seconds - first)
         now = time.monotonic()

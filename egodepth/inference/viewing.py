@@ -13,7 +13,7 @@ import numpy as np
 from egodepth.colour import colour_depth, colour_error
 from egodepth.errors import UserError
 from egodepth.files import replacing
-from egodepth.inference.frames import SeenFrame
+from egodepth.inference.frames import SeenFrame, predicted_depth
 from egodepth.inference.points import farthest_of, pixel_rays, points_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _record(recording, predictor: "Predictor", frames: Iterable[SeenFrame]) -> i
         log = recording.log
         log("name", rerun.TextDocument(frame.name))
         log("picture", rerun.Image(frame.image).compress(jpeg_quality=JPEG_QUALITY))
-        depth = _predicted(predictor, frame)
+        depth = predicted_depth(predictor, frame)
         if frame.depth_m is not None:
             depth = _log_truth(rerun, log, frame.depth_m, depth)
         # Colours lie over the numbers, which the pointer reads.
@@ -99,11 +99,6 @@ def _record(recording, predictor: "Predictor", frames: Iterable[SeenFrame]) -> i
         raise UserError("there is no frame to look at. Give other inputs.")
     recording.send_blueprint(_layout(has_truth))
     return count
-
-
-def _predicted(predictor: "Predictor", frame: SeenFrame) -> np.ndarray:
-    fitted = predictor.fitted_to(*frame.image.shape[:2])
-    return fitted.predict_images([frame.image], cameras=[frame.camera])[0]
 
 
 def _log_truth(rerun: ModuleType, log: Callable, truth: np.ndarray, depth: np.ndarray) -> np.ndarray:

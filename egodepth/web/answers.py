@@ -18,6 +18,7 @@ from egodepth.colour import colour_depth
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
 from egodepth.geometry.cameras import Camera, field_of_view_degrees
+from egodepth.inference.pictures import surrounded
 from egodepth.inference.points import encode_ply, farthest_of, pixel_rays, points_of
 from egodepth.inference.video import open_depth_video
 from egodepth.inference.writers import encode_npy, encode_png16
@@ -105,6 +106,8 @@ class Answer:
 def answer(predictor: "Predictor", job: Job, limits: WebLimits, progress: Callable[[float], None]) -> Answer:
     """Answer an upload. Of a video the middle frame is answered like a picture, and the whole as a depth video.
 
+    A model of several frames is given those around each frame of the video; a picture is alone.
+
     Args:
         progress: told of the share that is done.
 
@@ -142,11 +145,13 @@ def _answer_video(
     count = 0
     video = folder / "depth.mp4"
     with open_depth_video(video, Fraction(25)) as out:
-        for number, (pixels, seconds) in enumerate(read_uploaded_video(file, limits)):
+        read = surrounded(read_uploaded_video(file, limits), predictor.time_offsets)
+        for number, ((pixels, seconds), around) in enumerate(read):
             if number % taken_each:
                 continue
             fitted = fitted or predictor.fitted_to(*pixels.shape[:2])
-            [depth] = fitted.predict_images([pixels])
+            neighbours = {offset: neighbour for offset, (neighbour, _) in around.items()}
+            [depth] = fitted.predict_images([pixels], neighbours=[neighbours])
             out.add(pixels, depth, seconds)
             if count % kept_each == 0:
                 kept = folder / f"frame-{count:04d}.png"

@@ -267,10 +267,14 @@ def set_display_matrix(path, turn):
 
 
 def write_video(path, frames=range(12), size=FRAME_SIZE):
+    return write_pictures_as_video(path, (moving_scene(frame, *size) for frame in frames), size)
+
+
+def write_pictures_as_video(path, pictures, size):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.height, stream.width, stream.pix_fmt, stream.bit_rate = *size, "yuv420p", 4_000_000
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(moving_scene(frame, *size), format="rgb24")))
+        for pixels in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path

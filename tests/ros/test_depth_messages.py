@@ -32,7 +32,7 @@ class Ground:
     def with_scale(self, metres):
         return Ground()
 
-    def predict_images(self, images, cameras=None):
+    def predict_images(self, images, cameras=None, neighbours=None):
         ratio = 1.0 if cameras[0] is None else float(cameras[0].intrinsics[0, 0]) / WIDTH / self.focal
         return [np.repeat(np.linspace(20, 4, HEIGHT, dtype=np.float32)[:, None], WIDTH, 1) * ratio for _ in images]
 
