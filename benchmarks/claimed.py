@@ -114,9 +114,9 @@ class Found:
 
     @property
     def verdict(self) -> Verdict:
-        """`holds` and `does not hold` need all seeds to agree."""
+        """`holds` and `does not hold` need two seeds at least, and all of them to agree."""
         kept = [gain >= -self.claim.within and (gain > 0 or self.claim.within > 0) for gain in self.gains]
-        if not kept or any(kept) != all(kept):
+        if len(kept) < 2 or any(kept) != all(kept):
             return "not shown"
         return "holds" if all(kept) else "does not hold"
 
