@@ -51,7 +51,7 @@ class Options:
         out: folder of runs and simulated drives.
         places: NAME=FOLDER of the data, and models, that an experiment names.
         measured: where figures go.
-        seeds: those of each experiment that are to be measured now; all by default.
+        seeds, arms: those of each experiment that are to be measured now; all by default.
         keep: leave checkpoints in the runs; without them a run can be looked at, but not go on.
     """
 
@@ -60,6 +60,7 @@ class Options:
     places: tuple[str, ...] = ()
     measured: Path = Path("docs/measured")
     seeds: tuple[int, ...] = ()
+    arms: tuple[str, ...] = ()
     keep: bool = False
 
 
@@ -125,7 +126,8 @@ def measure(trial: Trial, options: Options) -> None:
     measured = measure_ladder if trial.experiment.ladder else measure_arm
     for place, arm in enumerate(trial.experiment.arms.values()):
         name = arm.file_name(trial.experiment.name, trial.seed)
-        if not (options.measured / f"{name}.json").is_file():
+        wanted = not options.arms or arm.name in options.arms
+        if wanted and not (options.measured / f"{name}.json").is_file():
             made = replace(measured(trial, arm, options.keep), name=name, model=arm.name, place=place)
             write_measured(options.measured, made)
             print(f"{name}: {dict(made.results[0].metrics)}", flush=True)
