@@ -54,7 +54,7 @@ from egodepth.training.starting import load_trained_networks, run_options
 STUDENT = "DIFFNet"
 EXACT = "exact"
 STEPS = 2
-"""Of a memory measurement; the second meets what the first has left."""
+"""Rounds of a memory measurement; the second meets what the first has left."""
 NAIVE_COPIES = {False: 3, True: 5}
 """Matrices of weights that the naive form holds at once, in inference and in training."""
 

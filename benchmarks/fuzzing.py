@@ -166,7 +166,7 @@ TRAIN = (
 
 
 def _commands(street: Path, run: Path) -> dict[str, tuple[tuple, tuple, tuple[str, ...]]]:
-    """Of each command its words but for OUT, those that it is run again with, and the files that must be equal."""
+    """For each command its words but for OUT, those that it is run again with, and the files that must be equal."""
     return {
         "train": (("train", "monodepth2", street, *TRAIN, "--out"), ("--resume",), ("model/*",)),
         "data pack": (("data", "pack", "monodepth2", street, *SIZE, "--out"), (), ("pixels-*", "samples-*")),

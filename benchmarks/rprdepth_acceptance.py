@@ -57,7 +57,7 @@ NEAR_PUBLISHED = 0.001
 GAIN = 0.002
 """What counts as one; a control that stays below it gives none."""
 NO_LOSS = 0.0005
-"""Of three decimals, so half of the last one."""
+"""Half of the last one of three decimals."""
 
 IDENTITY_IMAGES = 3
 RANDOM_SEED = 0

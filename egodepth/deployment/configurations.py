@@ -5,4 +5,4 @@ from typing import Literal
 FormatName = Literal["onnx", "openvino", "torch-export", "coreml"]
 
 Quantisation = Literal["fp32", "fp16", "int8"]
-"""Of weights and activations; images and depths stay float32."""
+"""Numbers of weights and activations; images and depths stay float32."""

@@ -40,7 +40,7 @@ def quantised_openvino(model: "openvino.Model", pictures: Pictures) -> "openvino
 
 
 def _arithmetic(model: "openvino.Model", names: list[str]) -> list[str]:
-    """Of operators, those that compute; constants and results cannot be left out."""
+    """The names of operators that compute; constants and results cannot be left out."""
     silent = ("Constant", "Result", "Parameter")
     types = {each.get_friendly_name(): each.get_type_name() for each in model.get_ordered_ops()}
     return [name for name in names if types[name] not in silent]

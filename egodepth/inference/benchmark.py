@@ -24,7 +24,7 @@ from egodepth.inference.engines import Runtime
 from egodepth.inference.graph import onnx_graph
 from egodepth.inference.network_engines import TorchRuntime
 from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda, runtime_of
-from egodepth.inference.turns import LEAST_CALLS, take_turn
+from egodepth.inference.turns import LEAST_CALLS, slow_call, take_turn
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.progress import progress_bar
 
@@ -224,7 +224,7 @@ def _row(lane: _Lane, lanes: Sequence[_Lane], baseline: Contender) -> Row:
         macs=lane.contender.macs,
         macs_ratio=lane.contender.macs / baseline.macs,
         latency_ms=1000 * statistics.median(calls),
-        latency_p95_ms=1000 * sorted(calls)[min(len(calls) - 1, int(0.95 * len(calls)))],
+        latency_p95_ms=1000 * slow_call(calls),
         speed_ratio=_speed_ratio(lane, 1, same, 1),
         speed_ratio_to_eager=_speed_ratio(lane, 1, eager, 1),
         images_per_second=best / statistics.median(lane.per_round(best)),

@@ -26,7 +26,7 @@ EXPORTER = ("onnx", "onnxscript")
 """What turns a network into a graph."""
 
 LARGEST = 64
-"""Of a side of a graph for any size, in multiples of 32."""
+"""Longest side of a graph for any size, in multiples of 32."""
 
 KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """The operators that hold a network's weights."""

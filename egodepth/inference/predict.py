@@ -344,7 +344,7 @@ class _Run:
                 yield Source(each.name), image
 
     def _bit_depth(self, folder: Path) -> int | None:
-        """Of the pictures of a folder, decided once, so that all of them are read alike."""
+        """Bits of the pictures of a folder, decided once, so that all of them are read alike."""
         if folder not in self._bits:
             paths = [each.path for each in self._inputs if each.path.parent == folder and isinstance(each, ImageInput)]
             found = self._bits[folder] = self._given_bits or bit_depth(paths)

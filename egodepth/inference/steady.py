@@ -55,7 +55,7 @@ RIDGE = 1e-6
 """Keeps the solution finite where depth is so even that turning and moving look alike."""
 
 LEAST_SHARE = 0.2
-"""Of the grid that must follow one motion. With less there is a cut, or all that can be seen moves."""
+"""Share of the grid that must follow one motion. With less there is a cut, or all that can be seen moves."""
 
 
 @dataclass(frozen=True)

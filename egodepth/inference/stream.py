@@ -20,6 +20,7 @@ from egodepth.inference.configurations import RawFormat
 from egodepth.inference.live import LiveSource
 from egodepth.inference.predictor import Predictor
 from egodepth.inference.steady import Steady
+from egodepth.inference.turns import slow_call
 from egodepth.inference.video import SteadyRange, beside, open_depth_video
 from egodepth.inference.writers import png16_steps, write_depth
 
@@ -110,9 +111,8 @@ def stream(
         taken.append(now)
         latencies.append(1000 * (now - frame.seconds))
         rate = (len(taken) - 1) / (taken[-1] - taken[0]) if len(taken) > 1 else 0.0
-        slowest = sorted(latencies)[min(len(latencies) - 1, int(0.95 * len(latencies)))]
         middle = statistics.median(latencies)
-        status = StreamStatus(status.shown + 1, source.dropped, source.reconnected, rate, middle, slowest)
+        status = StreamStatus(status.shown + 1, source.dropped, source.reconnected, rate, middle, slow_call(latencies))
         on_status(status)
         if not goes_on:
             break
@@ -162,16 +162,16 @@ def _to_pipe(out: BinaryIO, form: RawFormat) -> Iterator[Output]:
 @contextmanager
 def _to_video(file: Path) -> Iterator[Output]:
     with open_depth_video(file, VIDEO_RATE) as video:
-        shape: list[tuple[int, ...]] = []
 
         class Video:
+            shape: tuple[int, ...] | None = None
+
             def show(self, image: np.ndarray, depth: np.ndarray, seconds: float) -> bool:
-                if image.shape not in shape[:1] and shape:
+                self.shape = self.shape or image.shape
+                if image.shape != self.shape:
                     raise UserError(
                         f"{file}: the frames become {image.shape[1]}x{image.shape[0]}; a video has one size."
                     )
-                shape.append(image.shape)
-                del shape[1:]
                 video.add(image, depth, seconds)
                 return True
 

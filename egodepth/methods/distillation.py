@@ -121,7 +121,9 @@ def paired(
 
 
 def _divergence(teacher: Tensor, student: Tensor, used: Tensor | None) -> Tensor:
-    """Of maps that each vary by one: it then depends on no unit of either, and no map pulls much more than another.
+    """The divergence of maps that each vary by one.
+
+    It then depends on no unit of either, and no map pulls much more than another.
 
     Where `used` is false the two are said to agree.
     """

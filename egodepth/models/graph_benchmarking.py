@@ -11,7 +11,7 @@ import numpy as np
 from egodepth.errors import UserError
 from egodepth.inference.engines import RUNTIMES
 from egodepth.inference.graph_predictor import GraphPredictor
-from egodepth.inference.turns import take_turn
+from egodepth.inference.turns import slow_call, take_turn
 from egodepth.models.opening import graph_of
 from egodepth.processors import working_threads
 from egodepth.progress import progress_bar
@@ -121,9 +121,9 @@ def _row(
     lane: tuple[str, str], model: GraphPredictor, seconds: dict[tuple[str, str], list[list[float]]], baseline: str
 ) -> GraphRow:
     name, engine = lane
-    calls = sorted(each for turn in seconds[lane] for each in turn)
+    calls = [each for turn in seconds[lane] for each in turn]
     rounds = [statistics.median(turn) for turn in seconds[lane]]
     others = [statistics.median(turn) for turn in seconds.get((baseline, engine), [])]
     ratio = statistics.median(slow / fast for slow, fast in zip(others, rounds, strict=True)) if others else None
-    middle, slowest = statistics.median(calls), calls[min(len(calls) - 1, int(0.95 * len(calls)))]
-    return GraphRow(name, engine, model.height, model.width, 1000 * middle, 1000 * slowest, 1 / middle, ratio)
+    middle = statistics.median(calls)
+    return GraphRow(name, engine, model.height, model.width, 1000 * middle, 1000 * slow_call(calls), 1 / middle, ratio)

@@ -26,7 +26,7 @@ MULTIPLES = range(SIZE_MULTIPLE, 1537, SIZE_MULTIPLE)
 SAME_FORM, PIXELS_COUNT = 0.06, 0.25
 
 MOST_CHANNELS, MOST_REFERENCES = 4096, 20_000_000
-"""Of the networks here the widest layer has 1,984 channels, and the largest prior 2.6 million references."""
+"""Well above what there is: the widest layer has 1,984 channels, and the largest prior 2.6 million references."""
 
 SIDES = (SIZE_MULTIPLE, 8192)
 """The least and the largest height or width at which a network sees a picture."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 LARGEST_PICKLE = 256 * 2**20
-"""Of what is no tensor; that of a checkpoint with 3,000 tensors has half a megabyte."""
+"""Bytes of what is no tensor; that of a checkpoint with 3,000 tensors has half a megabyte."""
 
 LEGACY_PICKLES = 5
 """A file from before PyTorch 1.6 begins with so many, of which the fourth is the state; storages follow."""

@@ -129,7 +129,7 @@ MEASURED = Object(
 RECORD_AGAIN = "Write it with `record`, or correct it."
 
 LARGEST_BYTES = 256 * 2**20
-"""Of one file; an evaluation lists its figures for each image."""
+"""Size of one file; an evaluation lists its figures for each image."""
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def _is_constant(starts: np.ndarray, ends: np.ndarray, log: MotionLog) -> bool:
 
 
 def _correlation(speeds: np.ndarray, starts: np.ndarray, ends: np.ndarray, log: MotionLog, offset: float) -> float:
-    """Of the two speeds' ranks at an offset: a pose network is wrong by any factor now and then.
+    """Correlation of the two speeds' ranks at an offset: a pose network is wrong by any factor now and then.
 
     NaN where too few pairs lie within the log, or its speed is constant there.
     """

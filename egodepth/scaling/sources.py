@@ -114,7 +114,7 @@ def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSeq
 
 
 def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:
-    """Of the camera that a scale is for, in widths: the model's, where it says one, or else that of the footage."""
+    """Focal length in widths of the camera that a scale is for: the model's, or else that of the footage."""
     known = model.config.get("focal")
     return known or next((sequence.focal for sequence in sequences if sequence.focal is not None), None)
 

@@ -11,7 +11,7 @@ from egodepth.files import replacing
 
 COLOUR = np.array([255, 40, 40])
 SHADE = 0.45
-"""Of the colour over what is left out; its outline has the colour alone."""
+"""Share of the colour over what is left out; its outline has the colour alone."""
 
 
 def write_mask_picture(file: Path, image: Tensor, mask: Tensor) -> None:

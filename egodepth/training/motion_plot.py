@@ -11,7 +11,7 @@ from egodepth.data.motion import WANTED, SequenceMotion
 from egodepth.files import replacing
 
 WIDTH, ROW = 7.0, 1.5
-"""Of the figure and of each sequence's part in it, in inches."""
+"""Width of the figure, and height of each sequence's part in it, in inches."""
 
 
 def draw_motion(sequences: Sequence[SequenceMotion], file: Path) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger("egodepth")
 TRAIN_AGAIN = "Train again into another folder, or put back a copy of the file."
 
 LARGEST_RUN_BYTES = 64 * 2**20
-"""Of `run.json`, which names each of a run's videos."""
+"""Size of `run.json`, which names each of a run's videos."""
 
 RUN = Object(
     {"recipe": Text(), "root": Text(), "samples": Whole(), "fingerprint": Text(), "network": Object({})},

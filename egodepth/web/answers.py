@@ -34,7 +34,7 @@ MOST_TURNED = 150_000
 TURNED_MEDIANS = 3.0
 
 READING_PIXELS = 120_000
-"""Of the grid of distances that goes to the browser: 240 kB, and finer than a pointer."""
+"""Size of the grid of distances that goes to the browser: 240 kB, and finer than a pointer."""
 
 READING_STEPS = 60_000
 """The farthest distance of the grid in steps of its 16 bits; 65535 says that there is none."""

@@ -10,7 +10,7 @@ from egodepth.web.answers import DEGREES, UNKNOWN_DEGREES, Answer, Job
 from egodepth.web.limits import WebLimits
 from egodepth.web.reading import TAKEN
 from egodepth.web.sessions import Session, Sessions
-from egodepth.web.worker import ModelFacts, Worker
+from egodepth.web.worker import ShownModel, Worker
 
 EXAMPLES = "examples"
 
@@ -40,7 +40,7 @@ READINGS = """
 """
 
 THEME = gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-"""Of the browser's own fonts: others would be asked for elsewhere."""
+"""The look, in the browser's own fonts: others would be asked for elsewhere."""
 
 
 SEEN_FROM = 90, 72
@@ -173,7 +173,7 @@ def example_files() -> list[Path]:
         return sorted(folder.iterdir())
 
 
-def build_page(model: str, facts: ModelFacts, worker: Worker, sessions: Sessions, limits: WebLimits) -> gr.Blocks:
+def build_page(model: str, facts: ShownModel, worker: Worker, sessions: Sessions, limits: WebLimits) -> gr.Blocks:
     """The page of a model."""
     examples = example_files()
     handlers = Handlers(worker, sessions, examples)

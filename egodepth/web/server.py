@@ -25,7 +25,7 @@ POLICY = (
 """What the browser may load for the page: nothing from anywhere else. Gradio's scripts need inline ones and eval."""
 
 AROUND_BYTES = 1_000_000
-"""Of a request around an upload, and of one without: enough for every event of the page."""
+"""What a request may have around an upload, and one without may have in all: enough for every event of the page."""
 
 FOREIGN = ("/file=http:", "/file=https:", "/proxy=", "/deep_link")
 """Requests of Gradio's by which a visitor would have this machine fetch something, or keep something."""

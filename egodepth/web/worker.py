@@ -24,7 +24,7 @@ START_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class ShownModel:
     """What the page says of its model.
 
     Attributes:
@@ -50,14 +50,14 @@ class Worker:
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
 
-    def start(self) -> ModelFacts:
+    def start(self) -> ShownModel:
         """Load the model.
 
         Raises:
             UserError: there is no such model, or it cannot be read.
         """
         with self._turn:
-            return ModelFacts(**self._started())
+            return ShownModel(**self._started())
 
     def answer(self, job: Job, progress: Callable[[float], None]) -> Answer:
         """Answer a job, after those that came before it.

@@ -68,7 +68,7 @@ FORMAT = 1
 REPACK = "Remove the folder and pack again."
 
 LARGEST_JSON_BYTES = 2**30
-"""Of one file; the samples of a part of 256 MiB take one megabyte."""
+"""Size of one file; the samples of a part of 256 MiB take one megabyte."""
 
 SOURCE_SUFFIXES = IMAGE_SUFFIXES | {".txt", ".json"}
 
