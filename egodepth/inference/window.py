@@ -27,14 +27,12 @@ def open_window() -> Iterator[Output]:
         import tkinter
 
         from PIL import ImageTk
-
-        root = tkinter.Tk()
-    except (ImportError, RuntimeError) as error:
+    except ImportError as error:
         raise UserError(NO_WINDOW.format(first_line(error))) from error
-    except Exception as error:
-        if type(error).__name__ == "TclError":
-            raise UserError(NO_WINDOW.format(first_line(error))) from error
-        raise
+    try:
+        root = tkinter.Tk()
+    except (tkinter.TclError, RuntimeError) as error:
+        raise UserError(NO_WINDOW.format(first_line(error))) from error
     root.title("egodepth")
     label = tkinter.Label(root)
     label.pack()

@@ -23,6 +23,8 @@ class SimulatorConfig:
         varied: draw for each drive a place, its road, bends and hills, the weather and light, and a camera: 40 to 110
             degrees wide, 1.1 to 2.6 m above the road, with its own exposure, colours, vignette, blur and noise. Each
             drive then lies under a date of its own, with its own calibration.
+        fov: horizontal field of view of all varied drives in degrees, in place of one drawn for each.
+        camera_height: how many metres the cameras of all varied drives stand above the road, in place of heights drawn.
         drives: how many drives share the frames. One in four, and eight at most, test; the others train, and the end
             of each validates.
     """
@@ -35,6 +37,8 @@ class SimulatorConfig:
     moving_cars: bool = False
     frames_per_second: float = 10.0
     varied: bool = False
+    fov: float | None = None
+    camera_height: float | None = None
     drives: int = 2
 
     def __post_init__(self) -> None:
@@ -45,12 +49,16 @@ class SimulatorConfig:
             "seed": (0, 2**63 - 1, "a whole number"),
             "baseline_m": (0.01, 2.0, "metres"),
             "frames_per_second": (1.0, 120.0, "of the cameras"),
+            "fov": (20, 120, "degrees"),
+            "camera_height": (0.3, 5.0, "metres"),
             "drives": (2, 9999, "one to train on and one to test on at least"),
         }
         for name, (low, high, meaning) in bounds.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise UserError(f"simulate: {name} is {value}; choose {low} to {high} ({meaning}).")
+        if not self.varied and (self.fov, self.camera_height) != (None, None):
+            raise UserError("simulate: fov and camera_height are of varied drives. Give --varied, or leave them out.")
         fewest = FEWEST_FRAMES // 2 * self.drives
         if self.frames < fewest:
             raise UserError(

@@ -4,7 +4,7 @@ All of it is drawn from the seed and the drive's number. The few things that mat
 the focal length, the camera's height) go round in turn from drive to drive, so that a dozen drives hold all of them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -265,6 +265,18 @@ def draw_scene(seed: int, number: int) -> Scene:
         palette=palette,
         border=str(random.choice(place.border)),
     )
+
+
+def seen_by(scene: Scene, fov: float | None, camera_height: float | None) -> Scene:
+    """A scene as another camera sees it: a field of view in degrees, metres above the road; None leaves its own."""
+    mount = scene.mount
+    if camera_height is not None:
+        mount = replace(mount, height_m=camera_height)
+    if fov is None:
+        return replace(scene, mount=mount)
+    view = float(np.deg2rad(fov))
+    pitch = min(mount.pitch * view / scene.field_of_view, float(np.deg2rad(MOST_PITCH_DEGREES)))
+    return replace(scene, mount=replace(mount, pitch=pitch), field_of_view=view)
 
 
 def _between(bounds: tuple[float, float], share: float) -> float:

@@ -30,7 +30,7 @@ from egodepth.data.simulator.street import Street, build_street
 from egodepth.data.simulator.textures import Atlas, paint_atlas
 from egodepth.data.simulator.varied_street import build_varied_street
 from egodepth.data.simulator.varied_tiles import paint_varied_atlas
-from egodepth.data.simulator.variety import Scene, draw_scene
+from egodepth.data.simulator.variety import Scene, draw_scene, seen_by
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.processors import available_processors
@@ -110,7 +110,7 @@ class _Drives:
         self.config = config
         training, tests = config.shares()
         self.plans = [
-            _Plan(number, frames, number > len(training), draw_scene(config.seed, number) if config.varied else None)
+            _Plan(number, frames, number > len(training), _scene(config, number) if config.varied else None)
             for number, frames in enumerate(training + tests, start=1)
         ]
         self._built: dict[int, _Drive] = {}
@@ -134,6 +134,10 @@ class _Drives:
             self._atlas = self._atlas or paint_atlas(np.random.default_rng([config.seed, 0]))
             atlas, street = self._atlas, build_street(random, plan.frames, rate, moving)
         return _Drive(plan, stereo_view(config, plan.scene), street, atlas, cast_shadows(street))
+
+
+def _scene(config: SimulatorConfig, number: int) -> Scene:
+    return seen_by(draw_scene(config.seed, number), config.fov, config.camera_height)
 
 
 def simulate(out: Path, config: SimulatorConfig, progress: bool = True, workers: int | None = None) -> Path:

@@ -1,0 +1,57 @@
+"""How far a model's metres hold for cameras that it was not trained with: fields of view and heights, each alone.
+
+    python -m benchmarks.cameras starter --out cameras.json
+
+Streets are simulated, the same places, days and drives for every camera, and the model is told each one's intrinsics.
+The ratio is that of the medians of exact and predicted depth, its median over images; 1 is right.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from egodepth.data.simulator.configuration import SimulatorConfig
+from egodepth.data.simulator.writer import simulate
+from egodepth.files import write_text
+from egodepth.models.evaluating import evaluate_model
+
+FIELDS_OF_VIEW = 45, 60, 75, 90
+HEIGHTS_M = 1.3, 1.65, 2.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--drives", type=int, default=16, help="of which one in four is looked at")
+    parser.add_argument("--seed", type=int, default=4000)
+    options = parser.parse_args()
+    config = SimulatorConfig(frames=8 * options.drives, varied=True, drives=options.drives, seed=options.seed)
+    found = []
+    for degrees in FIELDS_OF_VIEW:
+        for height in HEIGHTS_M:
+            with tempfile.TemporaryDirectory() as folder:
+                street = simulate(Path(folder) / "street", replace(config, fov=degrees, camera_height=height), False)
+                result = evaluate_model(options.model, street, "simulated", scaling="none")
+            found.append(
+                {
+                    "degrees": degrees,
+                    "height_m": height,
+                    "ratio": result.scale_ratio,
+                    "spread": result.scale_ratio_std,
+                    "abs_rel": result.metrics["abs_rel"],
+                    "images": result.images,
+                }
+            )
+            print(json.dumps(found[-1]), flush=True)
+    ratios = [each["ratio"] for each in found]
+    print(f"median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    if options.out is not None:
+        write_text(options.out, json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
