@@ -43,6 +43,9 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, arg(metavar="FILE", help="Write the figures, per image too, as JSON.")] = None,
     figures: Annotated[Path | None, arg(metavar="DIR", help="Write a picture of every frame with its error.")] = None,
+    report: Annotated[
+        Path | None, arg(metavar="FILE.html", help="Write a page with the figures, and the best and the worst frame.")
+    ] = None,
     device: Device = "cpu",
     debug: Debug = False,
 ) -> None:
@@ -53,10 +56,14 @@ def evaluate(
         result = evaluate_odometry(model, root, sequence, device)
         console.print(f"ATE {result.mean:.3f} ± {result.std:.3f} m over {len(result.errors)} snippets")
     else:
-        result = evaluate_model(model, root, protocol, scaling, post_process, data, figures, device)
+        if report is not None and report.suffix != ".html":
+            raise UserError(f"--report {report}: is a page. End its name in .html.")
+        result = evaluate_model(model, root, protocol, scaling, post_process, data, figures, report, device)
         console.print(result.table(), markup=True)
         error = "" if result.metres_error is None else f", ± {100 * result.metres_error:.2g} %"
         console.print(f"The model's depth is {ORIGINS[result.metres_from]}{error}.")
+        if report is not None:
+            console.print(f"Wrote {report}")
     if json is not None:
         write_text(json, json_text.dumps(result.to_json(), indent=2) + "\n")
         console.print(f"Wrote {json}")

@@ -13,7 +13,7 @@ from egodepth.data.simulator.writer import MARKER, simulate
 from egodepth.demo.comparison import compare
 from egodepth.demo.configuration import DemoConfig
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult
-from egodepth.evaluation.report import PictureRow, comparison, frame_pictures, write_report
+from egodepth.evaluation.report import PictureRow, comparison, frame_panels, telling_rows, write_report
 from egodepth.files import write_text
 from egodepth.inference.predict import predict
 from egodepth.models.opening import load
@@ -98,7 +98,7 @@ def run_demo(out: Path, config: DemoConfig) -> DemoResult:
             comparison("Held-out street, in metres as predicted", unscaled),
         ],
         curves=read_curves(run, ("loss", "validation_loss", "reprojected_scale_0", "images_per_second")),
-        panels=_panels(frames),
+        panels=_panels(frames, scaled[TRAINED]),
         notes=_notes(),
     )
     return DemoResult(report, video, model, metrics, seconds)
@@ -122,17 +122,10 @@ def _summary(
     ]
 
 
-def _panels(frames: Mapping[int, FrameResult]) -> list[PictureRow]:
-    """The best, the middle and the worst frame."""
-    ordered = sorted(frames.values(), key=lambda result: result.row.metrics["abs_rel"])
-    chosen = {"best": ordered[0], "middle": ordered[len(ordered) // 2], "worst": ordered[-1]}
-    return [
-        PictureRow(
-            f"The {name} of {len(ordered)} frames: {result.row.name}, abs_rel {result.row.metrics['abs_rel']:.3f}",
-            frame_pictures(result),
-        )
-        for name, result in chosen.items()
-    ]
+def _panels(frames: Mapping[int, FrameResult], result: EvaluationResult) -> list[PictureRow]:
+    by_name = {frame.row.name: frame for frame in frames.values()}
+    chosen = {word: by_name[row.name] for word, row in telling_rows(result.rows).items()}
+    return frame_panels(chosen, result.images)
 
 
 def _notes() -> list[str]:

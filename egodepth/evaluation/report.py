@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from egodepth.colour import colour_disparity, colour_error
-from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, best_by_metric, metric_label
-from egodepth.evaluation.metrics import DepthMetrics
+from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, ImageRow, best_by_metric, metric_label
+from egodepth.evaluation.metrics import HIGHER_IS_BETTER, DepthMetrics
 from egodepth.files import write_bytes, write_text
 
 ERROR_TOP = 0.3
@@ -86,6 +86,25 @@ def frame_pictures(result: FrameResult) -> list[tuple[str, np.ndarray]]:
         ("ground truth", colour_disparity(disparity, low, high)),
         (f"relative error, red: {ERROR_TOP:.0%} or more", colour_error(error, ERROR_TOP)),
     ]
+
+
+def telling_rows(rows: Sequence[ImageRow]) -> dict[str, ImageRow]:
+    """The best, the middle and the worst image by the first metric; fewer where there are fewer images."""
+    metric = next(iter(rows[0].metrics))
+    ordered = sorted(rows, key=lambda row: row.metrics[metric], reverse=metric in HIGHER_IS_BETTER)
+    places = {"best": 0, "middle": len(ordered) // 2, "worst": len(ordered) - 1}
+    words = ("best", "middle", "worst") if len(ordered) > 2 else ("best", "worst")[: len(ordered)]
+    return {word: ordered[places[word]] for word in words}
+
+
+def frame_panels(chosen: Mapping[str, FrameResult], images: int) -> list[PictureRow]:
+    """What `frame_pictures` shows of frames, for example of `telling_rows`, by what they are among so many images."""
+    panels = []
+    for name, result in chosen.items():
+        metric, value = next(iter(result.row.metrics.items()))
+        caption = f"The {name} of {images} frames: {result.row.name}, {metric} {value:.3f}"
+        panels.append(PictureRow(caption, frame_pictures(result)))
+    return panels
 
 
 def per_image_figures(folder: Path) -> Callable[[FrameResult], None]:
@@ -262,7 +281,7 @@ def _table(table: MetricsTable) -> str:
 def _panel(row: PictureRow) -> str:
     cells = (
         f'<div><span class="label">{html.escape(label)}</span>'
-        f'<img alt="{html.escape(label)}" src="data:image/png;base64,{_embedded(picture)}"></div>'
+        f'<img alt="{html.escape(f"{label}. {row.caption}")}" src="data:image/png;base64,{_embedded(picture)}"></div>'
         for label, picture in row.pictures
     )
     return (
@@ -308,7 +327,14 @@ def _curve(title: str, curve: Curve) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :].replace(_CURVE_INK, "currentColor").replace(_CURVE_ACCENT, "var(--accent)")
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(_in_words(title, steps, values))}"', 1)
     return f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
+
+
+def _in_words(title: str, steps: np.ndarray, values: np.ndarray) -> str:
+    """A curve for those who do not see it."""
+    ends = f"from {values[0]:.3g} at step {steps[0]:.0f} to {values[-1]:.3g} at step {steps[-1]:.0f}"
+    return f"{title}: {ends}, lowest {np.nanmin(values):.3g}, highest {np.nanmax(values):.3g}"
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray | None:

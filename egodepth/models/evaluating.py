@@ -1,6 +1,8 @@
 """Evaluating a released model by a protocol, and its pose network by its trajectory."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import torch
 from egodepth.data.configurations import EvaluationDataConfig
 from egodepth.data.images import read_resized_image
 from egodepth.data.opening import open_evaluation_frames, open_sequence
-from egodepth.evaluation.evaluate import EvaluationResult, evaluate
+from egodepth.data.samples import EvaluationFrame, EvaluationFrames
+from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, evaluate
 from egodepth.evaluation.odometry import OdometryResult, predict_transforms, snippet_ate
 from egodepth.evaluation.protocols import Scaling, protocol_named
-from egodepth.evaluation.report import per_image_figures
+from egodepth.evaluation.report import comparison, frame_panels, per_image_figures, telling_rows, write_report
 from egodepth.geometry.poses import pose_to_transform
 from egodepth.models.opening import open_model
 from egodepth.models.released import ReleasedModel
@@ -26,9 +29,14 @@ def evaluate_model(
     post_process: bool = False,
     frames_of: EvaluationDataConfig = EvaluationDataConfig(),
     figures: Path | None = None,
+    report: Path | None = None,
     device: str = "cpu",
 ) -> EvaluationResult:
     """Evaluate a released model on DATA by a protocol.
+
+    Args:
+        figures: folder for a picture of every frame with its error.
+        report: HTML page of the result, with the best, the middle and the worst frame.
 
     Raises:
         UserError: the model or the data cannot be read, or do not fit the protocol.
@@ -39,19 +47,67 @@ def evaluate_model(
     frames = open_evaluation_frames(data, wanted, frames_of, time_offsets=predictor.time_offsets)
     if predictor.keeps_aspect and len(frames):
         predictor = predictor.fitted_to(*protocol_named(protocol).crop(frames[0]).image.shape[:2])
-    result = evaluate(
+    run = partial(
+        evaluate,
         predictor.predict_inverse_depth,
-        frames,
-        protocol_named(protocol),
+        protocol=protocol_named(protocol),
         metric_scale=predictor.is_metric,
         scaling=scaling,
         post_process=post_process,
-        on_frame=per_image_figures(figures) if figures else None,
         focal_ratio=predictor.focal_ratio,
     )
-    if opened.scale is None:
-        return result
-    return replace(result, metres_from=opened.scale.origin, metres_error=opened.scale.error)
+    places: dict[str, int] = {}
+    draw = per_image_figures(figures) if figures else None
+
+    def on_frame(found: FrameResult) -> None:
+        places[found.row.name] = found.index
+        if draw is not None:
+            draw(found)
+
+    result = run(frames=frames, on_frame=on_frame)
+    if opened.scale is not None:
+        result = replace(result, metres_from=opened.scale.origin, metres_error=opened.scale.error)
+    if report is not None:
+        # Looked at once more: all frames of a large test set would not fit into memory.
+        chosen = {word: places[row.name] for word, row in telling_rows(result.rows).items()}
+        shown: dict[str, FrameResult] = {}
+        words = iter(chosen)
+        run(
+            frames=_Chosen(frames, list(chosen.values())),
+            on_frame=lambda found: shown.update({next(words): found}),
+            progress=False,
+        )
+        _report(report, model, data, result, shown)
+    return result
+
+
+@dataclass(frozen=True)
+class _Chosen(EvaluationFrames):
+    """Some frames of a collection."""
+
+    frames: EvaluationFrames
+    places: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> EvaluationFrame:
+        return self.frames[self.places[index]]
+
+
+def _report(path: Path, model: str, data: Path, result: EvaluationResult, shown: Mapping[str, FrameResult]) -> None:
+    unit = "up to scale" if result.metres_from is None else f"in metres, by {result.metres_from}"
+    summary = [("protocol", result.protocol), ("images", str(result.images)), ("depth of the model is", unit)]
+    summary += [(metric, f"{value:.3f}") for metric, value in list(result.metrics.items())[:1]]
+    notes = [f"{len(result.skipped)} frames have no ground truth that counts: {', '.join(result.skipped[:5])}."]
+    write_report(
+        path,
+        f"{Path(model).name} on {data.name}",
+        summary=summary,
+        tables=[comparison("Against ground truth", {Path(model).name: result})],
+        panels=frame_panels(shown, result.images),
+        notes=notes if result.skipped else (),
+    )
 
 
 def evaluate_odometry(model: str, data: Path, sequence: str | None = None, device: str = "cpu") -> OdometryResult:
