@@ -333,8 +333,12 @@ def _curve(title: str, curve: Curve) -> str:
 
 def _in_words(title: str, steps: np.ndarray, values: np.ndarray) -> str:
     """A curve for those who do not see it."""
+    known = np.isfinite(values)
+    if not known.any():
+        return f"{title}: no values"
+    steps, values = steps[known], values[known]
     ends = f"from {values[0]:.3g} at step {steps[0]:.0f} to {values[-1]:.3g} at step {steps[-1]:.0f}"
-    return f"{title}: {ends}, lowest {np.nanmin(values):.3g}, highest {np.nanmax(values):.3g}"
+    return f"{title}: {ends}, lowest {values.min():.3g}, highest {values.max():.3g}"
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray | None:

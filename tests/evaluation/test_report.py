@@ -121,7 +121,8 @@ def test_no_text_becomes_markup(tmp_path_factory, text):
         notes=[hostile],
     )
     assert not page.attributes("script")
-    assert page.attributes("img")[0]["alt"] == hostile
+    assert page.attributes("img")[0]["alt"] == f"{hostile}. {hostile}"
+    assert page.attributes("svg")[0]["aria-label"].startswith(f"{hostile}: from 1 at step 0 to 2 at step 1")
 
 
 @pytest.mark.parametrize("curve", [[], [(0, 1.0)], [(step, float("nan")) for step in range(80)]])
