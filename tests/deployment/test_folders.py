@@ -1,6 +1,8 @@
 """Folders that hold a model for use elsewhere: each format gives PyTorch's depth, and its own code runs it."""
 
+import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -48,6 +50,22 @@ def test_a_folder_runs_by_its_own_code_alone(exported):
     facts = json.loads((folder / "config.json").read_text())["exported"]
     assert facts["outputs"]["depth"].endswith("metres")
     assert (folder / facts["file"]).exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("exported", ["openvino"], indirect=True)
+def test_its_c_plus_plus_compiles_and_gives_the_same_depth(exported):
+    """OpenVINO's wheel brings its headers; ONNX Runtime's does not."""
+    _, folder = exported
+    engine = Path(importlib.util.find_spec("openvino").origin).parent
+    [library] = (engine / "libs").glob("libopenvino.so.*")
+    command = ["g++", "-std=c++17", "run.cpp", f"-I{engine / 'include'}", str(library), f"-Wl,-rpath,{library.parent}"]
+    subprocess.run([*command, "-o", "run"], cwd=folder, check=True)
+    said = subprocess.run([folder / "run"], cwd=folder, capture_output=True, text=True, check=True).stdout
+    model = egodepth.load(folder)
+    grey = np.full((1, 3, model.height, model.width), 0.5, np.float32)
+    expected = float(model.predict_depth(grey)[0, 0, 0, 0])
+    assert float(said.rpartition(" ")[2]) == pytest.approx(expected, rel=0.02)  # as above
 
 
 def test_a_folder_is_a_model_again_where_an_engine_runs_it(exported):
