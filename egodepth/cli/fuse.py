@@ -1,13 +1,16 @@
 """Points of a whole drive: `egodepth fuse`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, Device, Model, console
 from egodepth.data.configurations import as_intrinsics
 from egodepth.errors import UserError
+
+if TYPE_CHECKING:
+    from egodepth.inference.predictor import Predictor
 
 
 def fuse(
@@ -62,18 +65,24 @@ def fuse(
     write = cloud_writer(out, "metres")
     known = None if poses is None else read_camera_poses(poses)
     expanded = expand_inputs(inputs)
-    import egodepth
-
-    predictor = egodepth.load(model, device)
-    if scale is not None:
-        predictor = predictor.with_scale(scale)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    frames = frames_of_inputs(expanded, camera, known, predictor.time_offsets)
-    if known is None:
+    if known is not None:
+        from egodepth.models.opening import open_for_use
+
+        predictor = _scaled(open_for_use(model, device).predictor, scale)
+        frames = frames_of_inputs(expanded, camera, known, predictor.time_offsets)
+    else:
         from egodepth.models.posing import with_predicted_poses
         from egodepth.models.released import ReleasedModel
 
-        frames = with_predicted_poses(ReleasedModel.open(model), predictor, frames)
+        released = ReleasedModel.open(model)
+        predictor = _scaled(released.predictor().to(device), scale)
+        frames = frames_of_inputs(expanded, camera, None, predictor.time_offsets)
+        frames = with_predicted_poses(released, predictor, frames)
     points, used = fused_points(predictor, frames, voxel, farthest)
     write(points)
     console.print(f"Wrote {len(points)} points of {used} frames to {out}, in metres.", markup=False)
+
+
+def _scaled(predictor: "Predictor", scale: float | None) -> "Predictor":
+    return predictor if scale is None else predictor.with_scale(scale)

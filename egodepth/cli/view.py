@@ -70,9 +70,9 @@ def view(
     require_rerun()
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
     frames_for = _frames(inputs, camera, poses, split)
-    import egodepth
+    from egodepth.models.opening import open_for_use
 
-    predictor = egodepth.load(model, device)
+    predictor = open_for_use(model, device).predictor
     seen = islice(frames_for(time_offsets=predictor.time_offsets), frames)
     if out is None and _has_display():
         console.print(f"Showed {show(predictor, seen)} frames.")
