@@ -39,7 +39,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LearnedCameraConfig:
-    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned).
+    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned, learned-each).
 
     Attributes:
         rate: learning rate, as a multiple of the optimiser's.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED
+from egodepth.data.configurations import LEARNED_WAYS
 from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage_size
 from egodepth.data.footage.clips import clips
 from egodepth.data.footage.masking import footage_mask
@@ -101,9 +101,10 @@ def open_sequences(
     Raises:
         UserError: the data are of another kind, or cannot be read.
     """
-    if intrinsics == LEARNED:
+    if intrinsics in LEARNED_WAYS:
         raise UserError(
-            "--intrinsics learned: is for training. Leave it out: a camera that the model has learnt is known from it."
+            f"--intrinsics {intrinsics}: is for training. Leave it out: a camera that the model has learnt is known "
+            "from it."
         )
     if data.is_dir() and DRIVE.fullmatch(data.name):
         root, drives = data.parent.parent, [f"{data.parent.name}/{data.name}"]

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED
+from egodepth.data.camera_checking import same_aspect
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
@@ -141,18 +141,43 @@ def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tu
     Raises:
         UserError: neither is known.
     """
-    unknown = [sequence.name for sequence in sequences if sequence.intrinsics is None]
-    if not unknown:
-        return list(sequences), []
-    if model.config.get("intrinsics_from") != LEARNED:
-        raise UserError(
-            f"{unknown[0]}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
-        )
-    learned = np.array(model.config["intrinsics"], np.float32)
-    remark = f"{unknown[0]}: the camera is not known; the one that the model learnt in training is taken."
-    return [
-        sequence if sequence.intrinsics is not None else replace(sequence, intrinsics=learned) for sequence in sequences
-    ], [remark]
+    found, remarks = [], []
+    for sequence in sequences:
+        if sequence.intrinsics is None:
+            name, intrinsics = _learned_camera(model, sequence)
+            found.append(replace(sequence, intrinsics=intrinsics))
+            known = f"the one that the model learnt in training ({name}) is taken"
+            remarks.append(f"{sequence.name}: the camera is not known; {known}.")
+        else:
+            found.append(sequence)
+    return found, remarks
+
+
+def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str, np.ndarray]:
+    """The camera that training learnt for this footage, for frames of its size, or else of its form; and its name.
+
+    Raises:
+        UserError: there is none, or it is not clear which it is.
+    """
+    learned = model.config.get("learned_cameras", [])
+    height, width = sequence.native
+    for suits in (
+        [camera for camera in learned if sequence.name in camera["footage"]],
+        [camera for camera in learned if camera["name"] == f"{width}x{height}"],
+        [camera for camera in learned if same_aspect((height, width), _form(camera["intrinsics"]))],
+    ):
+        if len(suits) == 1:
+            return suits[0]["name"], np.array(suits[0]["intrinsics"], np.float32)
+    names = ", ".join(camera["name"] for camera in learned)
+    nor = f", nor which of those that the model learnt it is ({names})" if learned else ""
+    raise UserError(
+        f"{sequence.name}: the camera is not known{nor}. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
+    )
+
+
+def _form(intrinsics: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Height and width, up to a factor, of the pictures of a camera with square pixels."""
+    return intrinsics[0][0], intrinsics[1][1]
 
 
 def _from_ratios(

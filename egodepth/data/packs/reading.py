@@ -55,9 +55,9 @@ from egodepth.checked_json import (
     shown,
 )
 from egodepth.configuration_shapes import shape_of
-from egodepth.data.configurations import LEARNED, Source
+from egodepth.data.configurations import LEARNED_WAYS, Source
 from egodepth.data.images import IMAGE_SUFFIXES
-from egodepth.data.samples import Sample
+from egodepth.data.samples import LearningCamera, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 from egodepth.files import read_text
@@ -131,6 +131,7 @@ SAMPLE = Object(
         "baseline_m": Optional(Number(0, 1e6)),
         "centred": Flag(),
         "mask": FRAME,
+        "learned_camera": Text(),
     },
     required=("name", "views", "intrinsics", "stereo_offset", "baseline_m", "centred"),
 )
@@ -278,6 +279,19 @@ class PackedDataset:
             baseline_m=math.nan if entry["baseline_m"] is None else entry["baseline_m"],
             centred=entry["centred"],
             mask=self._frames[entry["mask"]][:1] > 0 if "mask" in entry else None,
+            learned_camera=entry.get("learned_camera"),
+        )
+
+    @property
+    def learning(self) -> tuple[LearningCamera, ...]:
+        """The cameras that are learnt."""
+        found = {}
+        for entry in self._entries:
+            if "learned_camera" in entry:
+                key = entry["learned_camera"], entry["name"].rpartition("/")[0]
+                found.setdefault(key, torch.tensor(entry["intrinsics"]))
+        return LearningCamera.joined(
+            LearningCamera(name, (footage,), start) for (name, footage), start in found.items()
         )
 
 
@@ -290,7 +304,7 @@ def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> Non
         wanted = getattr(asked, name)
         if wanted == value or (name in ("split", "stride", "crop") and wanted == defaults[name]):
             continue
-        if name == "intrinsics" and wanted == defaults[name] and value not in ("fixed", LEARNED):
+        if name == "intrinsics" and wanted == defaults[name] and value not in ("fixed", *LEARNED_WAYS):
             continue
         raise UserError(
             f"{folder}: was packed with {name} {_shown(value)}, this training wants {_shown(wanted)}. "

@@ -203,6 +203,7 @@ def _write_part(
 
 
 def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
+    learned = {} if sample.learned_camera is None else {"learned_camera": sample.learned_camera}
     return {
         "name": sample.name,
         "views": list(views),
@@ -210,6 +211,7 @@ def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
         "stereo_offset": sample.stereo_offset,
         "baseline_m": None if math.isnan(sample.baseline_m) else sample.baseline_m,
         "centred": sample.centred,
+        **learned,
     }
 
 
