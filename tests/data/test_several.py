@@ -7,7 +7,9 @@ import pytest
 
 from egodepth.data.checking import check_data
 from egodepth.data.configurations import DataConfig
+from egodepth.data.footage.unpacking import unpack
 from egodepth.data.opening import open_training_sets
+from egodepth.data.packs.source import source_identity
 from egodepth.data.recognise import recognise
 from egodepth.errors import UserError
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
@@ -140,10 +142,35 @@ def test_any_number_of_videos_and_folders_trains_resumes_and_packs(clips, tmp_pa
     assert run("train", "monodepth2", tmp_path / "pack", "--out", tmp_path / "packed", *options) == 0
     packed = json.loads((tmp_path / "packed" / "model" / "config.json").read_text())
     assert packed["learned_cameras"] == config["learned_cameras"]
-    capsys.readouterr()
-    write_frames(frames, range(40, 57), (64, 96))
-    assert run("train", "monodepth2", tmp_path / "pack", "--out", tmp_path / "stale", *options) == 2
-    assert "is stale" in only_line(capsys.readouterr().err)
+
+    def what_is_stale():
+        capsys.readouterr()
+        assert run("train", "monodepth2", tmp_path / "pack", "--out", tmp_path / "stale", *options) == 2
+        line = only_line(capsys.readouterr().err)
+        assert "is stale" in line
+        return line
+
+    added = write_video(clips / "40.mp4", range(12)).rename(clips / "GOPRO_40")
+    assert "the first: clips/GOPRO_40" in what_is_stale()
+    added.unlink()
+    write_video(clips / "2.mp4", range(50, 70))
+    assert "the first: clips/2.mp4" in what_is_stale()
+
+
+def test_a_pack_of_a_video_knows_the_file_of_its_camera(tmp_path):
+    video, camera = write_video(tmp_path / "a.mp4", range(3)), tmp_path / "a.json"
+    camera.write_text("{}")
+    assert [line.split(" ", 2)[2] for line in source_identity([video])] == ["a.json", "a.mp4"]
+
+
+def test_a_video_that_changed_is_unpacked_anew_and_it_is_said(tmp_path, caplog):
+    video, cache = write_video(tmp_path / "a.mp4", range(12)), tmp_path / "cache"
+    first = unpack(video, cache, *SIZE)
+    assert unpack(video, cache, *SIZE) == first
+    assert "has changed" not in caplog.text
+    write_video(video, range(30, 43))
+    assert len(unpack(video, cache, *SIZE).frames) == 13
+    assert "a.mp4: has changed since its frames were unpacked" in caplog.text
 
 
 def test_no_data_is_a_mistake_of_the_call(tmp_path, capsys):

@@ -27,9 +27,7 @@ A frame that several samples show is stored once. Parts are written whole and in
 goes on after its last whole part. The original is only read.
 """
 
-import hashlib
 import math
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -56,24 +54,17 @@ from egodepth.checked_json import (
 )
 from egodepth.configuration_shapes import shape_of
 from egodepth.data.configurations import LEARNED_WAYS, Source
-from egodepth.data.images import IMAGE_SUFFIXES
+from egodepth.data.packs.source import check_source
 from egodepth.data.samples import LearningCamera, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
-from egodepth.files import read_text
 
 MARKER = "pack.json"
-SOURCE_FILE = "source.txt"
 FORMAT = 1
 REPACK = "Remove the folder and pack again."
 
 LARGEST_JSON_BYTES = 2**30
 """Of one file; the samples of a part of 256 MiB take one megabyte."""
-
-SOURCE_SUFFIXES = IMAGE_SUFFIXES | {".txt", ".json"}
-
-# Fetching ground truth for an evaluation must not make a pack stale.
-EVALUATION_FOLDERS = frozenset({"disparity", "oxts", "point_cloud", "proj_depth", "velodyne_points"})
 
 
 @dataclass(frozen=True)
@@ -186,7 +177,7 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
             "stopped."
         )
     _check_options(folder, options, asked)
-    _check_source(folder, manifest)
+    check_source(folder, manifest, REPACK)
     store = PackedFrames(folder, options)
     parts = [read_part(folder, number) for number in range(len(list(folder.glob("samples-*.json"))))]
     _check_samples(folder, parts, len(options.source_ids))
@@ -325,47 +316,12 @@ def _check_samples(folder: Path, parts: Sequence[dict[str, Any]], sources: int) 
                 raise UserError(f"{file}: samples[{place}] shows frames that the pack does not hold. {REPACK}")
 
 
-def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
-    sources = [Path(source) for source in (manifest["source"], *manifest.get("beside", ()))]
-    if not all(source.exists() for source in sources):
-        return
-    now = source_identity(sources)
-    if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
-        return
-    then = read_text(folder / SOURCE_FILE).splitlines() if (folder / SOURCE_FILE).is_file() else []
-    names = sorted({line.split(" ", 2)[-1] for line in set(now) ^ set(then)})
-    example = f" (the first: {names[0]})" if names else ""
-    raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {REPACK}")
-
-
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 
 def is_pack(path: Path) -> bool:
     """Whether a path is a pack folder, whole or not."""
     return (path / MARKER).is_file()
-
-
-def source_identity(sources: Sequence[Path]) -> list[str]:
-    """One line for each file that training could read, `<bytes> <nanoseconds of its last change> <name>`, sorted.
-
-    Hidden files, and folders that evaluation alone reads, do not count.
-    """
-    lines = []
-    for source in sources:
-        for file in [source] if source.is_file() else _walk(source):
-            status = file.stat()
-            # The names of one source alone are as they are within it.
-            within = source.parent if source.is_file() or len(sources) > 1 else source
-            lines.append(f"{status.st_size} {status.st_mtime_ns} {file.relative_to(within).as_posix()}")
-    return sorted(lines)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):  # Path.walk came with Python 3.12
-        folders[:] = [name for name in folders if name not in EVALUATION_FOLDERS and not name.startswith(".")]
-        files = (Path(place, name) for name in files if not name.startswith("."))
-        yield from (file for file in files if file.suffix.lower() in SOURCE_SUFFIXES)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -399,10 +355,6 @@ def pixels_file(folder: Path, number: int) -> Path:
 
 def frame_bytes(options: PackOptions) -> int:
     return 3 * options.height * options.width
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _shown(value: object) -> str:

@@ -16,17 +16,15 @@ from egodepth.data.loading import one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
     MARKER,
-    SOURCE_FILE,
     PackOptions,
-    digest_of,
     frame_bytes,
     is_pack,
     pixels_file,
     read_manifest,
     read_part,
     samples_file,
-    source_identity,
 )
+from egodepth.data.packs.source import SOURCE_FILE, digest_of, source_identity
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
