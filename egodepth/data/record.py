@@ -48,6 +48,11 @@ class Wanted:
     cache_folder: Path
     cache_bytes: int = DEFAULT_CACHE_BYTES
 
+    @property
+    def has_time(self) -> bool:
+        """Whether frames of other times are among the sources."""
+        return any(source != "stereo" for source in self.source_ids)
+
     def require_intrinsics(self, what: str, known: tuple[str, ...]) -> None:
         """Refuse intrinsics that are typed in for data that come with theirs.
 
