@@ -26,6 +26,8 @@ from egodepth.scaling.estimate import unit_ratio
 
 NANOSECONDS = 1e9
 
+FOOTAGE, DRIVES = ("frames", "video", "videos"), ("kitti-raw", "simulated")
+
 SizeOf = Callable[[tuple[int, int]], tuple[int, int]]
 """From the height and width of native frames to those at which a network sees them."""
 
@@ -87,6 +89,18 @@ class FrameSequence:
         return found
 
 
+def check_sequences(data: Path) -> str:
+    """The kind of DATA, of which there are sequences.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    kind = kind_of(data).name
+    if kind not in (*FOOTAGE, *DRIVES):
+        raise UserError(f"{data}: is {kind} data. Give KITTI drives, a video or a folder of frames.")
+    return kind
+
+
 def open_sequences(
     data: Path, size_of: SizeOf, cache_folder: Path, intrinsics: str, frames_per_second: float | None
 ) -> list[FrameSequence]:
@@ -109,12 +123,10 @@ def open_sequences(
     if data.is_dir() and DRIVE.fullmatch(data.name):
         root, drives = data.parent.parent, [f"{data.parent.name}/{data.name}"]
     else:
-        kind = kind_of(data).name
-        if kind in ("frames", "video", "videos"):
+        kind = check_sequences(data)
+        if kind in FOOTAGE:
             pieces = clips(data) if kind == "videos" else [data]
             return [_of_footage(each, size_of, cache_folder, intrinsics, frames_per_second) for each in pieces]
-        if kind not in ("kitti-raw", "simulated"):
-            raise UserError(f"{data}: is {kind} data. Give KITTI drives, a video or a folder of frames.")
         root, drives = data, KittiTree(data).drives()
     if intrinsics != "calibrated":
         raise UserError(

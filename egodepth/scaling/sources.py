@@ -1,6 +1,7 @@
 """The scale of a released model by what footage shows: camera height, speed, odometry."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
         UserError: the camera is not known, or no frame shows a road.
     """
     predictor = model.predictor(device).with_scale(1.0)
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequences = _opened(model, footage, cache)
         sequences, remarks = with_cameras(model, sequences)
         focal = _focal(model, sequences)
@@ -64,7 +65,7 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
     track = None if log == OXTS else read_track(Path(log))
     network = model.pose_network().to(device)
     remarks: list[str] = []
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequences = _moving(_opened(model, footage, cache))
         if track is None:
             measured = [sequence for sequence in sequences if sequence.oxts is not None]
@@ -90,7 +91,7 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     """
     log = read_pose_log(file)
     network = model.pose_network().to(device)
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
         focal = _focal(model, [sequence])
         if log.is_timed:
@@ -106,11 +107,24 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
 # --- what the sources share ------------------------------------------------------------------------------------------
 
 
-def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSequence]:
+@contextmanager
+def _cache(footage: Footage) -> Iterator[Path]:
+    if footage.cache_folder is not None:
+        yield footage.cache_folder
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _opened(model: ReleasedModel, footage: Footage, cache: Path) -> list[FrameSequence]:
     def size_of(native: tuple[int, int]) -> tuple[int, int]:
         return size_for(*model.size, native) if model.config.get("keep_aspect") else model.size
 
-    return open_sequences(footage.path, size_of, Path(cache), footage.intrinsics, footage.frames_per_second)
+    return [
+        sequence
+        for root in (footage.path, *footage.beside)
+        for sequence in open_sequences(root, size_of, cache, footage.intrinsics, footage.frames_per_second)
+    ]
 
 
 def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:

@@ -35,10 +35,12 @@ from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
 from egodepth.recipes.scale import Scale
+from egodepth.scaling.asked import ScaleSource
 from egodepth.training.cameras import check_learning, released_camera, with_cameras
 from egodepth.training.checkpoints import has_checkpoint
 from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
+from egodepth.training.metres import check_metres, write_metres
 from egodepth.training.motion_plot import draw_motion
 from egodepth.training.run_report import report_run
 from egodepth.training.scale import scale_from_poses
@@ -64,13 +66,16 @@ STATISTICS_BATCHES, STATISTICS_BATCH = 4, 8
 """Images that running averages are taken anew from, before validation and release of a network with drops."""
 
 
-def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
+def train(
+    name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False, metres: ScaleSource | None = None
+) -> Path:
     """Train a recipe on DATA.
 
     Args:
         name: of the recipe, for the released model's config.
         run: folder for checkpoints, logs, panels and the released model.
         resume: continue a run that was stopped; its options must be the same as then.
+        metres: what gives a model from video alone its scale in the end.
 
     Returns:
         the folder of the released model.
@@ -80,6 +85,8 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     """
     recipe = _in_form_of(recipe, data)
     check_size(recipe)
+    if metres is not None:
+        check_metres(metres, recipe, data)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
     recipe = replace(with_cameras(recipe, data), network=_sized_network(recipe, run, resume))
@@ -134,7 +141,11 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         )
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)
-    report_run(name, recipe, run, sets, validation, method)
+    try:
+        if metres is not None:
+            write_metres(metres, model, recipe, data, run / FRAMES_FOLDER)
+    finally:
+        report_run(name, recipe, run, sets, validation, method)
     return model
 
 
