@@ -1,6 +1,6 @@
 """How well cameras of known fields of view are found: from a chessboard, and from the footage alone.
 
-    python benchmarks/cameras.py FOLDER --out cameras.json
+    python benchmarks/calibrating.py FOLDER --out calibrating.json
 
 For each field of view a simulated drive through the same plain street is rendered into FOLDER, left pictures alone, and
 a chessboard is drawn as the same camera sees it from 15 sides. Both are calibrated as `egodepth calibrate` does it.
