@@ -19,7 +19,7 @@ from egodepth.deployment.onnx_file import export_onnx
 from egodepth.files import write_text
 from egodepth.geometry.lenses import straight_camera, undistort
 from egodepth.models.folder import STARTER_FOLDER
-from egodepth.models.released import ReleasedModel, save_model
+from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.model_config import read_config
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.scale import Scale
@@ -57,7 +57,16 @@ def release(run: Path) -> None:
     options, config = run_options(run), read_config(ReleasedModel.open(run).folder)
     scale = Scale(config["metres_per_unit"], config["metres_from"])
     recipe = restored_recipe("video", options)
-    save_model(STARTER_FOLDER, "video", recipe, networks, scale, config["provenance"], False, focal=config["focal"])
+    save_model(
+        STARTER_FOLDER,
+        "video",
+        recipe,
+        networks,
+        scale,
+        config["provenance"],
+        False,
+        ReleasedCamera(focal=config["focal"]),
+    )
     released = ReleasedModel.open(STARTER_FOLDER)
     export_onnx(released.predictor(), STARTER_FOLDER / "model.onnx", scale=released.scale.as_metadata())
 

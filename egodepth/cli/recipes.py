@@ -34,6 +34,9 @@ USUAL = {
 }
 """The settings that most people need of each command, where a recipe has them; `--help-all` shows the others."""
 
+UNUSUAL = frozenset({"camera_height", "speed", "poses"})
+"""Options of commands that their description names, so that the first help does without them."""
+
 
 def takes_recipe(command: Callable) -> bool:
     """Whether a command has a recipe's settings among its parameters."""
@@ -88,7 +91,7 @@ def print_short_help(command: Callable, recipe: Recipe, program: str) -> None:
 
     def short(**_: Any) -> None: ...
 
-    parameters = inspect.signature(command).parameters.values()
+    parameters = [each for each in inspect.signature(command).parameters.values() if each.name not in UNUSUAL]
     short.__signature__ = inspect.Signature(
         [
             each.replace(annotation=Annotated[usual, arg(name="")], default=usual()) if each.name == "recipe" else each

@@ -87,7 +87,7 @@ def are_fractions(numbers: Numbers) -> bool:
     return max(fx, fy) < LARGEST_FRACTION and 0 < cx < 1 and 0 < cy < 1
 
 
-def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
+def same_aspect(one: tuple[float, float], other: tuple[float, float]) -> bool:
     """Whether two heights and widths are of one form, to 2 %."""
     ratio = (one[1] / one[0]) / (other[1] / other[0])
     return abs(ratio - 1) <= ASPECT_TOLERANCE

@@ -40,8 +40,10 @@ FIELD_OF_VIEW = "fov="
 """How intrinsics that were given as a field of view stand in a recipe: `fov=78`, in degrees from left to right."""
 
 
-LEARNED = "learned"
-"""The value of `--intrinsics` with which training finds the camera of footage itself."""
+LEARNED, LEARNED_EACH = "learned", "learned-each"
+LEARNED_WAYS = (LEARNED, LEARNED_EACH)
+"""The values of `--intrinsics` with which training finds the cameras of footage that comes without: one for all frames
+of a size, or one for each video and folder."""
 
 
 def as_intrinsics(fov: float | None, intrinsics: str) -> str:

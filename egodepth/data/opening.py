@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from egodepth.data import kinds
-from egodepth.data.configurations import DataConfig, EvaluationDataConfig, Source
+from egodepth.data.configurations import LEARNED_EACH, DataConfig, EvaluationDataConfig, Source
 from egodepth.data.footage.camera import footage_size
 from egodepth.data.images import check_bits
 from egodepth.data.recognise import kind_of
@@ -42,6 +42,12 @@ def open_training_sets(
     _check_different(root, *config.beside, *also)
     wanted = Wanted(root, config, intrinsics, source_ids, height, width, cache_folder)
     sets = open_together(wanted, [root, *config.beside], _open)
+    for camera in sets.learning if intrinsics == LEARNED_EACH else ():
+        if len(camera.footage) > 1:
+            raise UserError(
+                f"--intrinsics {LEARNED_EACH}: {len(camera.footage)} of DATA are called {camera.name}, and a camera is "
+                "learnt under that name. Rename one."
+            )
     if not also:
         return sets
     others = []

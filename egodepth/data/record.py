@@ -14,7 +14,7 @@ from egodepth.data.findings import Findings
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.joint import JointDataset
 from egodepth.data.motion import SequenceMotion
-from egodepth.data.samples import EvaluationFrames, NoUsableFrames, PosedSequence, TrainingDataset
+from egodepth.data.samples import EvaluationFrames, LearningCamera, NoUsableFrames, PosedSequence, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 
@@ -31,7 +31,8 @@ class Wanted:
 
     Attributes:
         root: the path that the user gave.
-        intrinsics: `calibrated`, `fixed`, `fx,fy,cx,cy` in pixels, `fov=DEGREES` or a file of intrinsics.
+        intrinsics: `calibrated`, `fixed`, `fx,fy,cx,cy` in pixels, `fov=DEGREES`, a file of intrinsics, or one of
+            `LEARNED_WAYS`.
         source_ids: time offsets and `stereo`.
         height, width: training size in pixels.
         cache_folder: where frames unpacked from a video are kept.
@@ -46,6 +47,11 @@ class Wanted:
     width: int
     cache_folder: Path
     cache_bytes: int = DEFAULT_CACHE_BYTES
+
+    @property
+    def has_time(self) -> bool:
+        """Whether frames of other times are among the sources."""
+        return any(source != "stereo" for source in self.source_ids)
 
     def require_intrinsics(self, what: str, known: tuple[str, ...]) -> None:
         """Refuse intrinsics that are typed in for data that come with theirs.
@@ -72,12 +78,14 @@ class TrainingSets:
         validation: None where nothing is held out.
         left_out: one message for each frame, or group of frames, that cannot be used.
         motion: how each piece of footage moves; nothing for data whose neighbours are given.
+        learning: the cameras that are learnt.
     """
 
     training: TrainingDataset
     validation: TrainingDataset | None
     left_out: tuple[str, ...]
     motion: tuple[SequenceMotion, ...] = ()
+    learning: tuple[LearningCamera, ...] = ()
 
     @property
     def first(self) -> TrainingDataset:
@@ -95,6 +103,7 @@ class TrainingSets:
             JointDataset(validation) if validation else None,
             sum((part.left_out for part in parts), ()),
             sum((part.motion for part in parts), ()),
+            LearningCamera.joined(camera for part in parts for camera in part.learning),
         )
 
     @classmethod

@@ -38,6 +38,8 @@ class Sample:
             intrinsics are the whole frame's. None where the views are whole frames.
         teacher_disparity: (1, H, W) float32, a teacher's inverse depth of the target in the units of its maps: 0
             infinitely far, NaN unknown. None where there is no teacher's map.
+        learned_camera: which of the cameras that are learnt took it, by name, so that the intrinsics are those that it
+            starts from; None where they are given.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Sample:
     mask: Tensor | None = None
     window: Window | None = None
     teacher_disparity: Tensor | None = None
+    learned_camera: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Batch:
         mask: (B, 1, H, W) bool, see `Sample`; None where no sample has one.
         windows: of the B samples, see `Sample`; None where the views are whole frames.
         teacher_disparity: (B, 1, H, W), see `Sample`.
+        learned_cameras: of the B samples, see `Sample`; None where all intrinsics are given.
     """
 
     names: tuple[str, ...]
@@ -83,6 +87,7 @@ class Batch:
     mask: Tensor | None = None
     windows: tuple[Window, ...] | None = None
     teacher_disparity: Tensor | None = None
+    learned_cameras: tuple[str | None, ...] | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], indices: Sequence[int], source_ids: Sequence[Source]) -> "Batch":
@@ -101,6 +106,7 @@ class Batch:
             teacher_disparity=None
             if samples[0].teacher_disparity is None
             else torch.stack([sample.teacher_disparity for sample in samples]),
+            learned_cameras=_learned_cameras(samples),
         )
 
     def __len__(self) -> int:
@@ -129,6 +135,35 @@ def _stacked_masks(samples: Sequence[Sample]) -> Tensor | None:
         return None
     whole = torch.ones_like(samples[0].target[:1], dtype=torch.bool)
     return torch.stack([whole if sample.mask is None else sample.mask for sample in samples])
+
+
+def _learned_cameras(samples: Sequence[Sample]) -> tuple[str | None, ...] | None:
+    names = tuple(sample.learned_camera for sample in samples)
+    return names if any(name is not None for name in names) else None
+
+
+@dataclass(frozen=True)
+class LearningCamera:
+    """A camera that training learns beside depth and motion.
+
+    Attributes:
+        name: see `Sample.learned_camera`.
+        footage: the videos and folders that it took, by name.
+        start: (3, 3), normalised, what it is learnt from.
+    """
+
+    name: str
+    footage: tuple[str, ...]
+    start: Tensor
+
+    @staticmethod
+    def joined(cameras: Iterable["LearningCamera"]) -> tuple["LearningCamera", ...]:
+        """Each camera once, with all the footage that it took."""
+        found: dict[str, LearningCamera] = {}
+        for camera in cameras:
+            known = found.setdefault(camera.name, replace(camera, footage=()))
+            found[camera.name] = replace(known, footage=(*known.footage, *camera.footage))
+        return tuple(found.values())
 
 
 class NoUsableFrames(UserError):

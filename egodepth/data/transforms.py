@@ -36,6 +36,7 @@ class Views:
         centred: see `Sample`.
         mask: (B, 1, H, W) bool, the pixels that show the scene, in target and sources; None where all do.
         teacher_disparity: (B, 1, H, W), a teacher's inverse depth, see `Sample`; None where there is none.
+        learned_cameras: of the B samples, see `Batch`.
     """
 
     names: tuple[str, ...]
@@ -50,6 +51,7 @@ class Views:
     centred: bool
     mask: Tensor | None = None
     teacher_disparity: Tensor | None = None
+    learned_cameras: tuple[str | None, ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -260,6 +262,7 @@ def _as_views(batch: Batch, images: Tensor, jittered: Tensor, flipped: Tensor) -
         centred=batch.centred,
         mask=_mirrored_where(flipped, batch.mask),
         teacher_disparity=_mirrored_where(flipped, batch.teacher_disparity),
+        learned_cameras=batch.learned_cameras,
     )
 
 

@@ -39,14 +39,14 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LearnedCameraConfig:
-    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned).
+    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned, learned-each).
 
     Attributes:
         rate: learning rate, as a multiple of the optimiser's.
         freeze_from: share of the run after which they stay as they are.
         square_pixels: fx and fy are one number. A camera that only turns left and right tells nothing of fy.
         largest_uncertainty: the training ends where a pair of frames would not show a focal length that is wrong by
-            this share, because the camera hardly turns (`LearnedCamera.uncertainty`).
+            this share, because the camera hardly turns (`LearnedCameras.uncertainties`).
         insist: end there; otherwise it is said, and training goes on with what was found.
     """
 

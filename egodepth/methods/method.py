@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.cutting import Cutting
-from egodepth.data.samples import Batch
+from egodepth.data.samples import Batch, LearningCamera
 from egodepth.data.transforms import Views, augment
 from egodepth.errors import UserError
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
-from egodepth.methods.learned_camera import LearnedCamera
+from egodepth.methods.learned_camera import LearnedCameras
 from egodepth.networks.drop import set_drop_rates
 
 log = logging.getLogger("egodepth")
@@ -75,7 +75,7 @@ class Method(lightning.LightningModule):
     Attributes:
         uses_every_parameter: each part of the loss reaches all parameters. Where not, processes that train together
             must look which ones it did reach.
-        camera: whose intrinsics are learnt; None where they are given.
+        cameras: whose intrinsics are learnt; None where all are given.
         focal: focal length, in widths of the picture, of the camera for which a unit of depth has its length. Through
             another one, as after an enlargement, the unit is as many times as long as the focal length is, so that
             what looks alike has one depth (Metric3D, Yin et al., ICCV 2023, section 3.2). None takes all pictures for
@@ -92,7 +92,7 @@ class Method(lightning.LightningModule):
         self.panels: dict[str, Tensor] | None = None
         self.depth_variation: Tensor | None = None
         self.border_shares: Tensor | None = None
-        self.camera: LearnedCamera | None = None
+        self.cameras: LearnedCameras | None = None
         self.focal: float | None = None
 
     @abstractmethod
@@ -112,16 +112,16 @@ class Method(lightning.LightningModule):
         """The networks that a released model holds, by the first part of their tensors' names."""
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """All parameters but those of a learnt camera, each in one group; the logs tell the first one's rate."""
+        """All parameters but those of learnt cameras, each in one group; the logs tell the first one's rate."""
         return [ParameterGroup(tuple(self.network_parameters()))]
 
     def network_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters but those of a learnt camera."""
-        return (parameter for name, parameter in self.named_parameters() if not name.startswith("camera."))
+        """All parameters but those of learnt cameras."""
+        return (parameter for name, parameter in self.named_parameters() if not name.startswith("cameras."))
 
-    def learn_camera(self, start: Tensor, config: LearnedCameraConfig) -> None:
-        """Learn the intrinsics of the one camera that all frames are of, from (3, 3) normalised ones."""
-        self.camera = LearnedCamera(start, config)
+    def learn_cameras(self, cameras: Sequence[LearningCamera], config: LearnedCameraConfig) -> None:
+        """Learn the intrinsics of these cameras beside depth and motion."""
+        self.cameras = LearnedCameras(cameras, config)
         self.uses_every_parameter = False
 
     def cutting(self, frame_size: tuple[int, int]) -> Cutting | None:
@@ -133,21 +133,21 @@ class Method(lightning.LightningModule):
         return Cutting(config, self.seed, frame_size) if config.native and config.scales else None
 
     def augmented(self, batch: Batch) -> Views:
-        """The batch as this step trains on it, seen by the learnt camera where there is one."""
+        """The batch as this step trains on it, seen by the learnt cameras where there are any."""
         config = self.augmentation_of(batch.frame_size)
-        if self.camera is None:
+        if self.cameras is None:
             return augment(batch, config, self.seed, self.global_step)
-        views = augment(self.camera.given_to(batch), config, self.seed, self.global_step)
-        if self.camera.frozen(self.global_step, self.trainer.max_steps):
+        views = augment(self.cameras.given_to(batch), config, self.seed, self.global_step)
+        if self.cameras.frozen(self.global_step, self.trainer.max_steps):
             return replace(views, intrinsics=views.intrinsics.detach())
-        return self.camera.hold(views)
+        return self.cameras.hold(views)
 
     def on_after_batch_transfer(self, batch: Batch, _: int) -> Batch:
-        """Validation sees what the learnt camera sees; training asks it anew (`augmented`)."""
-        if self.camera is None:
+        """Validation sees what the learnt cameras see; training asks them anew (`augmented`)."""
+        if self.cameras is None:
             return batch
         with torch.no_grad():
-            return self.camera.given_to(batch)
+            return self.cameras.given_to(batch)
 
     def focal_ratio(self, views: Views) -> Tensor:
         """How many times as long as `focal` the focal lengths of the views are, (B,)."""
@@ -155,10 +155,10 @@ class Method(lightning.LightningModule):
             return torch.ones_like(views.baseline_m)
         return views.intrinsics[:, 0, 0] / (views.size[1] * self.focal)
 
-    def watch_turns(self, transforms: Tensor) -> None:
-        """Tell the learnt camera, where there is one, of the motions (..., 4, 4) between views that a step found."""
-        if self.camera is not None and self.training:
-            self.camera.watch(transforms)
+    def watch_turns(self, transforms: Tensor, views: Views) -> None:
+        """Tell the learnt cameras, where there are any, of the motions (S, B, 4, 4) that a step found in its views."""
+        if self.cameras is not None and self.training:
+            self.cameras.watch(transforms, views.learned_cameras)
 
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
         optimiser = self.optimizers()
@@ -170,41 +170,46 @@ class Method(lightning.LightningModule):
         optimiser.step()
         self.lr_schedulers().step()
         self.log_training({"loss": total}, len(batch))
-        if self.camera is not None:
-            self.log_training(self.camera.values(), len(batch))
-            self._judge_camera(*batch.frame_size)
+        if self.cameras is not None:
+            self.log_training(self.cameras.values(), len(batch))
+            self._judge_cameras(*batch.frame_size)
         return {"loss": total}
 
     def _parts(self, batch: Batch) -> Iterator[Tensor]:
         yield from self.losses(batch)
-        if self.camera is not None:
-            yield from self.camera.wishes()
+        if self.cameras is not None:
+            yield from self.cameras.wishes()
 
-    def _judge_camera(self, height: int, width: int) -> None:
-        """Raises UserError: the motion does not determine the camera that is about to be frozen."""
+    def _judge_cameras(self, height: int, width: int) -> None:
+        """Raises UserError: the motion does not determine one of the cameras that are about to be frozen."""
+        cameras = self.cameras
         # The optimiser has counted this step already.
-        if not self.camera.judged(self.global_step - 1, self.trainer.max_steps):
+        if not cameras.judged(self.global_step - 1, self.trainer.max_steps):
             return
-        uncertainty = torch.tensor(self.camera.uncertainty(height, width), device=self.device)
         # One word for all processes, or those that go on would wait for the others for ever.
-        uncertainty = float(self.trainer.strategy.reduce(uncertainty, reduce_op="mean"))
-        if uncertainty <= self.camera.config.largest_uncertainty:
-            return
-        found = (
-            f"--intrinsics learned: the motion found until step {self.global_step} does not determine the focal "
-            f"length: between two views the camera turns by {self.camera.turn_degrees():.2f} degrees, at which "
-            f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
-            "footage with bends, or more --steps where the motion was not learnt yet."
-        )
-        if self.camera.config.insist:
-            raise UserError(found)
-        rank_zero_only(log.warning)("%s Training goes on with the camera as it is.", found)
+        weighted = torch.cat([cameras.squared_turn * cameras.turns_seen[:, None], cameras.turns_seen[:, None]], dim=1)
+        weighted = self.trainer.strategy.reduce(weighted, reduce_op="sum")
+        squared_turn = weighted[:, :2] / weighted[:, 2:].clamp(min=1)
+        uncertainties = cameras.uncertainties(height, width, squared_turn)
+        for name, uncertainty, turn in zip(cameras.names, uncertainties, squared_turn, strict=True):
+            if uncertainty <= cameras.config.largest_uncertainty:
+                continue
+            whose = "the focal length" if len(cameras.names) == 1 else f"the focal length of camera {name}"
+            found = (
+                f"--intrinsics learned: the motion found until step {self.global_step} does not determine {whose}: "
+                f"between two views the camera turns by {math.degrees(float(turn.sum().sqrt())):.2f} degrees, at which "
+                f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
+                "footage with bends, or more --steps where the motion was not learnt yet."
+            )
+            if cameras.config.insist:
+                raise UserError(found)
+            rank_zero_only(log.warning)("%s Training goes on with the camera as it is.", found)
 
     def configure_optimizers(self) -> dict:
         config, total = self.optimiser, self.trainer.max_steps
         algorithm = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.algorithm]
         groups = self.parameter_groups()
-        if self.camera is not None:
+        if self.cameras is not None:
             groups.append(self._camera_group())
         optimiser = algorithm(
             [_as_options(group) for group in groups],
@@ -221,13 +226,13 @@ class Method(lightning.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": schedule}
 
     def _camera_group(self) -> ParameterGroup:
-        """A decay would pull the camera back to where it started."""
-        camera = self.camera
+        """A decay would pull the cameras back to where they started."""
+        cameras = self.cameras
 
         def factor(step: int, total: int) -> float:
-            return 0.0 if camera.frozen(step, total) else camera.config.rate
+            return 0.0 if cameras.frozen(step, total) else cameras.config.rate
 
-        return ParameterGroup(tuple(camera.parameters()), factor, weight_decay=0.0)
+        return ParameterGroup(tuple(cameras.parameters()), factor, weight_decay=0.0)
 
     def on_train_batch_start(self, *_: object) -> None:
         torch.manual_seed(_step_seed(self.seed, self.global_step, self.global_rank))

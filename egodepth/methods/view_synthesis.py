@@ -137,7 +137,7 @@ class ViewSynthesisMethod(Method):
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             predicted = self._motions(views, places)
-            self.watch_turns(torch.stack(predicted))
+            self.watch_turns(torch.stack(predicted), views)
             transforms |= dict(zip(places, predicted, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":

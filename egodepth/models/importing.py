@@ -5,7 +5,7 @@ from pathlib import Path
 
 from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.errors import UserError
-from egodepth.models.released import save_model
+from egodepth.models.released import ReleasedCamera, save_model
 from egodepth.networks.configurations import SIDES
 from egodepth.networks.pretrained import (
     PUBLISHED_POSE_FILES,
@@ -61,7 +61,7 @@ def import_published(name: str, published: Path, out: Path) -> Imported:
         _published_scale(recipe, imported),
         {"imported": published.name},
         folded=False,
-        intrinsics=fixed_intrinsics(recipe.height, recipe.width) if recipe.network.multi_frame else None,
+        camera=ReleasedCamera(fixed_intrinsics(recipe.height, recipe.width) if recipe.network.multi_frame else None),
     )
     return Imported(imported.entries, unused)
 

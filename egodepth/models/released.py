@@ -118,6 +118,52 @@ class ReleasedModel(ModelFolder):
         network.load_state_dict(check_fit(network.state_dict(), state, self.name, RELEASE_AGAIN))
 
 
+@dataclasses.dataclass(frozen=True)
+class LearnedCamera:
+    """A camera that training learnt.
+
+    Attributes:
+        name: the size of its frames, or the footage that alone it took.
+        footage: the videos and folders that it took, by name.
+        intrinsics: (3, 3), normalised.
+    """
+
+    name: str
+    footage: tuple[str, ...]
+    intrinsics: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class ReleasedCamera:
+    """What a released model says of the cameras that it was trained with.
+
+    Attributes:
+        intrinsics: (3, 3), normalised, of DATA's first camera, where the network matches frames by it or a camera was
+            learnt.
+        origin: how they were obtained, `given` or `learned`.
+        focal: focal length of that camera in widths of its picture, to which the scale belongs; None where it is not
+            known.
+        learned: all that were learnt.
+    """
+
+    intrinsics: torch.Tensor | None = None
+    origin: str | None = None
+    focal: float | None = None
+    learned: tuple[LearnedCamera, ...] = ()
+
+    def entries(self) -> dict[str, Any]:
+        """What the config says."""
+        return {
+            "intrinsics": None if self.intrinsics is None else self.intrinsics.tolist(),
+            "intrinsics_from": self.origin,
+            "focal": self.focal,
+            "learned_cameras": [
+                {"name": each.name, "footage": list(each.footage), "intrinsics": each.intrinsics.tolist()}
+                for each in self.learned
+            ],
+        }
+
+
 def save_model(
     folder: Path,
     name: str,
@@ -126,19 +172,13 @@ def save_model(
     scale: Scale | None,
     provenance: Mapping[str, Any],
     folded: bool,
-    intrinsics: torch.Tensor | None = None,
-    intrinsics_from: str | None = None,
-    focal: float | None = None,
+    camera: ReleasedCamera = ReleasedCamera(),
 ) -> None:
     """Write a released model: what `load` reads.
 
     Args:
         networks: `depth`, and `pose` where there is one.
         folded: the depth network is `deployed`, not in the form in which it is trained.
-        intrinsics: (3, 3), normalised, of the camera that a multi-frame model was trained with, or that was learnt.
-        intrinsics_from: how they were obtained, `given` or `learned`.
-        focal: focal length of the training's camera in widths of its picture, to which `scale` belongs; None where it
-            is not known.
         scale: None where depth is up to scale.
         provenance: what it was made from, for people to read.
     """
@@ -150,9 +190,7 @@ def save_model(
         "pose": as_data(recipe.pose) if "pose" in networks else None,
         "teacher_network": as_data(recipe.teacher_network) if "teacher" in networks else None,
         "folded": folded,
-        "intrinsics": None if intrinsics is None else intrinsics.tolist(),
-        "intrinsics_from": intrinsics_from,
-        "focal": focal,
+        **camera.entries(),
         "lookups": recipe.lookups,
         "height": recipe.height,
         "width": recipe.width,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED, DataConfig, MapUnits, Source
+from egodepth.data.configurations import LEARNED, LEARNED_WAYS, DataConfig, MapUnits, Source
 from egodepth.data.map_files import INVERSE_STEPS, inverse_png, is_whole_png
 from egodepth.data.map_names import frame_keys
 from egodepth.data.opening import lacks_camera, open_training_sets
@@ -81,7 +81,7 @@ def teach(
     if not before and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: holds something else than a teacher's maps. Choose another folder.")
     known = intrinsics != "calibrated" or not any(lacks_camera(root, config) for root in (data, *config.beside))
-    teacher = open_teacher(model, device, width, known and intrinsics != LEARNED)
+    teacher = open_teacher(model, device, width, known and intrinsics not in LEARNED_WAYS)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         camera = intrinsics if known else LEARNED
         # What is left out of a training's pictures is no matter here, and takes a look at all frames to find.

@@ -32,6 +32,7 @@ KINDS: dict[str, type] = DEPTH_KINDS | POSE_KINDS
 RELEASE_AGAIN = "Fetch or release the model again."
 
 METRES = Number(1e-9, 1e9)
+INTRINSICS = ListOf(ListOf(Number(-1e6, 1e6), 3, 3), 3, 3)
 OFFSET = Number(-1000, 1000, whole=True)
 
 CONFIG = Object(
@@ -42,9 +43,15 @@ CONFIG = Object(
         "pose": Optional(OneOfKinds(POSE_KINDS)),
         "teacher_network": Optional(OneOfKinds(DEPTH_KINDS)),
         "folded": Flag(),
-        "intrinsics": Optional(ListOf(ListOf(Number(-1e6, 1e6), 3, 3), 3, 3)),
+        "intrinsics": Optional(INTRINSICS),
         "intrinsics_from": Optional(Text()),
         "focal": Optional(Number(1e-3, 1e3)),
+        "learned_cameras": ListOf(
+            Object(
+                {"name": Text(), "footage": ListOf(Text()), "intrinsics": INTRINSICS},
+                required=("name", "footage", "intrinsics"),
+            )
+        ),
         "lookups": Optional(ListOf(OFFSET, 1, 64)),
         "height": Whole(*SIDES),
         "width": Whole(*SIDES),

@@ -24,6 +24,7 @@ from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE, PriorG
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import restored_recipe
 from egodepth.recipes.view_synthesis import ViewSynthesisRecipe
+from egodepth.scaling.asked import ScaleSource
 from egodepth.training.runs import FRAMES_FOLDER, train
 from egodepth.training.starting import load_trained_networks, run_options
 
@@ -88,11 +89,22 @@ class PipelinePaths:
         return self.out / LAST_STAGE
 
 
-def train_whole(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
-    """Train a recipe, and what it stands on where the recipe makes that too; the folder of the released model."""
-    if recipe.makes_its_needs:
-        return run_pipeline(recipe, data, run)
-    return train(name, recipe, data, run, resume)
+def train_whole(
+    name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False, metres: ScaleSource | None = None
+) -> Path:
+    """Train a recipe, and what it stands on where the recipe makes that too; the folder of the released model.
+
+    Args:
+        metres: see `train`.
+
+    Raises:
+        UserError: see `train`; or metres are asked for where several models are made.
+    """
+    if not recipe.makes_its_needs:
+        return train(name, recipe, data, run, resume, metres)
+    if metres is not None:
+        raise UserError(f"{metres.options[0]}: is not for --all. Take egodepth scale {run} {data} when it is trained.")
+    return run_pipeline(recipe, data, run)
 
 
 def run_pipeline(recipe: PriorGuidedRecipe, data: Path, out: Path) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from tyro.conf import Suppress, arg
 
-from egodepth.data.configurations import LEARNED, AugmentationConfig, DataConfig, Source, as_intrinsics
+from egodepth.data.configurations import LEARNED, LEARNED_WAYS, AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.networks.configurations import SIDES, SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
@@ -90,10 +90,11 @@ class Recipe:
         width: columns of that picture, a multiple of 32.
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames, a file is
-            camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio, `learned` finds them in footage beside
-            depth and motion.
+            camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio. `learned` finds those of footage that comes
+            without, beside depth and motion: one camera for all frames of a size; `learned-each` one for each video
+            and folder.
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
-        learned_camera: how intrinsics are learnt, with --intrinsics learned.
+        learned_camera: how intrinsics are learnt, with --intrinsics learned or learned-each.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, an imported model, or `starter`, the weights that egodepth comes with, whose networks this
             training starts from; `imagenet` and `none` say the same as --pretrained.
@@ -123,10 +124,10 @@ class Recipe:
         if self.start_from in (IMAGENET, NOTHING):
             object.__setattr__(self, "pretrained", self.start_from)
             object.__setattr__(self, "start_from", None)
-        if self.intrinsics == LEARNED and not self.learns_camera:
+        if self.intrinsics in LEARNED_WAYS and not self.learns_camera:
             raise UserError(
-                f"--intrinsics {LEARNED}: this recipe cannot learn them. Give --fov or --intrinsics, or learn them "
-                "with a recipe that trains by view synthesis alone, such as monodepth2."
+                f"--intrinsics {self.intrinsics}: this recipe cannot learn them. Give --fov or --intrinsics, or learn "
+                "them with a recipe that trains by view synthesis alone, such as monodepth2."
             )
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -223,7 +224,7 @@ class Recipe:
 
     def unused_options(self) -> Mapping[str, str]:
         """Fields that this training never reads, with what would make it read them."""
-        return {} if self.intrinsics == LEARNED else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
+        return {} if self.intrinsics in LEARNED_WAYS else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
 
     def check_options(self, published: "Recipe") -> None:
         """Refuse options that nothing would read.

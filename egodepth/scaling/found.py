@@ -18,11 +18,15 @@ class Footage:
         path: KITTI tree or drive, video, folder of videos, or folder of frames.
         intrinsics: `calibrated`, or as `footage_camera`.
         frames_per_second: of data that say nothing of their times.
+        beside: further data of the same kinds.
+        cache_folder: where frames of videos are unpacked, or lie already; none takes a folder for the time being.
     """
 
     path: Path
     intrinsics: str = "calibrated"
     frames_per_second: float | None = None
+    beside: tuple[Path, ...] = ()
+    cache_folder: Path | None = None
 
 
 @dataclass(frozen=True)

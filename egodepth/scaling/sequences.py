@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED
+from egodepth.data.configurations import LEARNED_WAYS
 from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage_size
 from egodepth.data.footage.clips import clips
 from egodepth.data.footage.masking import footage_mask
@@ -25,6 +25,8 @@ from egodepth.geometry.lenses import Lens
 from egodepth.scaling.estimate import unit_ratio
 
 NANOSECONDS = 1e9
+
+FOOTAGE, DRIVES = ("frames", "video", "videos"), ("kitti-raw", "simulated")
 
 SizeOf = Callable[[tuple[int, int]], tuple[int, int]]
 """From the height and width of native frames to those at which a network sees them."""
@@ -87,6 +89,18 @@ class FrameSequence:
         return found
 
 
+def check_sequences(data: Path) -> str:
+    """The kind of DATA, of which there are sequences.
+
+    Raises:
+        UserError: it is of another kind.
+    """
+    kind = kind_of(data).name
+    if kind not in (*FOOTAGE, *DRIVES):
+        raise UserError(f"{data}: is {kind} data. Give KITTI drives, a video or a folder of frames.")
+    return kind
+
+
 def open_sequences(
     data: Path, size_of: SizeOf, cache_folder: Path, intrinsics: str, frames_per_second: float | None
 ) -> list[FrameSequence]:
@@ -101,19 +115,18 @@ def open_sequences(
     Raises:
         UserError: the data are of another kind, or cannot be read.
     """
-    if intrinsics == LEARNED:
+    if intrinsics in LEARNED_WAYS:
         raise UserError(
-            "--intrinsics learned: is for training. Leave it out: a camera that the model has learnt is known from it."
+            f"--intrinsics {intrinsics}: is for training. Leave it out: a camera that the model has learnt is known "
+            "from it."
         )
     if data.is_dir() and DRIVE.fullmatch(data.name):
         root, drives = data.parent.parent, [f"{data.parent.name}/{data.name}"]
     else:
-        kind = kind_of(data).name
-        if kind in ("frames", "video", "videos"):
+        kind = check_sequences(data)
+        if kind in FOOTAGE:
             pieces = clips(data) if kind == "videos" else [data]
             return [_of_footage(each, size_of, cache_folder, intrinsics, frames_per_second) for each in pieces]
-        if kind not in ("kitti-raw", "simulated"):
-            raise UserError(f"{data}: is {kind} data. Give KITTI drives, a video or a folder of frames.")
         root, drives = data, KittiTree(data).drives()
     if intrinsics != "calibrated":
         raise UserError(

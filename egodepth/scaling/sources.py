@@ -1,13 +1,14 @@
 """The scale of a released model by what footage shows: camera height, speed, odometry."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED
+from egodepth.data.camera_checking import same_aspect
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
@@ -40,7 +41,7 @@ def scale_from_height(model: ReleasedModel, footage: Footage, height_m: float, d
         UserError: the camera is not known, or no frame shows a road.
     """
     predictor = model.predictor(device).with_scale(1.0)
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequences = _opened(model, footage, cache)
         sequences, remarks = with_cameras(model, sequences)
         focal = _focal(model, sequences)
@@ -64,7 +65,7 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
     track = None if log == OXTS else read_track(Path(log))
     network = model.pose_network().to(device)
     remarks: list[str] = []
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequences = _moving(_opened(model, footage, cache))
         if track is None:
             measured = [sequence for sequence in sequences if sequence.oxts is not None]
@@ -90,7 +91,7 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     """
     log = read_pose_log(file)
     network = model.pose_network().to(device)
-    with TemporaryDirectory() as cache:
+    with _cache(footage) as cache:
         sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
         focal = _focal(model, [sequence])
         if log.is_timed:
@@ -106,11 +107,24 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
 # --- what the sources share ------------------------------------------------------------------------------------------
 
 
-def _opened(model: ReleasedModel, footage: Footage, cache: str) -> list[FrameSequence]:
+@contextmanager
+def _cache(footage: Footage) -> Iterator[Path]:
+    if footage.cache_folder is not None:
+        yield footage.cache_folder
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _opened(model: ReleasedModel, footage: Footage, cache: Path) -> list[FrameSequence]:
     def size_of(native: tuple[int, int]) -> tuple[int, int]:
         return size_for(*model.size, native) if model.config.get("keep_aspect") else model.size
 
-    return open_sequences(footage.path, size_of, Path(cache), footage.intrinsics, footage.frames_per_second)
+    return [
+        sequence
+        for root in (footage.path, *footage.beside)
+        for sequence in open_sequences(root, size_of, cache, footage.intrinsics, footage.frames_per_second)
+    ]
 
 
 def _focal(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> float | None:
@@ -141,18 +155,43 @@ def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tu
     Raises:
         UserError: neither is known.
     """
-    unknown = [sequence.name for sequence in sequences if sequence.intrinsics is None]
-    if not unknown:
-        return list(sequences), []
-    if model.config.get("intrinsics_from") != LEARNED:
-        raise UserError(
-            f"{unknown[0]}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
-        )
-    learned = np.array(model.config["intrinsics"], np.float32)
-    remark = f"{unknown[0]}: the camera is not known; the one that the model learnt in training is taken."
-    return [
-        sequence if sequence.intrinsics is not None else replace(sequence, intrinsics=learned) for sequence in sequences
-    ], [remark]
+    found, remarks = [], []
+    for sequence in sequences:
+        if sequence.intrinsics is None:
+            name, intrinsics = _learned_camera(model, sequence)
+            found.append(replace(sequence, intrinsics=intrinsics))
+            known = f"the one that the model learnt in training ({name}) is taken"
+            remarks.append(f"{sequence.name}: the camera is not known; {known}.")
+        else:
+            found.append(sequence)
+    return found, remarks
+
+
+def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str, np.ndarray]:
+    """The camera that training learnt for this footage, for frames of its size, or else of its form; and its name.
+
+    Raises:
+        UserError: there is none, or it is not clear which it is.
+    """
+    learned = model.config.get("learned_cameras", [])
+    height, width = sequence.native
+    for suits in (
+        [camera for camera in learned if sequence.name in camera["footage"]],
+        [camera for camera in learned if camera["name"] == f"{width}x{height}"],
+        [camera for camera in learned if same_aspect((height, width), _form(camera["intrinsics"]))],
+    ):
+        if len(suits) == 1:
+            return suits[0]["name"], np.array(suits[0]["intrinsics"], np.float32)
+    names = ", ".join(camera["name"] for camera in learned)
+    nor = f", nor which of those that the model learnt it is ({names})" if learned else ""
+    raise UserError(
+        f"{sequence.name}: the camera is not known{nor}. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
+    )
+
+
+def _form(intrinsics: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Height and width, up to a factor, of the pictures of a camera with square pixels."""
+    return intrinsics[0][0], intrinsics[1][1]
 
 
 def _from_ratios(

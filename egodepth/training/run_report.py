@@ -10,17 +10,16 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_only
 
 from egodepth.colour import colour_depth
-from egodepth.data.configurations import LEARNED
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import TrainingDataset
 from egodepth.evaluation.report import MetricsTable, PictureRow, write_report
 from egodepth.files import write_text
-from egodepth.geometry.cameras import field_of_view_degrees
 from egodepth.methods.method import Method
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.released import ReleasedModel
 from egodepth.recipes import Recipe
 from egodepth.recipes.scale import Scale
+from egodepth.training.cameras import released_camera, said_of_cameras
 from egodepth.training.curves import read_curves
 from egodepth.training.judging import Judgement, gain, judge
 from egodepth.training.starting import method_as_started
@@ -83,30 +82,24 @@ def report_run(
     if trained is None:
         return
     released = ReleasedModel.open(run)
-    focal = float(sets.first[0].intrinsics[0, 0]) if method.camera is None else released.config["focal"]
+    focal = float(sets.first[0].intrinsics[0, 0])
     facts = RunFacts(
         name=name,
         data=released.config["provenance"]["data"],
         samples=len(sets.training),
         held_out=len(held_out),
         steps=released.config["provenance"]["steps"],
-        camera=_said_of_camera(recipe, focal),
+        camera=said_of_cameras(released_camera(sets, method, recipe, focal), focal),
         scale=released.scale,
         left_out=sets.left_out,
         remarks=[f"{sequence.said()}." for sequence in sets.motion],
     )
     started = method_as_started(recipe)
     if started is not None:
-        started.camera, started.focal = method.camera, method.focal
+        started.cameras, started.focal = method.cameras, method.focal
     start = None if started is None else judge(started, held_out)
     report = write_run_report(run, facts, recipe, trained, start)
     log.info("%s tells how well the model explains frames that were held out.", report)
-
-
-def _said_of_camera(recipe: Recipe, focal: float) -> str:
-    """How the intrinsics were obtained, and what the camera sees from left to right."""
-    origin = "learnt" if recipe.intrinsics == LEARNED else "given"
-    return f"{origin}, {field_of_view_degrees(focal):.0f} degrees wide"
 
 
 def write_run_report(

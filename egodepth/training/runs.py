@@ -14,9 +14,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from egodepth.data.calibrations.finding import with_whole_path
-from egodepth.data.configurations import LEARNED, TeacherMapsConfig
+from egodepth.data.configurations import LEARNED_WAYS, TeacherMapsConfig
 from egodepth.data.motion import SequenceMotion
-from egodepth.data.opening import frame_size, lacks_camera, open_training_sets
+from egodepth.data.opening import frame_size, open_training_sets
 from egodepth.data.packs.reading import PackOptions
 from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
@@ -35,9 +35,12 @@ from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
 from egodepth.recipes.scale import Scale
+from egodepth.scaling.asked import ScaleSource
+from egodepth.training.cameras import check_learning, released_camera, with_cameras
 from egodepth.training.checkpoints import has_checkpoint
 from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
+from egodepth.training.metres import check_metres, write_metres
 from egodepth.training.motion_plot import draw_motion
 from egodepth.training.run_report import report_run
 from egodepth.training.scale import scale_from_poses
@@ -63,13 +66,16 @@ STATISTICS_BATCHES, STATISTICS_BATCH = 4, 8
 """Images that running averages are taken anew from, before validation and release of a network with drops."""
 
 
-def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False) -> Path:
+def train(
+    name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False, metres: ScaleSource | None = None
+) -> Path:
     """Train a recipe on DATA.
 
     Args:
         name: of the recipe, for the released model's config.
         run: folder for checkpoints, logs, panels and the released model.
         resume: continue a run that was stopped; its options must be the same as then.
+        metres: what gives a model from video alone its scale in the end.
 
     Returns:
         the folder of the released model.
@@ -79,9 +85,11 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     """
     recipe = _in_form_of(recipe, data)
     check_size(recipe)
+    if metres is not None:
+        check_metres(metres, recipe, data)
     check_run_folder(run, resume)
     recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
-    recipe = replace(_with_camera(recipe, data), network=_sized_network(recipe, run, resume))
+    recipe = replace(with_cameras(recipe, data), network=_sized_network(recipe, run, resume))
     recipe, maps = _with_maps(recipe, data)
     _check_same_options(name, recipe, data, run, resume)
     views, size = needs.views, needs.size
@@ -101,8 +109,9 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
     focal = None
-    if recipe.intrinsics == LEARNED:
-        method.learn_camera(sets.first[0].intrinsics, recipe.learned_camera)
+    if recipe.intrinsics in LEARNED_WAYS:
+        check_learning(sets, recipe, data)
+        method.learn_cameras(sets.learning, recipe.learned_camera)
     elif resume and (run / MODEL_FOLDER).is_dir():
         # A run goes on with the unit that it began with, whatever became of the model that it started from.
         focal = method.focal = ReleasedModel.open(run).config.get("focal")
@@ -111,8 +120,6 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
     write_text(run / RUN_FILE, json.dumps(options, indent=2) + "\n")
     steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
-    intrinsics = sets.first[0].intrinsics if recipe.network.multi_frame else None
-    origin = None if intrinsics is None else "given"
 
     def release(trained: Method) -> None:
         provenance = {
@@ -129,12 +136,16 @@ def train(name: str, recipe: Recipe, data: Path, run: Path, resume: bool = False
         used = networks["depth"] if steady is None else steady(networks["depth"])
         networks["depth"] = deployed(used, recipe.network)
         released = released_recipe(recipe)
-        camera = (intrinsics, origin) if trained.camera is None else (trained.camera().detach().cpu(), LEARNED)
-        seen = focal if trained.camera is None else float(trained.camera().detach()[0, 0])
-        save_model(model, name, released, networks, scale, provenance, True, *camera, focal=seen)
+        save_model(
+            model, name, released, networks, scale, provenance, True, released_camera(sets, trained, recipe, focal)
+        )
 
     fit(method, training, validation, size, recipe.training, run, resume, release, steady)
-    report_run(name, recipe, run, sets, validation, method)
+    try:
+        if metres is not None:
+            write_metres(metres, model, recipe, data, run / FRAMES_FOLDER)
+    finally:
+        report_run(name, recipe, run, sets, validation, method)
     return model
 
 
@@ -154,21 +165,6 @@ def _in_form_of(recipe: Recipe, data: Path) -> Recipe:
     if (height, width) != (recipe.height, recipe.width):
         _notice("%s: frames are %dx%d, and are seen at %dx%d in their own form.", data, *size[::-1], width, height)
     return replace(recipe, height=height, width=width)
-
-
-def _with_camera(recipe: Recipe, data: Path) -> Recipe:
-    """The recipe, with a camera that is learnt where nothing says what camera DATA is of."""
-    roots = (data, *recipe.data.beside)
-    if recipe.intrinsics != "calibrated" or not recipe.learns_camera or recipe.data.also:
-        return recipe
-    if not all(lacks_camera(root, recipe.data) for root in roots):
-        return recipe
-    _notice(
-        "%s: the camera is not known, so its intrinsics are learnt, from a view of 60 degrees on. Give --fov DEGREES "
-        "or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
-        data,
-    )
-    return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
 
 
 def _with_maps(recipe: Recipe, data: Path) -> tuple[Recipe, DepthMaps | None]:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from egodepth.data.configurations import DataConfig
 from egodepth.data.ddad.points import project_points, read_points
-from egodepth.data.ddad.scenes import Ddad, DdadFrames, pose_matrix
+from egodepth.data.ddad.scenes import DdadFrames, pose_matrix
+from egodepth.data.ddad.training import Ddad
 from egodepth.data.opening import open_evaluation_frames, open_training_sets
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
@@ -19,6 +20,7 @@ from egodepth.evaluation.protocols import PROTOCOLS
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.models.released import ReleasedModel
 from tests.command_line import SMALL, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, run
+from tests.data.trees import moving_scene
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "datasets.json").read_text())["ddad"]
 HEIGHT, WIDTH = 30, 40
@@ -58,8 +60,7 @@ def write_scene(root, folder, split, samples=3, sensors=("LIDAR", "CAMERA_01"), 
         for file in (cloud, image):
             (home / file).parent.mkdir(parents=True, exist_ok=True)
         np.savez(home / cloud, data=wall_points(distance - lidar_x))
-        pixels = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(home / image)
+        Image.fromarray(moving_scene(number, HEIGHT, WIDTH)).save(home / image)
         lidar, camera = sensors
         data += [
             {
@@ -226,8 +227,7 @@ def test_samples_have_their_neighbours_within_a_scene(tree):
     assert len(dataset) == 1 + 2
     assert len(Ddad(tree, (), HEIGHT, WIDTH)) == 3 + 4
     for view, number in zip((dataset[2].target, *dataset[2].sources), (2, 1, 3), strict=True):
-        pixels = np.random.default_rng(number).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        assert np.array_equal(view.permute(1, 2, 0).numpy(), pixels)
+        assert np.array_equal(view.permute(1, 2, 0).numpy(), moving_scene(number, HEIGHT, WIDTH))
     assert dataset.left_out == [f"{tree}: 4 samples at the ends of 2 scenes are left out"]
 
 

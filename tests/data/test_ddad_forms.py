@@ -11,7 +11,8 @@ from PIL import Image
 from egodepth.data.checking import check_data
 from egodepth.data.configurations import DataConfig, EvaluationDataConfig
 from egodepth.data.ddad.points import read_points
-from egodepth.data.ddad.scenes import Ddad, DdadFrames, DdadScene, lidar_depth
+from egodepth.data.ddad.scenes import DdadFrames, DdadScene, lidar_depth
+from egodepth.data.ddad.training import Ddad
 from egodepth.data.images import read_image
 from egodepth.data.opening import open_evaluation_frames, open_training_sets
 from egodepth.data.recognise import recognise
@@ -194,10 +195,15 @@ def test_real_scenes_are_known_and_counted(tri):
     assert report.faults == ()
     assert report.counts == {"samples of mode mono": 2, "val frames (protocols ddad, ddad-sc, ddad-80)": 6}
     sets = training(tri)
-    assert [sample.name for sample in sets.training] == ["scene_01 15569195939415230", "scene_02 15616458250936520"]
-    # The first car stands, the second rolls by 1.3 m a second, which is one sample.
-    assert sets.training.moved_m(0) == pytest.approx((0, 0), abs=0.01)
-    assert sets.training.moved_m(1) == pytest.approx((1.27, 1.27), abs=0.02)
+    assert [sample.name for sample in Ddad(tri, (-1, 1), 16, 64)] == [
+        "scene_01 15569195939415230",
+        "scene_02 15616458250936520",
+    ]
+    # The first car stands, as its poses say too; the second rolls by 1.3 m a second, which is one sample.
+    assert Ddad(tri, (-1, 1), 16, 64).moved_m(0) == pytest.approx((0, 0), abs=0.01)
+    assert [sample.name for sample in sets.training] == ["scene_02 15616458250936520"]
+    assert any("scene_01: 1 frames around which the camera stands still" in message for message in sets.left_out)
+    assert sets.training.moved_m(0) == pytest.approx((1.27, 1.27), abs=0.02)
 
 
 def rotated(rotation, vectors):

@@ -12,7 +12,7 @@ from egodepth.data.opening import open_training_sets
 from egodepth.data.packs.reading import PackOptions, open_pack
 from egodepth.data.packs.writing import pack
 from egodepth.errors import UserError
-from tests.data.trees import write_cityscapes_pair, write_ddad, write_frames, write_snippet, write_video
+from tests.data.trees import write_cityscapes_camera, write_ddad, write_frames, write_snippet, write_video
 
 SIZE = 32, 96
 
@@ -106,7 +106,7 @@ def test_frames_of_two_data_sets_of_one_name_are_refused(drive, tmp_path):
 
 def test_cityscapes_and_ddad_have_names_of_their_files(tmp_path):
     cities, scenes = tmp_path / "cities", tmp_path / "ddad"
-    write_cityscapes_pair(cities, "train", "ulm_000002_000019")
+    write_cityscapes_camera(cities, "train", "ulm_000002_000019")
     write_snippet(cities, "train", "ulm_000002")
     found = frame_keys(opened(cities, cache=tmp_path / "cache", intrinsics="calibrated").training)[0]
     assert "train/ulm/ulm_000002_000019" in found

@@ -206,6 +206,29 @@ def test_no_frame_of_a_damaged_video_differs_from_the_true_ones(tmp_path, name, 
     assert all(cut.lost for cut in cuts)
 
 
+def test_behind_a_picture_that_the_decoder_made_up_every_frame_is_true(tmp_path):
+    """Bits that flip within one picture's data, one to twenty of them."""
+    path = write(tmp_path / "a.mp4", scenes(60), options={"crf": "18", "preset": "ultrafast", "g": "12"})
+    whole = [frame.pixels for frame in frames_of(path)]
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    content, noticed = path.read_bytes(), 0
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        start, size = packets[random.integers(10, 50)]
+        flipped = bytearray(content)
+        for place in random.integers(start + 12, start + size, random.choice([1, 3, 20])):
+            flipped[place] ^= 1 << random.integers(8)
+        path.write_bytes(flipped)
+        shown = list(read_video(path))
+        cuts = [place for place, each in enumerate(shown) if isinstance(each, Cut)]
+        noticed += bool(cuts)
+        for each in shown[cuts[0] :] if cuts else ():
+            if isinstance(each, Frame):
+                assert np.array_equal(each.pixels, whole[round(10 * each.seconds)]), (seed, each.seconds)
+    assert noticed >= 5, "others decode to something, and no decoder can know"
+
+
 @pytest.mark.parametrize("reordered", ["0", "3"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_frames_made_from_references_that_are_missing_are_left_out(tmp_path, name, reordered):

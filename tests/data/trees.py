@@ -135,9 +135,10 @@ def write_triplet(root, name="ulm_000002_000025", third=(12, 32), camera=None):
 # --- DDAD ---
 
 
-def write_ddad_scene(root, folder, frames=3, camera="CAMERA_01", lidar="LIDAR"):
-    """A standing car whose lidar sees two points."""
-    home = root / folder
+def write_ddad_scene(root, folder, frames=3, camera="CAMERA_01", lidar="LIDAR", stands=()):
+    """A car that turns by two pixels from sample to sample but those at which it stands; its lidar sees two points."""
+    home, scene = root / folder, texture(len(folder), width=2 * WIDTH + 64)
+    turned = 0
     for name in ("calibration", f"rgb/{camera}", f"point_cloud/{lidar}"):
         (home / name).mkdir(parents=True)
     data, samples = [], []
@@ -145,7 +146,8 @@ def write_ddad_scene(root, folder, frames=3, camera="CAMERA_01", lidar="LIDAR"):
     for number in range(frames):
         cloud, image = f"point_cloud/{lidar}/{number}.npz", f"rgb/{camera}/{number + 10}.png"
         np.savez(home / cloud, data=np.array([[10.0, 0.1, 1.5, 0], [10, -0.1, 1.4, 0]]))
-        Image.fromarray(texture(number)).convert("RGB").save(home / image)
+        turned += 2 * (number not in stands)
+        Image.fromarray(scene[:, turned : turned + WIDTH + 64]).convert("RGB").save(home / image)
         for key, name, datum in (
             (f"l{number}", lidar, {"point_cloud": {"filename": cloud, "pose": {}}}),
             (f"c{number}", camera, {"image": {"filename": image, "pose": optical}}),

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from egodepth.data.configurations import AugmentationConfig
+from egodepth.data.samples import LearningCamera
 from egodepth.data.transforms import augment
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.geometry.poses import pose_to_transform
 from egodepth.methods.configurations import LearnedCameraConfig, PhotometricConfig
-from egodepth.methods.learned_camera import LearnedCamera
+from egodepth.methods.learned_camera import LearnedCameras
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES
 from egodepth.training.checkpoints import LAST_CHECKPOINT
@@ -31,6 +32,14 @@ from tests.view_synthesis import back_project
 TINY = "mobilenetv3_small_050"
 SIZE = 64, 96
 START = torch.tensor([[0.87, 0, 0.5], [0, 1.31, 0.5], [0, 0, 1.0]])
+
+
+def one_camera(start=START):
+    return LearnedCameras([LearningCamera("96x64", ("drive",), start)], LearnedCameraConfig())
+
+
+def of_one_camera(batch):
+    return replace(batch, learned_cameras=("96x64",) * len(batch))
 
 
 # --- a scene whose depth and motion are known --------------------------------------------------------------------
@@ -68,18 +77,18 @@ def test_with_true_depth_and_motion_the_focal_length_is_found_to_one_per_cent(tr
     disparity = (1 / depth - 0.01) / 9.99
     torch.testing.assert_close(1 / sigmoid_to_disparity(disparity), depth)
 
-    camera = LearnedCamera(START, LearnedCameraConfig())
+    camera = one_camera()
     optimiser = torch.optim.Adam(camera.parameters(), lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 150)
     for _ in range(150):
-        intrinsics = Camera.from_normalised(camera(), height, width).intrinsics[None]
+        intrinsics = Camera.from_normalised(camera(), height, width).intrinsics
         config = PhotometricConfig(ssim_weight=0, smoothness_weight=0, auto_mask=False)
         loss = photometric_loss(target, sources, [disparity], torch.stack([forth, back]), intrinsics, config)
         optimiser.zero_grad()
         loss.total.backward()
         optimiser.step()
         schedule.step()
-    found = Camera.from_normalised(camera().detach(), height, width).intrinsics
+    found = Camera.from_normalised(camera().detach()[0], height, width).intrinsics
     assert found[0, 0] == pytest.approx(focal_px, rel=0.01)
     assert found[1, 1] == pytest.approx(focal_px, rel=0.01)
     assert found[:2, 2].tolist() == pytest.approx([49, 30], abs=1)
@@ -113,20 +122,18 @@ def test_on_a_simulated_drive_the_camera_moves_to_the_true_one(street, width):
     disparity = (1 / depth[places] - 1 / 300) / (10 - 1 / 300)
     true_px, start = 0.58 * 192, 0.5 / math.tan(math.radians(30))
 
-    camera = LearnedCamera(
-        torch.tensor([[start, 0, 0.5], [0, start * width / height, 0.5], [0, 0, 1]]), LearnedCameraConfig()
-    )
+    camera = one_camera(torch.tensor([[start, 0, 0.5], [0, start * width / height, 0.5], [0, 0, 1]]))
     optimiser = torch.optim.Adam(camera.parameters(), lr=0.06)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 25)
     config = PhotometricConfig(smoothness_weight=0, auto_mask=False)
     for _ in range(25):
-        intrinsics = Camera.from_normalised(camera(), height, width).intrinsics.expand(len(places), 3, 3)
+        intrinsics = Camera.from_normalised(camera()[0], height, width).intrinsics.expand(len(places), 3, 3)
         inputs = frames[places], sources, [disparity], transforms, intrinsics, config, (0.1, 300.0)
         optimiser.zero_grad()
         photometric_loss(*inputs).total.backward()
         optimiser.step()
         schedule.step()
-    found = Camera.from_normalised(camera().detach(), height, width).intrinsics
+    found = Camera.from_normalised(camera().detach()[0], height, width).intrinsics
     assert abs(found[0, 0] - true_px) < 0.6 * abs(start * width - true_px)
     assert found[0, 0] == pytest.approx(true_px, rel=0.15)
     assert found[:2, 2].tolist() == pytest.approx([0.491 * 192 - left, 0.46 * height], abs=1)
@@ -142,7 +149,7 @@ def method_of(name="monodepth2", **changes):
     recipe = replace(recipe, height=SIZE[0], width=SIZE[1], intrinsics="learned", **tiny, **changes)
     torch.manual_seed(0)
     method = recipe.build_method(recipe.build_networks())
-    method.learn_camera(START, LearnedCameraConfig())
+    method.learn_cameras([LearningCamera("96x64", ("drive",), START)], LearnedCameraConfig())
     method.wants_panels = lambda: False
     method.log_training = lambda *_, **__: None
     return method
@@ -165,7 +172,7 @@ def gradients_of_a_step(method, batch):
     """What the parts of a step want of the camera, as `training_step` adds them up."""
     for part in method._parts(batch):
         part.backward()
-    return [parameter.grad for parameter in method.camera.parameters()]
+    return [parameter.grad for parameter in method.cameras.parameters()]
 
 
 @pytest.mark.parametrize(
@@ -179,13 +186,13 @@ def gradients_of_a_step(method, batch):
 def test_every_part_of_a_loss_moves_the_camera(name, changes, at_step):
     method = at_step(method_of(name, **changes), 0)
     size = (96, 128) if changes.get("pyramid") else SIZE
-    gradients = gradients_of_a_step(method, random_batch(size, (-1, 1)))
+    gradients = gradients_of_a_step(method, of_one_camera(random_batch(size, (-1, 1))))
     assert all(gradient is not None and gradient.abs().min() > 0 for gradient in gradients)
-    assert not list(method.camera.wishes()), "the next step starts anew"
+    assert not list(method.cameras.wishes()), "the next step starts anew"
 
 
 def test_level_by_level_the_camera_gets_the_gradient_of_the_sum(at_step):
-    batch = random_batch((96, 128), (-1, 1))
+    batch = of_one_camera(random_batch((96, 128), (-1, 1)))
     calm = AugmentationConfig(jitter_probability=0, flip_probability=0.5)
     found = []
     for sequential in (True, False):
@@ -199,7 +206,7 @@ def test_level_by_level_the_camera_gets_the_gradient_of_the_sum(at_step):
 
 def test_at_the_end_the_camera_is_frozen(at_step):
     method = at_step(method_of(), 6)
-    assert all(gradient is None for gradient in gradients_of_a_step(method, random_batch(SIZE, (-1, 1))))
+    assert all(gradient is None for gradient in gradients_of_a_step(method, of_one_camera(random_batch(SIZE, (-1, 1)))))
     rate = method._camera_group().factor
     assert [rate(step, 8) > 0 for step in range(8)] == [True] * 6 + [False] * 2
 
@@ -212,10 +219,10 @@ def test_a_weight_decay_does_not_pull_the_camera_back(at_step):
 
 
 def test_a_mirrored_sample_has_the_mirrored_principal_point_and_pulls_it_back():
-    batch = random_batch(SIZE, (-1, 1), count=1)
-    camera = LearnedCamera(START, LearnedCameraConfig())
+    batch = of_one_camera(random_batch(SIZE, (-1, 1), count=1))
+    camera = one_camera()
     with torch.no_grad():
-        camera.centre_shift += torch.tensor([0.4, 0.2])
+        camera.centre_shift += torch.tensor([[0.4, 0.2]])
     flips = [AugmentationConfig(jitter_probability=0, flip_probability=p) for p in (0, 1)]
     as_it_is, mirrored = (augment(camera.given_to(batch), flip, 0, 0).intrinsics for flip in flips)
     assert float((as_it_is + mirrored)[0, 0, 2].detach()) == pytest.approx(SIZE[1] - 1, abs=1e-4)
@@ -225,7 +232,25 @@ def test_a_mirrored_sample_has_the_mirrored_principal_point_and_pulls_it_back():
     torch.testing.assert_close(wish, -other)
 
 
+def test_each_sample_moves_its_own_camera_and_a_given_one_stays(at_step):
+    method = at_step(method_of(), 0)
+    both = [LearningCamera(name, (name,), START) for name in ("a.mp4", "b.mp4")]
+    method.learn_cameras(both, LearnedCameraConfig())
+    batch = replace(random_batch(SIZE, (-1, 1), count=3), learned_cameras=("b.mp4", None, "b.mp4"))
+    assert torch.equal(method.cameras.given_to(batch).intrinsics[1], batch.intrinsics[1])
+    assert torch.equal(method.cameras.given_to(batch).intrinsics[0], START)
+    focal, centre = gradients_of_a_step(method, batch)
+    assert focal[0] == 0 != focal[1]
+    assert centre[0].abs().max() == 0 < centre[1].abs().min()
+    assert method.cameras.turns_seen.tolist() == [0, 1]
+    given = replace(batch, learned_cameras=None)
+    assert all(gradient.abs().max() == 0 for gradient in gradients_of_a_step(at_step(method_of(), 0), given))
+
+
 # --- whether the motion determines it ----------------------------------------------------------------------------
+
+
+NAMES = ("96x64",) * 2
 
 
 def turning(pitch, yaw, count=4):
@@ -235,25 +260,24 @@ def turning(pitch, yaw, count=4):
 
 
 def test_the_uncertainty_is_that_of_a_small_move_at_the_border_at_every_size():
-    camera = LearnedCamera(START, LearnedCameraConfig())
-    camera.watch(turning(0.0, 0.05))
+    camera = one_camera()
+    camera.watch(turning(0.0, 0.05), NAMES)
     focal_px, half_px = 0.87 * 96, 48
     moved_px = 2 * 0.05 * half_px**2 / focal_px
-    assert camera.uncertainty(*SIZE) == pytest.approx(0.005 * 96 / moved_px, rel=1e-3)
-    assert camera.uncertainty(128, 192) == pytest.approx(camera.uncertainty(*SIZE), rel=1e-3)
-    assert camera.turn_degrees() == pytest.approx(math.degrees(0.05), rel=1e-3)
+    for size in (SIZE, (128, 192)):
+        assert camera.uncertainties(*size, camera.squared_turn) == [pytest.approx(0.005 * 96 / moved_px, rel=1e-3)]
 
 
 def test_a_motion_without_turns_is_refused_before_the_camera_is_frozen(at_step):
     method = at_step(method_of(), 5)
-    method._judge_camera(*SIZE)  # step 5 of 6 that learn
+    method._judge_cameras(*SIZE)  # step 5 of 6 that learn
     method = at_step(method, 6)
-    method.camera.watch(turning(0.0005, 0.001))
+    method.cameras.watch(turning(0.0005, 0.001), NAMES)
     with pytest.raises(UserError, match=r"--intrinsics learned: .* does not determine the focal length.*--fov"):
-        method._judge_camera(*SIZE)
+        method._judge_cameras(*SIZE)
     for _ in range(500):
-        method.camera.watch(turning(0.0, 0.05))
-    method._judge_camera(*SIZE)
+        method.cameras.watch(turning(0.0, 0.05), NAMES)
+    method._judge_cameras(*SIZE)
 
 
 # --- whole runs --------------------------------------------------------------------------------------------------
@@ -274,7 +298,7 @@ def test_a_run_that_goes_on_finds_the_camera_of_one_that_was_not_stopped(tmp_pat
 
     assert train(whole) == 0
     state = torch.load(whole / LAST_CHECKPOINT, weights_only=True)
-    assert {"camera.log_focal", "camera.centre_shift"} <= state["state_dict"].keys()
+    assert {"cameras.log_focal", "cameras.centre_shift"} <= state["state_dict"].keys()
 
     with signalled(4, *AT_ONCE):
         assert train(tmp_path / "ended") == 130

@@ -17,7 +17,7 @@ from egodepth.data.taught_dataset import nearest, taught_sets
 from egodepth.data.teacher_maps import DESCRIPTION, EXACT, open_maps
 from egodepth.errors import UserError
 from egodepth.models import teaching
-from egodepth.models.released import ReleasedModel, save_model
+from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig
 from egodepth.recipes import recipe_named
 from egodepth.recipes.scale import Scale
@@ -40,7 +40,9 @@ def save_own(folder: Path, metres: float | None = None, focal: float | None = No
         width=SIZE[1],
     )
     scale = None if metres is None else Scale(metres, "stereo baseline")
-    save_model(folder, "monodepth2", recipe, recipe.build_networks(), scale, provenance, False, focal=focal)
+    save_model(
+        folder, "monodepth2", recipe, recipe.build_networks(), scale, provenance, False, ReleasedCamera(focal=focal)
+    )
     return folder
 
 

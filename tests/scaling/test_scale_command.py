@@ -19,7 +19,7 @@ from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
 from egodepth.recipes.scale import Origin, Scale
-from tests.command_line import only_line, run
+from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
 from tests.data.trees import write_frames, write_oxts
 from tests.scaling.exact_model import METRES_PER_UNIT, know, write_model
 
@@ -71,6 +71,40 @@ def test_the_camera_height_gives_metres(home, model, capsys):
     assert changed == {"metres_per_unit", "metres_from", "metres_error", "metres_note", "depth", "focal"}
     assert config["focal"] == pytest.approx(0.58)
     assert "metres from camera height, ± " in capsys.readouterr().out
+
+
+def test_training_from_video_ends_with_the_scale_that_the_camera_height_gives(home, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(home.parent, alone / home.parent.name, ignore=shutil.ignore_patterns("*_drive_0002_sync"))
+    options = [*SMALL, *TINY_NETWORKS, "--width", 192, "--camera-height", TRUE_HEIGHT_M]
+    assert run("train", "monodepth2", alone, "--out", tmp_path / "run", *options) == 0
+    config = check_scale(tmp_path / "run", "camera height", rel=0.02)
+    assert config["metres_note"].startswith("camera height 1.65 m, ")
+    assert 0 < config["metres_error"] < 0.03
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--camera-height", 1.65, "--mode", "stereo"], "--camera-height: stereo pairs give the scale"),
+        (["--camera-height", 1.65, "--speed", "oxts"], "--camera-height, --speed: each gives the scale"),
+        (["--speed", "nothing.csv"], "nothing.csv: no such file"),
+    ],
+)
+def test_before_it_starts_training_refuses_what_cannot_give_metres(drive, tmp_path, capsys, options, said):
+    assert run("train", "monodepth2", drive, "--out", tmp_path / "run", *SMALL, *options) == 2
+    assert said in only_line(capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_whose_frames_show_no_road_keeps_its_model_and_says_so(tmp_path, capsys):
+    frames = write_frames(tmp_path / "wall", range(8), (64, 96))
+    options = [*SMALL, *TINY_NETWORKS, "--fov", 60, "--camera-height", 1.2]
+    assert run("train", "monodepth2", frames, "--out", tmp_path / "run", *options) == 2
+    assert "shows a road" in (line := only_line(capsys.readouterr().err))
+    assert "its depth is up to scale" in line
+    assert config_of(tmp_path / "run")["depth"] == "up to scale"
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_poses_with_one_line_for_each_frame_give_metres(home, model):

@@ -117,11 +117,25 @@ def test_a_camera_that_the_model_has_learnt_is_taken_where_none_is_known(tmp_pat
     with pytest.raises(UserError, match="the camera is not known"):
         with_cameras(ReleasedModel.open(folder), sequences)
     config = json.loads((folder / "config.json").read_text())
-    learned = [[0.9, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]
-    (folder / "config.json").write_text(json.dumps({**config, "intrinsics": learned, "intrinsics_from": "learned"}))
-    [sequence], [remark] = with_cameras(ReleasedModel.open(folder), sequences)
-    assert np.array_equal(sequence.intrinsics, np.array(learned, np.float32))
-    assert "the one that the model learnt" in remark
+    learned = [[0.9, 0, 0.5], [0, 1.8, 0.5], [0, 0, 1]]
+    wide, upright = ([[each, 0, 0.5], [0, other, 0.5], [0, 0, 1]] for each, other in ((0.5, 1.0), (1.8, 0.9)))
+
+    def model_with(*cameras):
+        names = ("name", "footage", "intrinsics")
+        entries = [dict(zip(names, camera, strict=True)) for camera in cameras]
+        (folder / "config.json").write_text(json.dumps({**config, "learned_cameras": entries}))
+        return ReleasedModel.open(folder)
+
+    for cameras in (
+        [("1", ["frames"], learned), ("2", ["other"], wide)],  # the footage itself
+        [("1280x720", ["a.mp4"], wide), ("96x48", ["b.mp4"], learned)],  # the size of its frames
+        [("1280x640", ["a.mp4"], learned), ("720x1280", ["b.mp4"], upright)],  # their form
+    ):
+        [sequence], [remark] = with_cameras(model_with(*cameras), sequences)
+        assert np.array_equal(sequence.intrinsics, np.array(learned, np.float32))
+        assert "the one that the model learnt" in remark
+    with pytest.raises(UserError, match=r"nor which of those that the model learnt it is \(1, 2\)"):
+        with_cameras(model_with(("1", ["a"], learned), ("2", ["b"], wide)), sequences)
     own = replace(sequence, intrinsics=torch.eye(3))
     assert with_cameras(ReleasedModel.open(folder), [own]) == ([own], [])
 

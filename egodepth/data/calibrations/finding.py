@@ -54,6 +54,16 @@ def own_places(footage: Path) -> list[Path]:
     return [footage.with_suffix(".json"), footage.with_name("camera.json")]
 
 
+def files_beside(footage: Path) -> list[Path]:
+    """All files of intrinsics beside footage, of which `file_beside` takes one."""
+    return [*(place for place in own_places(footage) if place.is_file()), *_of_others(footage)]
+
+
+def _of_others(footage: Path) -> list[Path]:
+    folder = footage if footage.is_dir() else footage.parent
+    return sorted({path for pattern in OTHERS for path in folder.glob(pattern) if path.is_file()})
+
+
 def file_beside(footage: Path) -> Path | None:
     """The file in a folder of frames, or beside a video; a bag of ROS with its camera is that itself. None where there
     is none.
@@ -63,11 +73,12 @@ def file_beside(footage: Path) -> Path | None:
     """
     if own := next((place for place in own_places(footage) if place.is_file()), None):
         return own
-    folder = footage if footage.is_dir() else footage.parent
-    found = sorted({path for pattern in OTHERS for path in folder.glob(pattern) if path.is_file()})
+    found = _of_others(footage)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise UserError(f"{folder}: holds {names}, and one camera is needed. Name one: --intrinsics {found[0]}.")
+        raise UserError(
+            f"{found[0].parent}: holds {names}, and one camera is needed. Name one: --intrinsics {found[0]}."
+        )
     if found:
         return found[0]
     return footage if is_bag(footage) and bag_camera(footage) is not None else None

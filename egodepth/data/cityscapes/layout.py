@@ -27,6 +27,7 @@ Side = Literal["left", "right"]
 SPLITS = ("train", "train_extra", "val", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 NAME_PATTERN = re.compile(r"([A-Za-z][A-Za-z-]*)_(\d{6})_(\d{6})")
+FRAME_NUMBERS = 10**6
 
 
 # --- names and layout ------------------------------------------------------------------------------------------------
@@ -48,6 +49,11 @@ class FrameName:
         """The frame that a list's line or a file's name speaks of: `bonn bonn_000000_000019`, or a path."""
         match = NAME_PATTERN.search(text)
         return cls(match[1], int(match[2]), int(match[3])) if match else None
+
+    @property
+    def number(self) -> int:
+        """One number for both: frames of a recording count on, and no other recording's come between."""
+        return self.sequence * FRAME_NUMBERS + self.frame
 
     def moved(self, frames: int) -> "FrameName":
         return FrameName(self.city, self.sequence, self.frame + frames)

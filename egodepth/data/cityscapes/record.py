@@ -1,13 +1,29 @@
 """What egodepth knows about Cityscapes: the unpacked archives, and the preprocessed triplets."""
 
+from functools import partial
 from pathlib import Path
 
 from egodepth.data.cityscapes.checking import check_cityscapes, check_triplets
 from egodepth.data.cityscapes.layout import SPLITS, CityscapesTree, FrameName, read_names
-from egodepth.data.cityscapes.sequences import Cityscapes, CityscapesFrames, training_names
-from egodepth.data.cityscapes.triplets import CAMERA_SUFFIX, CityscapesTriplets, list_triplets, triplet_names
+from egodepth.data.cityscapes.sequences import (
+    FRAME_GAP,
+    Cityscapes,
+    CityscapesFrames,
+    numbered_images,
+    training_names,
+)
+from egodepth.data.cityscapes.triplets import (
+    CAMERA_SUFFIX,
+    CityscapesTriplets,
+    list_triplets,
+    numbered_thirds,
+    thumbnail_of_third,
+    triplet_list,
+    triplet_names,
+)
 from egodepth.data.record import DatasetKind, SplitLists, TrainingSets, Wanted, visible_entries
 from egodepth.data.splits import Stage
+from egodepth.data.standing import MovingParts
 
 IMAGE_TYPES = ("leftImg8bit", "leftImg8bit_sequence", "rightImg8bit", "rightImg8bit_sequence")
 LIST_PATTERNS = ("*_files.txt", "train.txt", "val.txt")
@@ -29,18 +45,24 @@ def _hint(path: Path) -> str | None:
 def _open_cityscapes(wanted: Wanted) -> TrainingSets:
     wanted.require_intrinsics("Cityscapes", ("calibrated", "fixed"))
     config = wanted.config
+    tree = CityscapesTree(wanted.root)
+    stride = config.stride or 1
+    parts = MovingParts(partial(numbered_images, tree), wanted.cache_folder, FRAME_GAP * stride)
 
     def frames(stage: Stage) -> Cityscapes:
+        names = training_names(wanted.root, config.split, stage)
         return Cityscapes(
             wanted.root,
             wanted.source_ids,
             wanted.height,
             wanted.width,
             stage,
-            names=training_names(wanted.root, config.split, stage),
+            names=names,
             crop=config.crop,
-            stride=config.stride or 1,
+            stride=stride,
             published=wanted.intrinsics == "fixed",
+            # Whoever lists frames has chosen them.
+            parts=parts if wanted.has_time and names is None else None,
         )
 
     return TrainingSets.of_stages(frames)
@@ -79,10 +101,14 @@ def _open_triplets(wanted: Wanted) -> TrainingSets:
     wanted.require_intrinsics("Cityscapes' triplets", ("calibrated", "fixed"))
     wanted.require_no_stride("triplets have their neighbours already")
 
+    parts = MovingParts(partial(numbered_thirds, wanted.root), wanted.cache_folder, read=thumbnail_of_third)
+
     def frames(stage: Stage) -> CityscapesTriplets:
         names = triplet_names(wanted.root, wanted.config.split, stage)
         size = wanted.height, wanted.width
-        return CityscapesTriplets(wanted.root, names, wanted.source_ids, *size, wanted.intrinsics == "fixed")
+        # Whoever lists triplets has chosen them.
+        chosen = parts if triplet_list(wanted.root, wanted.config.split, stage) is None else None
+        return CityscapesTriplets(wanted.root, names, wanted.source_ids, *size, wanted.intrinsics == "fixed", chosen)
 
     return TrainingSets.of_stages(frames)
 

@@ -27,6 +27,7 @@ from egodepth.data.frame_store import DEFAULT_CACHE_BYTES
 from egodepth.data.images import image_size, read_image
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames, NoUsableFrames, Sample
 from egodepth.data.splits import Stage, find_split_file, is_one_list
+from egodepth.data.standing import MovingParts
 from egodepth.errors import UserError
 
 SPLITS_OF_STAGE: dict[Stage, tuple[str, ...]] = {"train": ("train", "train_extra"), "val": ("val",)}
@@ -65,9 +66,10 @@ class Cityscapes:
         published: as the published code has it: one baseline of 0.22 m, and a principal point that stays when an image
             is mirrored.
         cache_bytes: see `FrameStore`.
+        parts: leaves out frames around which nothing moves, see `numbered_images`; none keeps all.
 
     Attributes:
-        left_out: one message for all frames without the views.
+        left_out: one message for all frames without the views, and one for each city with frames that stand still.
 
     Raises:
         UserError: no frame has the views (the message says which modes the tree has the files for), a named one is
@@ -86,6 +88,7 @@ class Cityscapes:
         stride: int = 1,
         published: bool = False,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        parts: MovingParts | None = None,
     ) -> None:
         self.source_ids = tuple(source_ids)
         self.left_out: list[str] = []
@@ -109,6 +112,11 @@ class Cityscapes:
                 f"{root}: {len(self.left_out)} frames lack some of the views {_listed(source_ids)} "
                 f"(the first: {self.left_out[0]})"
             ]
+        if parts is not None:
+            self._targets, standing = parts.select(self._targets, _place)
+            self.left_out += standing
+            if not self._targets:
+                raise NoUsableFrames(f"{root}: {standing[0]}. Give footage in which the camera moves.")
         self._frames = CroppedFrames(list(number_of), self._crop, height, width, cache_bytes)
 
     def __len__(self) -> int:
@@ -137,6 +145,17 @@ class Cityscapes:
             baseline_m=PUBLISHED_BASELINE_M if self._published else camera.baseline_m,
             centred=self._published,
         )
+
+
+def numbered_images(tree: CityscapesTree, city: str) -> dict[int, Path]:
+    """The left images of a city, `train/aachen`, by the numbers of their names."""
+    split, _, name = city.partition("/")
+    return {each.number: path for each, path in tree.images("left", split).items() if each.city == name}
+
+
+def _place(target: _Target) -> tuple[str, int]:
+    """City and number, as `numbered_images` has them."""
+    return f"{target.split}/{target.name.city}", target.name.number
 
 
 def training_names(root: Path | str, split: str | None, stage: Stage) -> list[FrameName] | None:

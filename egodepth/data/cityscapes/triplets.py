@@ -12,9 +12,11 @@ import torch
 from egodepth.data.cityscapes.layout import FrameName, read_names
 from egodepth.data.configurations import Source
 from egodepth.data.frame_store import channels_first
-from egodepth.data.images import image_size, read_image, resize_image
-from egodepth.data.samples import Sample
+from egodepth.data.images import image_size, read_image, read_thumbnail, resize_image
+from egodepth.data.motion import THUMBNAIL_WIDTH
+from egodepth.data.samples import NoUsableFrames, Sample
 from egodepth.data.splits import Stage, find_split_file, is_one_list, validates
+from egodepth.data.standing import MovingParts
 from egodepth.errors import UserError
 from egodepth.files import read_text
 from egodepth.geometry.cameras import Camera
@@ -32,9 +34,10 @@ class CityscapesTriplets:
         source_ids: -1, 1 or both.
         height, width: training size in pixels.
         published: leave the principal point where it is when an image is mirrored, as the published code does.
+        parts: leaves out triplets in which nothing moves, see `numbered_thirds`; none keeps all.
 
     Attributes:
-        left_out: nothing, because a target whose files are missing is refused.
+        left_out: one message for each city with triplets that stand still; a target whose files are missing is refused.
 
     Raises:
         UserError: other sources are asked for, or a named file is missing.
@@ -48,6 +51,7 @@ class CityscapesTriplets:
         height: int,
         width: int,
         published: bool = False,
+        parts: MovingParts | None = None,
     ) -> None:
         if not set(source_ids) <= {-1, 1}:
             asked = ", ".join(map(str, source_ids))
@@ -64,6 +68,11 @@ class CityscapesTriplets:
                 raise UserError(f"{triplet_file(self._root, name)}: no such triplet. Copy it or take its line out.")
             if not camera_file(self._root, name).is_file():
                 raise UserError(f"{camera_file(self._root, name)}: no such camera file. Preprocess {name.city} again.")
+        if parts is not None:
+            moving, self.left_out = parts.select(self._names, lambda name: (name.city, _number(name, 0)))
+            if self._names and not moving:
+                raise NoUsableFrames(f"{root}: {self.left_out[0]}. Give triplets in which the camera moves.")
+            self._names = tuple(moving)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -101,6 +110,35 @@ def list_triplets(root: Path) -> list[FrameName]:
     return sorted(name for name in names if name)
 
 
+def triplet_list(root: Path, split: str | None, stage: Stage) -> Path | None:
+    """The list of a stage's triplets, of a split or the root's own; None where there is none.
+
+    Raises:
+        UserError: the named split is missing.
+    """
+    names = [f"{stage}_files.txt", f"{stage}.txt"]
+    own = (root / name for name in names)
+    return find_split_file(root, split, names) or next((file for file in own if file.is_file()), None)
+
+
+def numbered_thirds(root: Path, city: str) -> dict[int, tuple[Path, int]]:
+    """The views of a city's triplets, each a file and its third, by numbers that follow each other in a triplet."""
+    names = (name for name in list_triplets(root) if name.city == city)
+    return {
+        _number(name, each): (triplet_file(root, name), third) for name in names for each, third in THIRD_OF.items()
+    }
+
+
+def thumbnail_of_third(view: tuple[Path, int]) -> np.ndarray:
+    """The thumbnail that motion is measured in, of one view of a triplet."""
+    file, third = view
+    return np.ascontiguousarray(np.split(read_thumbnail(file, 3 * THUMBNAIL_WIDTH), 3, axis=1)[third])
+
+
+def _number(name: FrameName, source: int) -> int:
+    return 3 * name.number + THIRD_OF[source]
+
+
 def triplet_names(root: Path | str, split: str | None, stage: Stage) -> list[FrameName]:
     """The targets of a stage: `<stage>_files.txt` of a split, or the root's own `train.txt` and `val.txt`.
 
@@ -113,10 +151,7 @@ def triplet_names(root: Path | str, split: str | None, stage: Stage) -> list[Fra
     root = Path(root)
     if stage == "val" and is_one_list(split):
         return []
-    names = [f"{stage}_files.txt", f"{stage}.txt"]
-    file = find_split_file(root, split, names)
-    if file is None:
-        file = next((root / name for name in names if (root / name).is_file()), None)
+    file = triplet_list(root, split, stage)
     if file is not None:
         return read_names(file)
     cities: dict[str, list[FrameName]] = {}

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from egodepth.data.ddad.checking import check_ddad
 from egodepth.data.ddad.lists import find_list, find_lists, list_and_split, listed_scenes
-from egodepth.data.ddad.scenes import Ddad, DdadFrames
+from egodepth.data.ddad.scenes import DdadFrames
+from egodepth.data.ddad.training import Ddad
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
+from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 
 
@@ -34,10 +36,15 @@ def _open(wanted: Wanted) -> TrainingSets:
         )
     listing = find_list(wanted.root, name)
     size = wanted.height, wanted.width
-    training = Ddad(wanted.root, wanted.source_ids, *size, name=listing.name)
-    has_validation = bool(listed_scenes(listing, "val"))
-    validation = Ddad(wanted.root, wanted.source_ids, *size, "val", name=listing.name) if has_validation else None
-    return TrainingSets(training, validation, tuple(training.left_out))
+    cache_folder = wanted.cache_folder if wanted.has_time else None
+
+    def samples(stage: Stage) -> Ddad:
+        return Ddad(wanted.root, wanted.source_ids, *size, stage, name=listing.name, cache_folder=cache_folder)
+
+    if listed_scenes(listing, "val"):
+        return TrainingSets.of_stages(samples)
+    training = samples("train")
+    return TrainingSets(training, None, tuple(training.left_out))
 
 
 def _frames(root: Path, split: str | None, time_offsets: Sequence[int]) -> DdadFrames:

@@ -11,7 +11,7 @@ from egodepth.data.calibrations.calibration import Calibration
 from egodepth.data.calibrations.finding import file_beside, named_file, own_places
 from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.camera_checking import Numbers, are_fractions, check_camera, numbers_of, same_aspect, shown
-from egodepth.data.configurations import FIELD_OF_VIEW, LEARNED, field_of_view_in
+from egodepth.data.configurations import FIELD_OF_VIEW, LEARNED_EACH, LEARNED_WAYS, field_of_view_in
 from egodepth.data.footage.video import video_info
 from egodepth.data.images import image_size, list_images
 from egodepth.errors import UserError
@@ -50,10 +50,10 @@ def footage_camera(path: Path | str, intrinsics: str | None = None) -> Camera:
     Args:
         path: video file or folder of frames.
         intrinsics: `fx,fy,cx,cy` in pixels of the native frames, `fov=DEGREES` from left to right, a file of
-            intrinsics, or `learned` for the camera that learning starts from. Without it `camera.json` is read, in the
-            folder or beside the video (also as `<name of the video>.json`): an object of fx, fy, cx and cy, and width
-            and height where it was calibrated at another size; or the one file there that another program is known to
-            write.
+            intrinsics, or one of `LEARNED_WAYS` for the camera that learning starts from where no file says another.
+            Without it `camera.json` is read, in the folder or beside the video (also as `<name of the video>.json`): an
+            object of fx, fy, cx and cy, and width and height where it was calibrated at another size; or the one file
+            there that another program is known to write.
 
     Raises:
         CameraUnknown: neither is there.
@@ -70,6 +70,23 @@ def footage_lens(path: Path | str, intrinsics: str | None = None) -> Lens | None
     return _camera_and_lens(Path(path), intrinsics)[1]
 
 
+def is_learned(path: Path, intrinsics: str | None) -> bool:
+    """Whether the camera of footage is learnt in training: that is asked for, and no file beside it says one."""
+    return intrinsics in LEARNED_WAYS and file_beside(path) is None
+
+
+def learned_camera(path: Path, intrinsics: str | None) -> str | None:
+    """The name of the camera that training learns for footage; None where it is given.
+
+    With `learned` it is the size of the frames, `1280x720`, which all that are taken by one camera have; with
+    `learned-each` the footage's own.
+    """
+    if not is_learned(path, intrinsics):
+        return None
+    height, width = footage_size(path)
+    return path.name if intrinsics == LEARNED_EACH else f"{width}x{height}"
+
+
 def camera_and_lens(path: Path | str, intrinsics: str | None = None) -> tuple[Camera, Lens | None]:
     """`footage_camera` and `footage_lens` by one look at the footage."""
     camera, lens = _camera_and_lens(Path(path), intrinsics)
@@ -79,8 +96,9 @@ def camera_and_lens(path: Path | str, intrinsics: str | None = None) -> tuple[Ca
 def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens | None]:
     """The camera of the frames as they are, and what bends them."""
     height, width = footage_size(path)
-    if intrinsics == LEARNED:
+    if is_learned(path, intrinsics):
         return Camera.of_field_of_view(LEARNED_START_DEGREES, height, width), None
+    intrinsics = None if intrinsics in LEARNED_WAYS else intrinsics
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
         return Camera.of_field_of_view(field_of_view_in(intrinsics), height, width), None
     file, name = (None, None) if intrinsics is None else named_file(intrinsics) or (None, None)

@@ -52,5 +52,5 @@ VIDEOS = DatasetKind(
     recognise=_holds_clips,
     check=_check,
     open_training=_open,
-    lacks_camera=lambda path: all(map(VIDEO.lacks_camera, clips(path))),
+    lacks_camera=lambda path: any(map(VIDEO.lacks_camera, clips(path))),
 )

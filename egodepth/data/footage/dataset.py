@@ -16,7 +16,7 @@ from egodepth.data.footage.unpacking import unpack
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import list_images
 from egodepth.data.motion import SequenceMotion, neighbours_by_motion, neighbours_by_number
-from egodepth.data.samples import NoUsableFrames, Sample
+from egodepth.data.samples import LearningCamera, NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera
@@ -38,6 +38,7 @@ class Footage:
         cache_bytes: see `FrameStore`.
         bits, lens: see `unpack`.
         mask: (1, height, width) bool, the pixels that show the scene; none means that all do.
+        learned_camera: name of the camera that is learnt, from `camera` on; none where that is given.
 
     Attributes:
         path: see there.
@@ -63,6 +64,7 @@ class Footage:
         bits: int | None = None,
         lens: Lens | None = None,
         mask: Tensor | None = None,
+        learned_camera: str | None = None,
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
@@ -84,6 +86,7 @@ class Footage:
         self._names = self._names_of_frames()
         self._intrinsics = torch.from_numpy(camera.normalised())
         self._mask = mask
+        self._learned_camera = learned_camera
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -103,7 +106,15 @@ class Footage:
             sources=torch.stack([self._frames[neighbour] for neighbour in self.neighbours[position]]),
             intrinsics=self._intrinsics,
             mask=self._mask,
+            learned_camera=self._learned_camera,
         )
+
+    @property
+    def learning(self) -> tuple[LearningCamera, ...]:
+        """The camera that is learnt, if it is."""
+        if self._learned_camera is None:
+            return ()
+        return (LearningCamera(self._learned_camera, (self._name,), self._intrinsics),)
 
     @property
     def motion(self) -> SequenceMotion:

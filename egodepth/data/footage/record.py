@@ -14,6 +14,7 @@ from egodepth.data.footage.camera import (
     footage_camera,
     footage_lens,
     footage_size,
+    learned_camera,
 )
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.footage.dataset import Footage
@@ -56,6 +57,7 @@ def _open(wanted: Wanted) -> TrainingSets:
         raise UserError("--intrinsics fixed is KITTI's camera. Give your own: --intrinsics fx,fy,cx,cy in pixels.")
     intrinsics = None if wanted.intrinsics == "calibrated" else wanted.intrinsics
     camera, lens = camera_and_lens(wanted.root, intrinsics)
+    learned = learned_camera(wanted.root, intrinsics)
     if lens is not None:
         log.info("%s: frames are undistorted, %s.", wanted.root, field_said(lens))
     size, stride, bits = (wanted.height, wanted.width), wanted.config.stride, wanted.config.bits
@@ -79,10 +81,11 @@ def _open(wanted: Wanted) -> TrainingSets:
             bits,
             lens,
             mask,
+            learned,
         )
 
     sets = TrainingSets.of_stages(frames)
-    return replace(sets, motion=(sets.training.motion,))
+    return replace(sets, motion=(sets.training.motion,), learning=sets.training.learning)
 
 
 def _remarks(images: Sequence[Path], bits: int | None = None) -> list[str]:

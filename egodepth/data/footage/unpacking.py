@@ -1,5 +1,6 @@
 """Footage as lossless frames of the training size, unpacked once."""
 
+import glob
 import hashlib
 import json
 import logging
@@ -64,8 +65,8 @@ def unpack(
 ) -> Unpacked:
     """Resize every usable frame into `cache_folder`, or take what an earlier call left there.
 
-    The work is used again as long as names, sizes and times of the source files and the target size are the same;
-    an interrupted call leaves nothing behind.
+    The work is used again as long as names, sizes and times of the source files and the target size are the same, and
+    it is said where they are not; an interrupted call leaves nothing behind.
 
     Args:
         bits: that images of more than 8 bits use; none finds out from the sequence.
@@ -80,10 +81,14 @@ def unpack(
     folder = Path(cache_folder) / f"{path.stem}-{width}x{height}-{_fingerprint(sources, deep, lens)}"
     index = _kept_index(folder)
     if index is None:
+        source = str(path.absolute())
+        before = folder.parent.glob(f"{glob.escape(path.stem)}-{width}x{height}-*/{INDEX_NAME}")
+        if any(_kept_source(file) == source for file in before):
+            log.warning("%s: has changed since its frames were unpacked, or is read otherwise; unpacked anew.", path)
         with replacing(folder) as temporary:
             temporary.mkdir()
             frames = _folder_frames(path, sources, deep) if path.is_dir() else _video_frames(path)
-            index = _Index()
+            index = _Index(source=source)
             for name, pixels in _usable(_straightened(frames, lens), height, width, path, index):
                 Image.fromarray(pixels).save(temporary / name, compress_level=1)
             (temporary / INDEX_NAME).write_text(json.dumps(sealed(asdict(index))), encoding="utf-8")
@@ -113,6 +118,14 @@ def _kept_index(folder: Path) -> "_Index | None":
         log.warning("%s", error)
         return None
     return _Index(**{entry.name: entries[entry.name] for entry in fields(_Index) if entry.name in entries})
+
+
+def _kept_source(file: Path) -> str | None:
+    """Where the footage lay whose frames an index is of; None where it does not say."""
+    try:
+        return read_checked(file, INDEX, "It is unpacked anew.", LARGEST_INDEX_BYTES).get("source")
+    except UserError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,7 @@ class _Index:
     seconds: list[float | None] = field(default_factory=list)
     travelled: list[float] = field(default_factory=list)
     decoded: int = 0
+    source: str = ""
 
 
 INDEX = Object(
@@ -184,6 +198,7 @@ INDEX = Object(
         "seconds": ListOf(Optional(Number())),
         "travelled": ListOf(Number()),
         "decoded": Whole(),
+        "source": Text(),
     },
     required=("names", "runs", "reports", "seconds", "travelled"),
 )

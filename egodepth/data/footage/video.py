@@ -99,7 +99,7 @@ def video_info(path: Path | str) -> VideoInfo:
     with open_video(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         frames = stream.frames or round((container.duration or 0) / av.time_base * rate)
-        first = next((each[0] for each in timed_frames(container, stream) if not isinstance(each, Cut)), None)
+        first = next((each[0] for each in timed_frames(path, container, stream) if not isinstance(each, Cut)), None)
         if first is None:
             raise UserError(f"{path}: no frame can be decoded. Convert it, for example to H.264 in MP4.")
         orientation, aspect = _orientation(first), _pixel_aspect(stream)
@@ -125,7 +125,7 @@ def read_video(path: Path | str) -> Iterator[Frame | Cut]:
         aspect = _pixel_aspect(stream)
         size: tuple[int, ...] | None = None
         seconds = 0.0
-        for each in _progressive(timed_frames(container, stream)):
+        for each in _progressive(timed_frames(path, container, stream)):
             if isinstance(each, Cut):
                 yield each
                 continue

@@ -10,9 +10,9 @@ from egodepth.data.kitti.near_misses import DRIVE, near_misses
 from egodepth.data.kitti.odometry import benchmark_sequences
 from egodepth.data.kitti.raw import KittiRaw, KittiTree, evaluation_lines, training_lines
 from egodepth.data.kitti.selection import KittiSelectionFrames, find_selection
-from egodepth.data.kitti.standing import MovingParts
 from egodepth.data.record import DatasetKind, FramesReader, SplitLists, TrainingSets, Wanted, visible_entries
 from egodepth.data.splits import SplitLine, Stage, read_split
+from egodepth.data.standing import MovingParts
 
 # --- raw drives ------------------------------------------------------------------------------------------------------
 
@@ -36,16 +36,15 @@ def _open_drives(wanted: Wanted) -> TrainingSets:
     wanted.require_intrinsics("KITTI drives", ("calibrated", "fixed"))
     wanted.require_no_stride("drives go frame by frame")
 
-    # Whoever lists frames has chosen them; where nobody has, those around which nothing moves are left out.
-    is_listed = bool(wanted.config.split) or (wanted.root / "splits").is_dir()
-    has_time = any(source != "stereo" for source in wanted.source_ids)
-    parts = None if is_listed or not has_time else MovingParts(wanted.root, wanted.cache_folder)
+    tree = KittiTree(wanted.root)
+    parts = MovingParts(lambda drive: tree.frames(drive, "l") or tree.frames(drive, "r"), wanted.cache_folder)
     standing: list[str] = []
 
     def frames(stage: Stage) -> KittiRaw:
         lines = training_lines(wanted.root, wanted.config.split, stage, wanted.source_ids, wanted.config.sides)
-        if parts is not None:
-            lines, said = parts.select(lines)
+        # Whoever lists frames has chosen them.
+        if wanted.has_time and not any(line.origin for line in lines):
+            lines, said = parts.select(lines, lambda line: (line.folder, line.frame))
             standing.extend(said)
         return KittiRaw(wanted.root, lines, wanted.source_ids, wanted.height, wanted.width, wanted.intrinsics)
 

@@ -27,9 +27,7 @@ A frame that several samples show is stored once. Parts are written whole and in
 goes on after its last whole part. The original is only read.
 """
 
-import hashlib
 import math
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -55,25 +53,18 @@ from egodepth.checked_json import (
     shown,
 )
 from egodepth.configuration_shapes import shape_of
-from egodepth.data.configurations import LEARNED, Source
-from egodepth.data.images import IMAGE_SUFFIXES
-from egodepth.data.samples import Sample
+from egodepth.data.configurations import LEARNED_WAYS, Source
+from egodepth.data.packs.source import check_source
+from egodepth.data.samples import LearningCamera, Sample
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
-from egodepth.files import read_text
 
 MARKER = "pack.json"
-SOURCE_FILE = "source.txt"
 FORMAT = 1
 REPACK = "Remove the folder and pack again."
 
 LARGEST_JSON_BYTES = 2**30
 """Size of one file; the samples of a part of 256 MiB take one megabyte."""
-
-SOURCE_SUFFIXES = IMAGE_SUFFIXES | {".txt", ".json"}
-
-# Fetching ground truth for an evaluation must not make a pack stale.
-EVALUATION_FOLDERS = frozenset({"disparity", "oxts", "point_cloud", "proj_depth", "velodyne_points"})
 
 
 @dataclass(frozen=True)
@@ -131,6 +122,7 @@ SAMPLE = Object(
         "baseline_m": Optional(Number(0, 1e6)),
         "centred": Flag(),
         "mask": FRAME,
+        "learned_camera": Text(),
     },
     required=("name", "views", "intrinsics", "stereo_offset", "baseline_m", "centred"),
 )
@@ -185,7 +177,7 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
             "stopped."
         )
     _check_options(folder, options, asked)
-    _check_source(folder, manifest)
+    check_source(folder, manifest, REPACK)
     store = PackedFrames(folder, options)
     parts = [read_part(folder, number) for number in range(len(list(folder.glob("samples-*.json"))))]
     _check_samples(folder, parts, len(options.source_ids))
@@ -278,6 +270,19 @@ class PackedDataset:
             baseline_m=math.nan if entry["baseline_m"] is None else entry["baseline_m"],
             centred=entry["centred"],
             mask=self._frames[entry["mask"]][:1] > 0 if "mask" in entry else None,
+            learned_camera=entry.get("learned_camera"),
+        )
+
+    @property
+    def learning(self) -> tuple[LearningCamera, ...]:
+        """The cameras that are learnt."""
+        found = {}
+        for entry in self._entries:
+            if "learned_camera" in entry:
+                key = entry["learned_camera"], entry["name"].rpartition("/")[0]
+                found.setdefault(key, torch.tensor(entry["intrinsics"]))
+        return LearningCamera.joined(
+            LearningCamera(name, (footage,), start) for (name, footage), start in found.items()
         )
 
 
@@ -290,7 +295,7 @@ def _check_options(folder: Path, packed: PackOptions, asked: PackOptions) -> Non
         wanted = getattr(asked, name)
         if wanted == value or (name in ("split", "stride", "crop") and wanted == defaults[name]):
             continue
-        if name == "intrinsics" and wanted == defaults[name] and value not in ("fixed", LEARNED):
+        if name == "intrinsics" and wanted == defaults[name] and value not in ("fixed", *LEARNED_WAYS):
             continue
         raise UserError(
             f"{folder}: was packed with {name} {_shown(value)}, this training wants {_shown(wanted)}. "
@@ -311,47 +316,12 @@ def _check_samples(folder: Path, parts: Sequence[dict[str, Any]], sources: int) 
                 raise UserError(f"{file}: samples[{place}] shows frames that the pack does not hold. {REPACK}")
 
 
-def _check_source(folder: Path, manifest: dict[str, Any]) -> None:
-    sources = [Path(source) for source in (manifest["source"], *manifest.get("beside", ()))]
-    if not all(source.exists() for source in sources):
-        return
-    now = source_identity(sources)
-    if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
-        return
-    then = read_text(folder / SOURCE_FILE).splitlines() if (folder / SOURCE_FILE).is_file() else []
-    names = sorted({line.split(" ", 2)[-1] for line in set(now) ^ set(then)})
-    example = f" (the first: {names[0]})" if names else ""
-    raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {REPACK}")
-
-
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 
 def is_pack(path: Path) -> bool:
     """Whether a path is a pack folder, whole or not."""
     return (path / MARKER).is_file()
-
-
-def source_identity(sources: Sequence[Path]) -> list[str]:
-    """One line for each file that training could read, `<bytes> <nanoseconds of its last change> <name>`, sorted.
-
-    Hidden files, and folders that evaluation alone reads, do not count.
-    """
-    lines = []
-    for source in sources:
-        for file in [source] if source.is_file() else _walk(source):
-            status = file.stat()
-            # The names of one source alone are as they are within it.
-            within = source.parent if source.is_file() or len(sources) > 1 else source
-            lines.append(f"{status.st_size} {status.st_mtime_ns} {file.relative_to(within).as_posix()}")
-    return sorted(lines)
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):  # Path.walk came with Python 3.12
-        folders[:] = [name for name in folders if name not in EVALUATION_FOLDERS and not name.startswith(".")]
-        files = (Path(place, name) for name in files if not name.startswith("."))
-        yield from (file for file in files if file.suffix.lower() in SOURCE_SUFFIXES)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -385,10 +355,6 @@ def pixels_file(folder: Path, number: int) -> Path:
 
 def frame_bytes(options: PackOptions) -> int:
     return 3 * options.height * options.width
-
-
-def digest_of(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _shown(value: object) -> str:

@@ -20,7 +20,7 @@ def _open(wanted: Wanted) -> TrainingSets:
         config.sides,
     )
     pack = open_pack(wanted.root, options)
-    return TrainingSets(pack.training, pack.validation, pack.left_out)
+    return TrainingSets(pack.training, pack.validation, pack.left_out, learning=pack.training.learning)
 
 
 def _check(root: Path, findings: Findings) -> None:

@@ -16,17 +16,15 @@ from egodepth.data.loading import one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
     MARKER,
-    SOURCE_FILE,
     PackOptions,
-    digest_of,
     frame_bytes,
     is_pack,
     pixels_file,
     read_manifest,
     read_part,
     samples_file,
-    source_identity,
 )
+from egodepth.data.packs.source import SOURCE_FILE, digest_of, source_identity
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
@@ -203,6 +201,7 @@ def _write_part(
 
 
 def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
+    learned = {} if sample.learned_camera is None else {"learned_camera": sample.learned_camera}
     return {
         "name": sample.name,
         "views": list(views),
@@ -210,6 +209,7 @@ def _entry(sample: Sample, views: Sequence[int]) -> dict[str, Any]:
         "stereo_offset": sample.stereo_offset,
         "baseline_m": None if math.isnan(sample.baseline_m) else sample.baseline_m,
         "centred": sample.centred,
+        **learned,
     }
 
 
