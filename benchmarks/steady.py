@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.regions import OCCLUDED, seen_from
 from egodepth.data.images import list_images, read_depth_png, read_image
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.data.kitti.raw import KittiTree
 from egodepth.files import write_text
 from egodepth.inference.steady import Steady

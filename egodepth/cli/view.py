@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,12 +91,14 @@ def _frames(
     It is told the `time_offsets` of the model's neighbours.
     """
     from egodepth.data.motion_logs.camera_poses import read_camera_poses
-    from egodepth.data.recognise import kind_of
     from egodepth.inference.frames import frames_of_data, frames_of_inputs
     from egodepth.inference.inputs import expand_inputs
 
     root = Path(inputs[0])
-    if len(inputs) == 1 and root.is_dir():
+    # What reads evaluation data comes with PyTorch; without it a folder is one of pictures.
+    if len(inputs) == 1 and root.is_dir() and find_spec("torch"):
+        from egodepth.data.recognise import kind_of
+
         kind = kind_of(root)
         if kind.evaluation_frames:
             if poses is not None:

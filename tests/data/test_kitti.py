@@ -12,7 +12,7 @@ from egodepth.data.kitti.depth import (
     disparity_to_depth,
     velodyne_depth,
 )
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.data.kitti.raw import KittiRaw, evaluation_lines, fixed_intrinsics, read_calibration, training_lines
 from egodepth.data.samples import NoUsableFrames, PosedSequence
 from egodepth.data.splits import SplitLine, read_split, validates

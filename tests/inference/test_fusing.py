@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egodepth.data.images import read_depth_png
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.data.motion_logs.camera_poses import read_camera_poses
 from egodepth.data.recognise import kind_of
 from egodepth.errors import UserError

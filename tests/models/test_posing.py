@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from egodepth.data.images import list_images
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.errors import UserError
 from egodepth.inference.frames import frames_of_inputs
 from egodepth.inference.inputs import expand_inputs

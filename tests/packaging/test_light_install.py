@@ -41,6 +41,17 @@ def test_a_picture_becomes_depth_as_it_does_where_pytorch_is(installed, picture,
     np.testing.assert_allclose(np.load(tmp_path / "depth" / "street.npy"), expected, rtol=1e-3)
 
 
+def test_points_are_joined_by_poses_and_the_viewer_needs_its_own_extra_alone(installed, picture, tmp_path):
+    (tmp_path / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n")
+    words = ["street.png", "--fov", "70"]
+    fused = installed.egodepth("fuse", "starter", *words, "--poses", "poses.txt", "--out", "all.ply", cwd=tmp_path)
+    assert fused.returncode == 0, fused.stderr
+    assert (tmp_path / "all.ply").read_bytes().startswith(b"ply")
+    viewed = installed.egodepth("view", "starter", *words, cwd=tmp_path)
+    assert viewed.returncode == 2
+    assert "egodepth view needs Rerun: pip install 'egodepth[view]'" in viewed.stderr
+
+
 def test_every_format_is_written(installed, picture, tmp_path):
     for name in ("png16", "color", "ply", "video"):
         result = installed.egodepth("predict", picture, "--format", name, "--fov", "70", "--out", name, cwd=tmp_path)

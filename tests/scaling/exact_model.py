@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from egodepth.data.images import read_depth_png, read_image
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.models.released import ReleasedModel, save_model
 from egodepth.recipes import RECIPES
 from tests.command_line import TINY

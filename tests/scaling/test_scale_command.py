@@ -13,7 +13,7 @@ from PIL import Image
 import egodepth
 from egodepth.cli.evaluate import ORIGINS
 from egodepth.data.images import read_depth_png, read_image
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.deployment import onnx_file
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.models.released import ReleasedModel

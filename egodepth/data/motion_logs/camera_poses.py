@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egodepth.data.kitti.odometry import read_poses
+from egodepth.data.kitti.poses import read_poses
 from egodepth.data.motion_logs.poses import KITTI_COLUMNS, TUM_COLUMNS
 from egodepth.data.motion_logs.tables import filled_lines, in_order, numbers, words
 from egodepth.data.motion_logs.track import LARGEST_GAP_S
