@@ -1,0 +1,121 @@
+"""Prediction on a Ray cluster from and to an object store: what one process writes, whatever becomes of a worker."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import run
+from tests.data.trees import write_frames, write_video
+
+pytest.importorskip("ray", reason="Ray, the extra ray, is not installed")
+moto = pytest.importorskip("moto.server", reason="moto, which stands for an object store, is not installed")
+s3fs = pytest.importorskip("s3fs", reason="s3fs, the extra ray, is not installed")
+
+CLIPS = 10
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory) -> Path:
+    """Tiny clips, two of one name, a broken one, and a folder of frames with its camera."""
+    folder = tmp_path_factory.mktemp("footage")
+    for number in range(CLIPS):
+        place = folder / ("left" if number % 2 else "right") / f"{number // 2}.mp4"
+        place.parent.mkdir(exist_ok=True)
+        write_video(place, range(number, number + 3), (32, 64))
+    (folder / "left" / "broken.mp4").write_bytes(b"no video")
+    write_frames(folder / "frames", range(2), (32, 64))
+    (folder / "frames" / "camera.json").write_text('{"fx": 40, "fy": 40, "cx": 31.5, "cy": 15.5}')
+    return folder
+
+
+@pytest.fixture
+def bucket(footage, monkeypatch):
+    """An object store on loopback that holds the footage."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
+    s3fs.S3FileSystem.clear_instance_cache()
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    files.mkdir("drives")
+    files.put(str(footage), "drives/in", recursive=True)
+    yield files
+    server.stop()
+
+
+def contents(files, folder: str) -> dict[str, bytes]:
+    """What a folder of the store holds, but for records, by names relative to it."""
+    found = files.find(folder)
+    return {path.removeprefix(f"{folder}/"): files.cat_file(path) for path in found if "/.egodepth/" not in path}
+
+
+class Killer(threading.Thread):
+    """Kills one worker, as soon as a piece is done and others are in hand; `killed` has its process id."""
+
+    def __init__(self, files, folder: str) -> None:
+        super().__init__(daemon=True)
+        self.files, self.folder = files, folder
+        self.killed: list[int] = []
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self.is_over.wait(0.05):
+            if self.files.exists(self.folder) and self.files.find(self.folder):
+                for process in workers():
+                    os.kill(process, signal.SIGKILL)
+                    self.killed.append(process)
+                    return
+
+
+def workers() -> list[int]:
+    """Ray's processes that are at a piece, which they say in their titles."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = file.read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if title.startswith(b"ray::MapWorker") and b"(" in title:
+            found.append(int(file.parent.name))
+    return found
+
+
+def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(bucket, footage, tmp_path, capsys):
+    inputs = ("**/*.mp4", "**/*.png")
+    options = ("--format", "npy", "--runtime", "onnx")
+    assert run("predict", *(f"{footage}/{each}" for each in inputs), "--out", tmp_path / "depth", *options) == 1
+    expected = {
+        file.relative_to(tmp_path / "depth").as_posix(): file.read_bytes()
+        for file in (tmp_path / "depth").rglob("*.npy")
+    }
+    assert len(expected) == 3 * CLIPS + 2
+    capsys.readouterr()
+
+    far = [f"s3://drives/in/{each}" for each in inputs]
+    arguments = ("predict", *far, "--out", "s3://drives/depth", *options, "--engine", "ray")
+    killer = Killer(bucket, "drives/depth")
+    killer.start()
+    assert run(*arguments) == 1
+    killer.is_over.set()
+    said = capsys.readouterr()
+    assert killer.killed, "no worker was killed"
+    assert "skipped: s3://drives/in/left/broken.mp4: is not a video" in said.out
+    assert f"1 of {CLIPS + 3} inputs was skipped" in said.err
+    assert contents(bucket, "drives/depth") == expected
+
+    # What is done is left alone, and of a piece that lost a file all is done again.
+    before = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
+    bucket.rm_file("drives/depth/left/2/000001.npy")
+    bucket.rm_file("drives/in/left/broken.mp4")
+    assert run(*arguments, "--resume") == 0
+    assert f"{CLIPS + 1} of {CLIPS + 2} inputs were done before" in capsys.readouterr().out
+    after = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} <= {path for path in after if "left/2" in path}
+    assert contents(bucket, "drives/depth") == expected
+    assert not workers()
