@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from egodepth.data.bags.reading import SUFFIXES as BAG_SUFFIXES
 from egodepth.data.calibrations.finding import OTHERS
+from egodepth.data.calibrations.reading import SUFFIXES as CALIBRATION_SUFFIXES
 from egodepth.data.footage.containers import VIDEO_SUFFIXES
 from egodepth.data.images import IMAGE_SUFFIXES
 from egodepth.errors import UserError, first_line
@@ -44,6 +45,7 @@ class Store:
 
     def __init__(self, address: str) -> None:
         self.files, self.root = _opened(address)
+        self._texts: dict[PurePosixPath, list[PurePosixPath]] = {}
 
     @property
     def is_local(self) -> bool:
@@ -70,9 +72,16 @@ class Store:
 
     def beside(self, path: PurePosixPath, is_video: bool) -> list[PurePosixPath]:
         """The files in the folder of an input that may say its camera."""
-        patterns = ["camera.json", *OTHERS, *([_literally(f"{path.stem}.json")] if is_video else [])]
-        names = [PurePosixPath("/", each) for each in self.files.ls(self._own(path.parent), detail=False)]
-        return [each for each in names if any(fnmatch(each.name, pattern) for pattern in patterns)]
+        if path.parent not in self._texts:  # listed once: a folder may hold thousands of videos
+            names = self.files.ls(self._own(path.parent), detail=False)
+            found = [PurePosixPath("/", each) for each in names]
+            self._texts[path.parent] = [each for each in found if each.suffix.lower() in CALIBRATION_SUFFIXES]
+        own = f"{path.stem}.json" if is_video else None
+        return [
+            each
+            for each in self._texts[path.parent]
+            if each.name in ("camera.json", own) or any(fnmatch(each.name, pattern) for pattern in OTHERS)
+        ]
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The contents of files below the root by their names, without those that cannot be read."""
@@ -167,8 +176,3 @@ def _opened(address: str) -> "tuple[AbstractFileSystem, str]":
 
 def _protocols(files: "AbstractFileSystem") -> frozenset[str]:
     return frozenset({files.protocol} if isinstance(files.protocol, str) else files.protocol)
-
-
-def _literally(name: str) -> str:
-    """A pattern that matches one name, whatever characters it has."""
-    return "".join(f"[{each}]" if each in GLOB_CHARACTERS else each for each in name)

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import run
+from egodepth.cluster.pieces import pieces_of
+from egodepth.cluster.predicting import ray_cluster
+from egodepth.cluster.storage import Store, find_inputs
+from egodepth.cluster.worker import MOST_ATTEMPTS, Attempts, Work, Worker
+from egodepth.inference.options import PredictionOptions
+from tests.command_line import only_line, run
 from tests.data.trees import write_frames, write_video
 
 pytest.importorskip("ray", reason="Ray, the extra ray, is not installed")
@@ -85,6 +90,37 @@ def workers() -> list[int]:
     return found
 
 
+def worker_of(footage: Path, out: Path, begin) -> Worker:
+    return Worker(Work("starter", "cpu", "onnx", PredictionOptions("npy"), str(footage), str(out)), begin)
+
+
+def test_what_fails_for_a_while_is_tried_again_and_what_fails_for_ever_is_given_up(footage, tmp_path, monkeypatch):
+    _, inputs = find_inputs([f"{footage}/left/0.mp4"])
+    [piece] = pieces_of(inputs)
+    fetch, failures = Store.fetch, iter([OSError("the store is away")] * 2)
+
+    def unreliable(*arguments) -> None:
+        for failure in failures:
+            raise failure
+        fetch(*arguments)
+
+    monkeypatch.setattr(Store, "fetch", unreliable)
+    result = worker_of(footage, tmp_path, Attempts().begin).attempted(piece)
+    assert (result.failure, len(result.files)) == (None, 3)
+    failures = iter([OSError("the store is away")] * MOST_ATTEMPTS)
+    result = worker_of(footage, tmp_path, Attempts().begin).attempted(piece)
+    assert result.failure == f"{footage}/left/0.mp4: OSError: the store is away"
+    # Whoever begins the fourth time follows on workers that were lost.
+    result = worker_of(footage, tmp_path, lambda piece: MOST_ATTEMPTS + 1).attempted(piece)
+    assert "worker was lost" in result.failure
+
+
+def test_depth_is_never_written_over_an_input(footage, capsys):
+    pictures = footage / "frames"
+    assert run("predict", f"{pictures}/*.png", "--out", pictures, "--engine", "ray") == 2
+    assert "is one of the inputs" in only_line(capsys.readouterr().err)
+
+
 def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(bucket, footage, tmp_path, capsys):
     inputs = ("**/*.mp4", "**/*.png")
     options = ("--format", "npy", "--runtime", "onnx")
@@ -98,24 +134,25 @@ def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(buck
 
     far = [f"s3://drives/in/{each}" for each in inputs]
     arguments = ("predict", *far, "--out", "s3://drives/depth", *options, "--engine", "ray")
-    killer = Killer(bucket, "drives/depth")
-    killer.start()
-    assert run(*arguments) == 1
-    killer.is_over.set()
-    said = capsys.readouterr()
-    assert killer.killed, "no worker was killed"
-    assert "skipped: s3://drives/in/left/broken.mp4: is not a video" in said.out
-    assert f"1 of {CLIPS + 3} inputs was skipped" in said.err
-    assert contents(bucket, "drives/depth") == expected
+    with ray_cluster(None):
+        killer = Killer(bucket, "drives/depth")
+        killer.start()
+        assert run(*arguments) == 1
+        killer.is_over.set()
+        said = capsys.readouterr()
+        assert killer.killed, "no worker was killed"
+        assert "skipped: s3://drives/in/left/broken.mp4: is not a video" in said.out
+        assert f"1 of {CLIPS + 3} inputs was skipped" in said.err
+        assert contents(bucket, "drives/depth") == expected
 
-    # What is done is left alone, and of a piece that lost a file all is done again.
-    before = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
-    bucket.rm_file("drives/depth/left/2/000001.npy")
-    bucket.rm_file("drives/in/left/broken.mp4")
-    assert run(*arguments, "--resume") == 0
-    assert f"{CLIPS + 1} of {CLIPS + 2} inputs were done before" in capsys.readouterr().out
-    after = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
-    assert after.keys() == before.keys()
-    assert {path for path in after if after[path] != before[path]} <= {path for path in after if "left/2" in path}
-    assert contents(bucket, "drives/depth") == expected
+        # What is done is left alone, and of a piece that lost a file all is done again.
+        before = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
+        bucket.rm_file("drives/depth/left/2/000001.npy")
+        bucket.rm_file("drives/in/left/broken.mp4")
+        assert run(*arguments, "--resume") == 0
+        assert f"{CLIPS + 1} of {CLIPS + 2} inputs were done before" in capsys.readouterr().out
+        after = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
+        assert after.keys() == before.keys()
+        assert {path for path in after if after[path] != before[path]} <= {path for path in after if "left/2" in path}
+        assert contents(bucket, "drives/depth") == expected
     assert not workers()
