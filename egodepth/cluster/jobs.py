@@ -88,6 +88,8 @@ class ResumableJob:
             self.main(self._words_of_turn())
         except SystemExit as end:
             exit_code = end.code or 0
+        finally:
+            signal.signal(notice, requeue)
         if exit_code == 128 + signal.SIGUSR1:
             requeue(notice, None)  # by the first process, for which this does not return
         elif exit_code:

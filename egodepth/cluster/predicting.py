@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,9 +67,11 @@ def predict_on_cluster(
         paths in it are those in the stores; an input that failed is among the skipped.
 
     Raises:
-        UserError: no input can be used, an address cannot be reached, depth would replace an input, an option is
-            wrong, or the cluster is not there or has no such device.
+        UserError: Ray is not installed, no input can be used, an address cannot be reached, depth would replace an
+            input, an option is wrong, or the cluster is not there or has no such device.
     """
+    if not (find_spec("ray") and find_spec("fsspec")):
+        raise UserError("--engine ray needs Ray: pip install 'egodepth[ray]'.")
     predictor = options.applied_to(predictor)
     if device not in ("cpu", "cuda"):
         raise UserError(f"--device {device}: on a cluster it is cpu or cuda, for all devices of the kind.")
@@ -77,7 +80,7 @@ def predict_on_cluster(
     pieces = pieces_of(inputs)
     check_outputs(pieces, source, target, options)
     left = left_to_do(pieces, target, options.format) if resume else pieces
-    work = _work(model, device, runtime, options, addresses[0], out)
+    work = _work(model, device, runtime, options, source.said, target.said)
     results = {}
     if left:
         with ray_cluster(cluster):
@@ -96,16 +99,13 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         address: of it; None starts one on this machine, which is gone at the end with all that it wrote.
 
     Raises:
-        UserError: Ray is not installed, or there is no cluster.
+        UserError: there is no cluster.
     """
     # Before Ray is imported, which would tell its makers of each start, and show its own log among our words.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UserError("--engine ray needs Ray: pip install 'egodepth[ray]'.") from error
+    import ray
+
     if ray.is_initialized():
         yield
         return

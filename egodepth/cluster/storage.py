@@ -39,12 +39,17 @@ class Store:
     Args:
         address: of anything there, which says which place it is: `s3://bucket/drives`, or a path on this machine.
 
+    Attributes:
+        root: what of the address is a path there.
+        said: the address as other machines understand it.
+
     Raises:
         UserError: fsspec does not know the place, or what reaches it is not installed.
     """
 
     def __init__(self, address: str) -> None:
         self.files, self.root = _opened(address)
+        self.said = self.root if self.is_local else address
         self._texts: dict[PurePosixPath, list[PurePosixPath]] = {}
 
     @property

@@ -44,6 +44,9 @@ def test_the_commands_of_a_page_are_parsed(page):
         words = shlex.split(command)
         name = words[0] if words[0] in COMMANDS else " ".join(words[:2])
         parse(command_function(name), words[len(name.split()) :], f"egodepth {name}")
+        if name == "submit":
+            inner = words[next(place for place, word in enumerate(words) if place and word in COMMANDS) :]
+            parse(command_function(inner[0]), inner[1:], f"egodepth {inner[0]}")
 
 
 def test_dotted_options_are_named_in_full():

@@ -3,12 +3,14 @@
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from egodepth.cluster.jobs import ResumableJob
 from egodepth.training.checkpoints import LAST_CHECKPOINT
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
 from tests.processes import PATIENCE_S
@@ -46,6 +48,25 @@ def test_what_the_scheduler_refuses_is_said_in_one_line(tmp_path, monkeypatch, c
     words = ("submit", "--partition", "gpu", "--logs", tmp_path / "jobs", "predict", "street.jpg")
     assert run(*words) == 2
     assert "invalid partition specified: gpu" in only_line(capsys.readouterr().err)
+
+
+def test_a_job_resumes_what_has_begun(tmp_path, monkeypatch):
+    lines: list[tuple[str, ...]] = []
+    job = ResumableJob(lines.append, ("train", "monodepth2"), tmp_path)
+    job()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")  # its machine was lost
+    job()
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    (tmp_path / LAST_CHECKPOINT).parent.mkdir()
+    (tmp_path / LAST_CHECKPOINT).write_bytes(b"")
+    job()
+    assert lines == [job.words, (*job.words, "--resume"), (*job.words, "--resume")]
+
+
+def test_a_job_ends_with_the_exit_code_of_its_command():
+    with pytest.raises(SystemExit) as end:
+        ResumableJob(lambda words: sys.exit(2), ("predict",))()
+    assert end.value.code == 2
 
 
 def ended(process: int) -> bool:
