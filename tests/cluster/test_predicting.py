@@ -5,13 +5,18 @@ import signal
 import threading
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from egodepth.cluster.pieces import pieces_of
 from egodepth.cluster.predicting import ray_cluster
 from egodepth.cluster.storage import Store, find_inputs
 from egodepth.cluster.worker import MOST_ATTEMPTS, Attempts, Work, Worker
+from egodepth.inference.inputs import expand_inputs
 from egodepth.inference.options import PredictionOptions
+from egodepth.inference.predict import predict
+from egodepth.models.opening import open_for_use
 from tests.command_line import only_line, run
 from tests.data.trees import write_frames, write_video
 
@@ -90,8 +95,35 @@ def workers() -> list[int]:
     return found
 
 
-def worker_of(footage: Path, out: Path, begin) -> Worker:
-    return Worker(Work("starter", "cpu", "onnx", PredictionOptions("npy"), str(footage), str(out)), begin)
+def worker_of(footage: Path, out: Path, begin, **options) -> Worker:
+    options = PredictionOptions(**{"format": "npy", **options})
+    return Worker(Work("starter", "cpu", "onnx", options, str(footage), str(out)), begin)
+
+
+@pytest.mark.parametrize("options", [{"format": "video"}, {"format": "color", "steady": True}], ids=["video", "steady"])
+def test_a_piece_alone_gives_what_it_gives_among_others(footage, tmp_path, options):
+    addresses = [f"{footage}/right/[01].mp4", f"{footage}/left/[12].mp4", f"{footage}/frames"]
+    predictor = open_for_use("starter", runtime="onnx").predictor
+    predict(predictor, addresses, tmp_path / "one", progress=False, **options)
+    worker = worker_of(footage, tmp_path / "many", Attempts().begin, **options)
+    _, inputs = find_inputs(addresses)
+    assert [each.name for each in inputs] == [each.name for each in expand_inputs(addresses)]
+    results = [worker.attempted(piece) for piece in pieces_of(inputs)]
+    assert [each.failure for each in results] == [None] * len(results)
+    names = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.*")}
+    assert {Path(file) for each in results for file in each.files} == names
+    for name in names:
+        one, many = tmp_path / "one" / name, tmp_path / "many" / name
+        if options["format"] == "video":  # whose encoder has threads, so that the same frames may give other bytes
+            pairs = zip(frames_of(one), frames_of(many), strict=True)
+            assert max(np.abs(first - second).mean() for first, second in pairs) < 2
+        else:
+            assert one.read_bytes() == many.read_bytes()
+
+
+def frames_of(video: Path) -> list[np.ndarray]:
+    with av.open(str(video)) as container:
+        return [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
 
 
 def test_what_fails_for_a_while_is_tried_again_and_what_fails_for_ever_is_given_up(footage, tmp_path, monkeypatch):
