@@ -98,6 +98,13 @@ def left_to_do(pieces: Sequence[Piece], out: Store, format: str) -> list[Piece]:
     return [each for each in pieces if not _is_done(records.get(each.record), format, there)]
 
 
+def forget(pieces: Sequence[Piece], out: Store) -> None:
+    """Remove the records of pieces that are about to be done again: interrupted, they would be old and new depth mixed,
+    and count as done.
+    """
+    out.remove(sorted({each.record for each in pieces} & out.list_names()))
+
+
 def _is_done(record: bytes | None, format: str, there: set[str]) -> bool:
     if record is None:
         return False

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.progress import TextColumn
 
-from egodepth.cluster.pieces import Piece, PieceResult, check_outputs, left_to_do, pieces_of
+from egodepth.cluster.pieces import Piece, PieceResult, check_outputs, forget, left_to_do, pieces_of
 from egodepth.cluster.storage import Store, find_inputs
 from egodepth.cluster.worker import LOST, Attempts, CameraFile, Work, Worker
 from egodepth.data.calibrations.finding import named_file
@@ -80,6 +80,7 @@ def predict_on_cluster(
     pieces = pieces_of(inputs)
     check_outputs(pieces, source, target, options)
     left = left_to_do(pieces, target, options.format) if resume else pieces
+    forget(left, target)
     work = _work(model, device, runtime, options, source.said, target.said)
     results = {}
     if left:

@@ -68,7 +68,16 @@ class Store:
             found = self.files.find(self.root)
         except FileNotFoundError:
             return set()
+        except Exception as error:  # each store raises types of its own
+            raise UserError(
+                f"{self.said}: cannot be listed ({first_line(error)}). Check address and access."
+            ) from error
         return {self._below(path) for path in found}
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files below the root."""
+        if names:
+            self.files.rm([f"{self.root}/{name}" for name in names])
 
     def fetch(self, path: PurePosixPath, to: Path) -> None:
         """Copy a file to this machine."""
@@ -153,7 +162,7 @@ def _expanded(store: Store, address: str) -> list[Input]:
     except UserError:
         raise
     except Exception as error:  # each store raises types of its own
-        raise UserError(f"{address}: cannot be listed ({first_line(error)}). Check address and access.") from error
+        raise _not_listed(address, error) from error
     paths = sorted((Path("/", each) for each in matches), key=natural_order)
     inputs = [each for each in (input_of(path, path.relative_to(root).with_suffix("")) for path in paths) if each]
     if not inputs:
@@ -177,6 +186,10 @@ def _opened(address: str) -> "tuple[AbstractFileSystem, str]":
         return url_to_fs(address)
     except (ImportError, ValueError) as error:
         raise UserError(f"{address}: cannot be reached ({first_line(error)}).") from error
+
+
+def _not_listed(address: str, error: Exception) -> UserError:
+    return UserError(f"{address}: cannot be listed ({first_line(error)}). Check address and access.")
 
 
 def _protocols(files: "AbstractFileSystem") -> frozenset[str]:

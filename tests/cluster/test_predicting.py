@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from egodepth.cluster.pieces import pieces_of
+from egodepth.cluster.pieces import PieceResult, forget, left_to_do, pieces_of, record_of
 from egodepth.cluster.predicting import ray_cluster
 from egodepth.cluster.storage import Store, find_inputs
 from egodepth.cluster.worker import MOST_ATTEMPTS, Attempts, Work, Worker
@@ -145,6 +145,23 @@ def test_what_fails_for_a_while_is_tried_again_and_what_fails_for_ever_is_given_
     # Whoever begins the fourth time follows on workers that were lost.
     result = worker_of(footage, tmp_path, lambda piece: MOST_ATTEMPTS + 1).attempted(piece)
     assert "worker was lost" in result.failure
+
+
+def test_a_piece_counts_as_done_with_all_its_files_in_this_format_until_it_is_done_again(footage, tmp_path):
+    _, inputs = find_inputs([f"{footage}/left/0.mp4", f"{footage}/left/1.mp4"])
+    pieces, out = pieces_of(inputs), Store(str(tmp_path))
+    for piece in pieces:
+        (tmp_path / f"{piece.name}.npy").write_bytes(b"depth")
+        (tmp_path / "record").write_bytes(record_of(PieceResult(str(piece.name), (f"{piece.name}.npy",)), "npy"))
+        out.put(tmp_path / "record", piece.record)
+    assert left_to_do(pieces, out, "npy") == []
+    assert left_to_do(pieces, out, "color") == pieces
+    (tmp_path / "1.npy").unlink()
+    assert left_to_do(pieces, out, "npy") == pieces[1:]
+    (tmp_path / pieces[0].record).write_bytes(b"[")
+    assert left_to_do(pieces, out, "npy") == pieces
+    forget(pieces, out)
+    assert out.list_names() == {"0.npy", "record"}
 
 
 def test_depth_is_never_written_over_an_input(footage, capsys):
