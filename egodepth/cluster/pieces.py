@@ -94,8 +94,10 @@ def record_of(result: PieceResult, format: str) -> bytes:
 def left_to_do(pieces: Sequence[Piece], out: Store, format: str) -> list[Piece]:
     """The pieces of which there is no record of this format, or not any more all files that it tells of."""
     there = out.list_names()
-    records = out.read([each.record for each in pieces if each.record in there])
-    return [each for each in pieces if not _is_done(records.get(each.record), format, there)]
+    begun = [each for each in pieces if each.record in there]
+    records = zip(begun, out.read([each.record for each in begun]), strict=True)
+    done = {each.name for each, record in records if _is_done(record, format, there)}
+    return [each for each in pieces if each.name not in done]
 
 
 def forget(pieces: Sequence[Piece], out: Store) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ FILM_SUFFIXES = VIDEO_SUFFIXES | frozenset(BAG_SUFFIXES)
 
 SHOWN_WHEN_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "r2", "memory"})
 """Stores in which an object has its name only when all of it is there, and in which to rename is to copy."""
+
+REQUESTS_AT_ONCE = 16
+"""For many small files, each of which waits for an answer."""
 
 
 class Store:
@@ -74,10 +78,11 @@ class Store:
             ) from error
         return {self._below(path) for path in found}
 
-    def remove(self, names: Sequence[str]) -> None:
+    def remove(self, names: Iterable[str]) -> None:
         """Remove files below the root."""
-        if names:
-            self.files.rm([f"{self.root}/{name}" for name in names])
+        # One by one: lists of paths are patterns to fsspec, and names may have brackets.
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            list(pool.map(self.files.rm_file, [f"{self.root}/{name}" for name in names]))
 
     def fetch(self, path: PurePosixPath, to: Path) -> None:
         """Copy a file to this machine."""
@@ -97,10 +102,16 @@ class Store:
             if each.name in ("camera.json", own) or any(fnmatch(each.name, pattern) for pattern in OTHERS)
         ]
 
-    def read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """The contents of files below the root by their names, without those that cannot be read."""
-        found = self.files.cat([f"{self.root}/{name}" for name in names], on_error="omit") if names else {}
-        return {self._below(path): content for path, content in found.items()}
+    def read(self, names: Sequence[str]) -> list[bytes | None]:
+        """The contents of files below the root, in this order; None for one that cannot be read."""
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            return list(pool.map(self._read, names))
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.files.cat_file(f"{self.root}/{name}")
+        except Exception:  # each store raises types of its own
+            return None
 
     def put(self, file: Path, name: str) -> None:
         """Give a file of this machine a name below the root, under which nobody sees it before it is whole."""
