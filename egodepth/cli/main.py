@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "calibrate": "egodepth.cli.calibrate:calibrate",
     "teach": "egodepth.cli.teach:teach",
     "train": "egodepth.cli.train:train",
+    "submit": "egodepth.cli.submit:submit",
     "evaluate": "egodepth.cli.evaluate:evaluate",
     "scale": "egodepth.cli.scale:scale",
     "predict": "egodepth.cli.predict:predict",
@@ -138,7 +139,7 @@ def _run(arguments: list[str]) -> int | None:
         raise UserError(_unknown(name))
     from egodepth.cli.parsing import parse
 
-    command = parse(_function(name), rest, f"egodepth {name}")
+    command = parse(command_function(name), rest, f"egodepth {name}")
     if command is None:
         return None
     _set_up_logging()
@@ -149,7 +150,8 @@ def _run(arguments: list[str]) -> int | None:
     return command()
 
 
-def _function(name: str) -> Callable[..., int | None]:
+def command_function(name: str) -> Callable[..., int | None]:
+    """The function of a command; its module, and no other command's, is imported."""
     module, function = COMMANDS[name].split(":")
     return getattr(import_module(module), function)
 

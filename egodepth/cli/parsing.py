@@ -37,6 +37,9 @@ def parse(command: Command, arguments: Sequence[str], program: str) -> Callable[
         UserError: the arguments are not what the command takes; the message is one line.
     """
     arguments = list(arguments)
+    if "words" in inspect.signature(command).parameters:
+        arguments, words = _before_command(command, arguments)
+        command = _with_words(command, words)
     asks_for_all = "--help-all" in arguments
     asks = asks_for_all or any(word in arguments for word in HELP)
     if takes_recipe(command):
@@ -56,6 +59,24 @@ def parse(command: Command, arguments: Sequence[str], program: str) -> Callable[
             ready.keywords["recipe"].check_options(RECIPES[name])
         return ready
     return _parse(command, ["--help"] if asks else arguments, program)
+
+
+def _before_command(command: Command, arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The options of a command that runs another one, and that other command's line."""
+    parameters = inspect.signature(command).parameters.values()
+    flags = {f"--{each.name}" for each in parameters if isinstance(each.default, bool)} | set(HELP)
+    place = 0
+    while place < len(arguments) and arguments[place].startswith("-"):
+        place += 1 if "=" in arguments[place] or arguments[place] in flags else 2
+    return arguments[:place], tuple(arguments[place:])
+
+
+def _with_words(command: Command, words: tuple[str, ...]) -> Command:
+    """A command that runs another one, with that other one's line settled."""
+    settled = functools.update_wrapper(functools.partial(command, words), command)
+    parameters = inspect.signature(command).parameters.values()
+    settled.__signature__ = inspect.Signature([each for each in parameters if each.name != "words"])
+    return settled
 
 
 def _parse(command: Command, arguments: list[str], program: str) -> functools.partial | None:

@@ -19,12 +19,17 @@ from egodepth.recipes.recipe import STARTER
 
 if TYPE_CHECKING:
     from egodepth.inference.benchmark_result import BenchmarkResult
+    from egodepth.inference.options import PredictionOptions
     from egodepth.inference.predict import PredictionReport
     from egodepth.models.graph_benchmarking import GraphBenchmark
+    from egodepth.models.opening import OpenedModel
 
 Format = Literal["npy", "png16", "color", "ply", "las", "pcd", "video"]
 
 Runtime = RuntimeName
+
+ADDRESS_SIGN = "://"
+"""Of files that are not on this machine."""
 
 
 def predict(
@@ -43,7 +48,7 @@ def predict(
         ),
     ],
     *,
-    out: Annotated[Path, arg(metavar="DIR", help="Folder to write to.")] = Path("depth"),
+    out: Annotated[str, arg(metavar="DIR", help="Folder to write to.")] = "depth",
     format: Annotated[
         Format, arg(help="float32 array; 16-bit PNG of metres x 256; coloured PNG; points; video of picture and depth.")
     ] = "color",
@@ -77,6 +82,11 @@ def predict(
             "bfloat16 is faster still, and changes depths by about 0.05 percent."
         ),
     ] = None,
+    engine: Annotated[
+        Literal["ray"] | None,
+        arg(help="ray: on all devices of a Ray cluster; INPUT and DIR may be addresses such as s3://bucket/drives."),
+    ] = None,
+    address: Annotated[str | None, arg(help="Of the Ray cluster; without it one is started on this machine.")] = None,
     debug: Debug = False,
 ) -> int:
     """Predict the depth of images, folders of images, and videos."""
@@ -84,45 +94,80 @@ def predict(
         model, inputs = STARTER, (model, *inputs)
     if not inputs:
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
-    from egodepth.inference.inputs import expand_inputs
-    from egodepth.inference.pictures import count_pictures
-    from egodepth.inference.predict import predict
-    from egodepth.models.opening import open_for_use
+    from egodepth.inference.options import PredictionOptions
 
-    expanded = expand_inputs(inputs)  # before the depth is written, perhaps among the inputs
-    total = len(expanded)
-    opened = open_for_use(model, device, runtime, count_pictures(expanded))
-    predictor = opened.predictor
-    console.print(f"Running {model} on {device} with {predictor.runtime.name}.", markup=False)
     camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
-    report = predict(
-        predictor,
-        inputs,
-        out,
-        format,
-        batch_size,
-        scale,
-        bits=bits,
-        intrinsics=camera,
-        farthest=farthest,
-        steady=steady,
-        resume=resume,
-    )
-    for skipped in report.skipped:
-        console.print(f"skipped: {skipped.reason}", markup=False)
+    options = PredictionOptions(format, batch_size, scale, bits, camera, farthest, steady)
+    if engine is None:
+        _check_here(inputs, out, address)
+        opened, report = _predicted_here(model, inputs, Path(out), options, device, runtime, resume)
+    else:
+        opened, report = _predicted_on_cluster(model, inputs, out, options, device, runtime, address, resume)
+    predictor = opened.predictor
+    for reason in dict.fromkeys(skipped.reason for skipped in report.skipped):
+        console.print(f"skipped: {reason}", markup=False)
     known = opened.scale.said() if opened.scale else predictor.unit
     unit = known if scale is None else "metres by --scale"
     files = "file" if len(report.written) == 1 else "files"
     if report.done_before:
-        console.print(f"{report.done_before} of {total} inputs were done before.", markup=False)
+        console.print(f"{report.done_before} of {report.inputs} inputs were done before.", markup=False)
     console.print(f"Wrote {len(report.written)} {files} to {out} (depth {unit}).")
     if predictor.focal is not None and report.is_metric:
         console.print(_said_of_cameras(report, predictor.focal))
     if not report.skipped:
         return 0
     count = len({each.path for each in report.skipped})
-    print(f"egodepth: {count} of {total} inputs {'was' if count == 1 else 'were'} skipped.", file=sys.stderr)
+    print(f"egodepth: {count} of {report.inputs} inputs {'was' if count == 1 else 'were'} skipped.", file=sys.stderr)
     return 1
+
+
+def _check_here(inputs: tuple[str, ...], out: str, address: str | None) -> None:
+    """Raises UserError: this needs the engine that was not asked for."""
+    if address is not None:
+        raise UserError(f"--address {address}: is that of a Ray cluster. Add --engine ray.")
+    if far := next((each for each in (*inputs, out) if ADDRESS_SIGN in each and not Path(each).exists()), None):
+        raise UserError(f"{far}: is not on this machine. Add --engine ray, which reads and writes there.")
+
+
+def _predicted_here(
+    model: str,
+    inputs: tuple[str, ...],
+    out: Path,
+    options: "PredictionOptions",
+    device: str,
+    runtime: Runtime | None,
+    resume: bool,
+) -> "tuple[OpenedModel, PredictionReport]":
+    """The model and what it did, in this process."""
+    from egodepth.inference.inputs import expand_inputs
+    from egodepth.inference.pictures import count_pictures
+    from egodepth.inference.predict import predict_inputs
+    from egodepth.models.opening import open_for_use
+
+    expanded = expand_inputs(inputs)  # before the depth is written, perhaps among the inputs
+    opened = open_for_use(model, device, runtime, count_pictures(expanded))
+    console.print(f"Running {model} on {device} with {opened.predictor.runtime.name}.", markup=False)
+    return opened, predict_inputs(opened.predictor, expanded, out, options, resume=resume)
+
+
+def _predicted_on_cluster(
+    model: str,
+    inputs: tuple[str, ...],
+    out: str,
+    options: "PredictionOptions",
+    device: str,
+    runtime: Runtime | None,
+    address: str | None,
+    resume: bool,
+) -> "tuple[OpenedModel, PredictionReport]":
+    """The model and what it did, on a cluster."""
+    from egodepth.cluster.predicting import predict_on_cluster
+    from egodepth.models.opening import open_for_use, open_model
+
+    # Where it is to run on GPUs, this machine need not have one.
+    opened = open_for_use(model, device, runtime) if device == "cpu" else open_model(model)
+    console.print(f"Running {model} on every {device} of the Ray cluster.", markup=False)
+    return opened, predict_on_cluster(model, opened.predictor, inputs, out, options, device, runtime, address, resume)
 
 
 def _is_input(model: str) -> bool:
@@ -131,7 +176,7 @@ def _is_input(model: str) -> bool:
     if path.is_dir():
         signs = ("config.json", "run.json", "model/config.json", "*/run.json")
         return not any(found for sign in signs for found in path.glob(sign))
-    return path.is_file() or any(character in model for character in "*?[")
+    return path.is_file() or ADDRESS_SIGN in model or any(character in model for character in "*?[")
 
 
 def _said_of_cameras(report: "PredictionReport", focal: float) -> str:

@@ -59,7 +59,7 @@ def expand_inputs(arguments: Sequence[str | Path]) -> list[Input]:
     for argument in _as_unquoted_globs(arguments):
         for each in _expand(argument):
             found.setdefault(named_path(each.path), each)
-    return _with_distinct_names(list(found.values()))
+    return with_distinct_names(list(found.values()))
 
 
 def named_path(path: Path) -> Path:
@@ -67,10 +67,18 @@ def named_path(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - `Path.resolve` would follow links
 
 
-def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
+def short_name(path: Path) -> str:
+    """The last part of an input's path, without the suffix of a file; a folder's name may have a dot in it."""
+    return path.name if path.is_dir() else path.stem
+
+
+def distinct_names(paths: Sequence[Path], names: Sequence[Path], short: Sequence[str]) -> list[Path]:
     """Lengthen those of `names` that are shared until all differ. `paths`, all different, give what to add.
 
     Folders are added from the innermost on; the suffix stays away unless names differ in it alone.
+
+    Args:
+        short: the last parts of `paths` without what may stay away, see `short_name`.
     """
     whole = list(names)
     level = 0
@@ -80,11 +88,10 @@ def distinct_names(paths: Sequence[Path], names: Sequence[Path]) -> list[Path]:
         ]
         level += 1
     bare = [
-        name if name == before else name.with_name(path.stem if path.is_file() else path.name)
-        for path, name, before in zip(paths, whole, names, strict=True)
+        name if name == before else name.with_name(last) for last, name, before in zip(short, whole, names, strict=True)
     ]
     alone = {name for name, count in Counter(bare).items() if count == 1} - set(whole)
-    return [short if short in alone else long for short, long in zip(bare, whole, strict=True)]
+    return [name if name in alone else long for name, long in zip(bare, whole, strict=True)]
 
 
 def _as_unquoted_globs(arguments: Sequence[str | Path]) -> list[str | Path]:
@@ -116,7 +123,7 @@ def _expand(argument: str | Path) -> list[Input]:
 
 
 def _expand_folder(folder: Path) -> list[Input]:
-    files = sorted((path for path in folder.iterdir() if _is_readable(path)), key=_natural_order)
+    files = sorted((path for path in folder.iterdir() if _is_readable(path)), key=natural_order)
     if not files:
         raise UserError(
             f"{folder}: no image or video in this folder; name the folder that holds them, "
@@ -126,15 +133,15 @@ def _expand_folder(folder: Path) -> list[Input]:
 
 
 def _expand_glob(pattern: str) -> list[Input]:
-    root = _fixed_part(pattern)
+    root = fixed_part(pattern)
     matches = root.glob(str(Path(pattern).relative_to(root)))
-    files = sorted((path for path in matches if _is_readable(path)), key=_natural_order)
+    files = sorted((path for path in matches if _is_readable(path)), key=natural_order)
     if not files:
         raise UserError(f"{pattern}: this pattern matches no image and no video; check the path and the suffix")
     return [_file_input(path, path.relative_to(root).with_suffix("")) for path in files]
 
 
-def _fixed_part(pattern: str) -> Path:
+def fixed_part(pattern: str) -> Path:
     """The folders of a glob before its first special character."""
     fixed = Path()
     for part in Path(pattern).parts[:-1]:
@@ -148,7 +155,8 @@ def _is_readable(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and (is_image(path) or is_video(path))
 
 
-def _natural_order(path: Path) -> tuple:
+def natural_order(path: Path) -> tuple:
+    """Sort key of whole paths, see `natural_key`."""
     return tuple(natural_key(Path(part)) for part in path.parts)
 
 
@@ -163,8 +171,10 @@ def _file_input(path: Path, name: Path) -> Input:
     )
 
 
-def _with_distinct_names(inputs: list[Input]) -> list[Input]:
-    names = distinct_names([named_path(each.path) for each in inputs], [each.name for each in inputs])
+def with_distinct_names(inputs: Sequence[Input]) -> list[Input]:
+    """The inputs, with names of their own for those that share one."""
+    short = [short_name(each.path) for each in inputs]
+    names = distinct_names([named_path(each.path) for each in inputs], [each.name for each in inputs], short)
     return [replace(each, name=name) for each, name in zip(inputs, names, strict=True)]
 
 

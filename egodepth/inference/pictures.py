@@ -13,7 +13,7 @@ import numpy as np
 
 from egodepth.data.footage.video import video_info
 from egodepth.errors import UserError
-from egodepth.inference.inputs import ImageInput, Input, distinct_names, named_path
+from egodepth.inference.inputs import ImageInput, Input, distinct_names, named_path, short_name
 
 Item = TypeVar("Item")
 
@@ -94,10 +94,14 @@ def with_neighbours(sequence: Iterable[Picture], time_offsets: Sequence[int]) ->
 def sequences_of(inputs: Sequence[Input]) -> list[tuple[list[Input], Path]]:
     """What makes one video each, with its output name: a video, or the pictures of one folder."""
     sequences: dict[Path, list[Input]] = {}
+    short: dict[Path, str] = {}
     for each in inputs:
-        path = named_path(each.path)
-        sequences.setdefault(path.parent if isinstance(each, ImageInput) else path, []).append(each)
-    names = distinct_names(list(sequences), [Path(path.stem if path.is_file() else path.name) for path in sequences])
+        is_image = isinstance(each, ImageInput)
+        path = named_path(each.path).parent if is_image else named_path(each.path)
+        sequences.setdefault(path, []).append(each)
+        short[path] = path.name if is_image else short_name(path)
+    last = list(short.values())
+    names = distinct_names(list(sequences), [Path(each) for each in last], last)
     return list(zip(sequences.values(), names, strict=True))
 
 

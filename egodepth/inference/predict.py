@@ -4,7 +4,6 @@ Whatever ends a run early, Ctrl-C included, leaves only whole files behind.
 """
 
 import logging
-import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,18 +12,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, groupby
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
-from egodepth.data.images import bit_depth, check_bits, read_image
+from egodepth.data.images import bit_depth, read_image
 from egodepth.errors import UserError
 from egodepth.files import within
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.clouds import cloud_writer
 from egodepth.inference.input_cameras import InputCameras
 from egodepth.inference.inputs import ImageInput, Input, VideoInput, expand_inputs, named_path
+from egodepth.inference.options import PredictionOptions
 from egodepth.inference.pictures import Picture, Source, batches, read_ahead, sequences_of, with_neighbours
 from egodepth.inference.points import farthest_of, points_of
 from egodepth.inference.predictor import Predictor
@@ -37,7 +36,6 @@ from egodepth.progress import progress_bar
 log = logging.getLogger("egodepth")
 
 WRITER_THREADS = min(4, available_processors())
-POINT_FORMATS = ("ply", "las", "pcd")
 
 MOST_NAMED = 3
 """So many damaged places of a video are named."""
@@ -68,6 +66,8 @@ class PredictionReport:
             multiplied; None where no camera was known, or none was asked for.
         without_camera: how many pictures were taken to be of the training's camera, because nothing said otherwise.
         done_before: inputs that were left out, because their depth was there already.
+        pictures: how many pictures and frames went through the network.
+        inputs: how many images and videos there were.
     """
 
     written: tuple[Path, ...]
@@ -76,6 +76,8 @@ class PredictionReport:
     focal_ratios: tuple[float, float] | None = None
     without_camera: int = 0
     done_before: int = 0
+    pictures: int = 0
+    inputs: int = 0
 
 
 def predict(
@@ -118,19 +120,27 @@ def predict(
         UserError: an input does not exist or none can be read, an output would replace an input, `png16` is
             asked of a model without a scale, the disk is full, or `out` cannot be written to.
     """
-    if bits is not None:
-        check_bits("--bits", bits)
-    if farthest is not None and (format not in POINT_FORMATS or not farthest > 0):
-        raise UserError(f"--farthest {farthest:g}: is the largest depth of points (--format ply, las or pcd), above 0.")
-    predictor = _checked_predictor(predictor, format, batch_size, scale)
+    options = PredictionOptions(format, batch_size, scale, bits, intrinsics, farthest, steady)
+    return predict_inputs(predictor, expand_inputs(inputs), out, options, progress, resume)
+
+
+def predict_inputs(
+    predictor: Predictor,
+    inputs: Sequence[Input],
+    out: Path,
+    options: PredictionOptions,
+    progress: bool = True,
+    resume: bool = False,
+) -> PredictionReport:
+    """`predict` of inputs whose output names are settled already."""
+    predictor, format = options.applied_to(predictor), options.format
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file, but depth is written to a folder; name another place")
-    expanded = expand_inputs(inputs)
     with progress_bar(progress) as bar:
         task = bar.add_task("Predicting", total=None)
-        cameras = InputCameras(expanded, intrinsics)
-        run = _Run(predictor, expanded, out, batch_size, lambda: bar.advance(task), cameras, bits, farthest, steady)
+        cameras = InputCameras(inputs, options.intrinsics)
+        run = _Run(predictor, inputs, out, options, lambda: bar.advance(task), cameras)
         done = run.leave_out_done(format) if resume else 0
         bar.update(task, total=run.count_pictures())
         if format == "video":
@@ -138,11 +148,12 @@ def predict(
         else:
             run.write_pictures(format)
     if not run.written and not done:
-        raise UserError(_nothing_readable(run.skipped))
+        raise UserError(nothing_readable(run.skipped))
     known = [ratio for ratio in run.ratios.values() if ratio is not None]
     ratios = (min(known), max(known)) if known else None
     without = len(run.ratios) - len(known)
-    return PredictionReport(tuple(run.written), tuple(run.skipped), predictor.is_metric, ratios, without, done)
+    written, skipped = tuple(run.written), tuple(run.skipped)
+    return PredictionReport(written, skipped, predictor.is_metric, ratios, without, done, run.pictures, len(inputs))
 
 
 class _Run:
@@ -153,26 +164,21 @@ class _Run:
         predictor: Predictor,
         inputs: Sequence[Input],
         out: Path,
-        batch_size: int,
+        options: PredictionOptions,
         on_picture: Callable[[], None],
         cameras: InputCameras,
-        bits: int | None = None,
-        farthest: float | None = None,
-        steady: bool = False,
     ) -> None:
-        self.farthest = farthest
-        self.is_steady = steady
+        self.options = options
         self._steady: tuple[tuple[Path, int], Steady] | None = None
         self._predictors: dict[tuple[int, int], Predictor] = {}
         self._cameras = cameras
         self.ratios: dict[Path, float | None] = {}
-        self._given_bits = bits
         self._bits: dict[Path, int | None] = {}
         self.predictor = predictor
         self.out = out
-        self.batch_size = batch_size
         self.on_picture = on_picture
         self.written: list[Path] = []
+        self.pictures = 0
         self.skipped: list[Skipped] = []
         self._input_paths = {each.path.resolve() for each in inputs} | {named_path(each.path) for each in inputs}
         self._videos: dict[Path, VideoInfo] = {}
@@ -181,7 +187,7 @@ class _Run:
     @property
     def _ahead(self) -> int:
         """Pictures that are read while earlier ones are predicted."""
-        return 2 * self.batch_size
+        return 2 * self.options.batch_size
 
     def count_pictures(self) -> int | None:
         """Pictures and frames of all inputs; None where a video does not tell its own."""
@@ -220,14 +226,14 @@ class _Run:
             self._read_video(each) if isinstance(each, VideoInput) else self._read_images([each])
             for each in self._inputs
         )
-        reduced = self._prepared(pictures, keep=format in POINT_FORMATS)
+        reduced = self._prepared(pictures, keep=self.options.gives_points)
         # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
         # also by Ctrl-C, waits for the files that are being written.
         with ThreadPoolExecutor(WRITER_THREADS) as pool, closing(read_ahead(reduced, self._ahead)) as ahead:
             pending: deque[tuple[Path, Future[None]]] = deque()
             for picture, depth in self._predicted(ahead):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
-                if format in POINT_FORMATS:
+                if self.options.gives_points:
                     write = cloud_writer(path, self.predictor.unit)
                     pending.append((path, pool.submit(write, self._points(picture, depth))))
                 else:
@@ -245,7 +251,7 @@ class _Run:
             raise UserError(
                 f"{name}: points need the camera. Give --fov DEGREES, --intrinsics, or camera.json beside it."
             )
-        farthest = self.farthest or farthest_of(depth, self.predictor.is_metric)
+        farthest = self.options.farthest or farthest_of(depth, self.predictor.is_metric)
         return points_of(depth, picture.image, rays, farthest)
 
     def write_videos(self) -> None:
@@ -288,13 +294,14 @@ class _Run:
     def _predicted(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, np.ndarray]]:
         """Send pictures through the network in batches of one form; each comes back with its depth (H, W)."""
         groups = groupby(pictures, key=lambda picture: picture.reduced.shape[:2])
-        for batch in chain.from_iterable(batches(group, self.batch_size) for _, group in groups):
+        for batch in chain.from_iterable(batches(group, self.options.batch_size) for _, group in groups):
             predictor = self._fitted(batch[0].height, batch[0].width)
             images, neighbours = [picture.reduced for picture in batch], [picture.neighbours for picture in batch]
             sizes = [(picture.height, picture.width) for picture in batch]
             cameras = [self._camera(picture) for picture in batch]
-            steady = [self._joined_with(picture) for picture in batch] if self.is_steady else None
+            steady = [self._joined_with(picture) for picture in batch] if self.options.steady else None
             depths = predictor.predict_depths(images, sizes, neighbours, cameras, steady)
+            self.pictures += len(batch)
             for picture, depth in zip(batch, depths, strict=True):
                 yield picture, self._cameras.bent(picture.source.name, depth)
 
@@ -347,8 +354,8 @@ class _Run:
         """Bits of the pictures of a folder, decided once, so that all of them are read alike."""
         if folder not in self._bits:
             paths = [each.path for each in self._inputs if each.path.parent == folder and isinstance(each, ImageInput)]
-            found = self._bits[folder] = self._given_bits or bit_depth(paths)
-            if found is not None and self._given_bits is None:
+            found = self._bits[folder] = self.options.bits or bit_depth(paths)
+            if found is not None and self.options.bits is None:
                 log.warning("%s: by their largest values the pictures have %d bits; --bits sets it.", folder, found)
         return self._bits[folder]
 
@@ -405,24 +412,8 @@ class _Run:
         return path
 
 
-def _checked_predictor(predictor: Predictor, format: Format, batch_size: int, scale: float | None) -> Predictor:
-    if format not in get_args(Format):
-        raise UserError(f"--format {format}: unknown; choose one of {', '.join(get_args(Format))}")
-    if batch_size < 1:
-        raise UserError(f"--batch-size {batch_size}: must be 1 or more")
-    if scale is not None:
-        if not (math.isfinite(scale) and scale > 0):
-            raise UserError(f"--scale {scale}: must be a positive number of metres per unit of depth")
-        predictor = predictor.with_scale(scale)
-    if format == "png16" and not predictor.is_metric:
-        raise UserError(
-            "--format png16 stores metres, but this model's depth is up to an unknown scale; "
-            "use npy or color, or give the metres per unit with --scale"
-        )
-    return predictor
-
-
-def _nothing_readable(skipped: Sequence[Skipped]) -> str:
+def nothing_readable(skipped: Sequence[Skipped]) -> str:
+    """What to say where no input at all can be read."""
     if len(skipped) == 1:
         return skipped[0].reason
     return f"none of the {len(skipped)} inputs can be read; the first is {skipped[0].reason}"

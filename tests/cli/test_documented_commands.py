@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from egodepth.cli.main import COMMANDS, _function
+from egodepth.cli.main import COMMANDS, command_function
 from egodepth.cli.parsing import parse
 from egodepth.reproduction.published import published_rows
 from tests.command_line import TINY, run
@@ -43,7 +43,10 @@ def test_the_commands_of_a_page_are_parsed(page):
     for command in commands(page):
         words = shlex.split(command)
         name = words[0] if words[0] in COMMANDS else " ".join(words[:2])
-        parse(_function(name), words[len(name.split()) :], f"egodepth {name}")
+        parse(command_function(name), words[len(name.split()) :], f"egodepth {name}")
+        if name == "submit":
+            inner = words[next(place for place, word in enumerate(words) if place and word in COMMANDS) :]
+            parse(command_function(inner[0]), inner[1:], f"egodepth {inner[0]}")
 
 
 def test_dotted_options_are_named_in_full():
@@ -52,9 +55,9 @@ def test_dotted_options_are_named_in_full():
     from egodepth.cli.recipes import with_recipe
     from egodepth.recipes import RECIPES
 
-    known = set(_options(_function("evaluate"), "egodepth evaluate"))
+    known = set(_options(command_function("evaluate"), "egodepth evaluate"))
     for name in ("monodepth2", "fa-depth", "hqdecv2", "manydepth", "rprdepth", "sdfa-net"):
-        known |= set(_options(with_recipe(_function("train"), name, RECIPES[name]), "egodepth train"))
+        known |= set(_options(with_recipe(command_function("train"), name, RECIPES[name]), "egodepth train"))
     named = {
         option for page in PAGES for option in re.findall(r"(?<![\w-])--[a-z-]+\.[a-z][\w.-]*\w", page.read_text())
     }
@@ -64,7 +67,7 @@ def test_dotted_options_are_named_in_full():
 @pytest.mark.parametrize("row", published_rows().values(), ids=lambda row: row.id)
 def test_the_options_of_a_published_row_are_read(row):
     needed = [word for option in row.needs for word in (option, "RUN")]
-    parse(_function("train"), [row.recipe, "DATA", "--out", "RUN", *row.options, *needed], "egodepth train")
+    parse(command_function("train"), [row.recipe, "DATA", "--out", "RUN", *row.options, *needed], "egodepth train")
 
 
 # --- the pages for footage, run from the page itself ------------------------------------------------------------------

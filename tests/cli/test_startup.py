@@ -15,7 +15,7 @@ from egodepth.cli.main import COMMANDS
 from egodepth.models.released import deployed, released_recipe, save_model
 from egodepth.recipes import recipe_named
 
-HEAVY = ("torch", "lightning", "timm", "torchmetrics", "torchvision", "av", "matplotlib")
+HEAVY = ("torch", "lightning", "timm", "torchmetrics", "torchvision", "av", "matplotlib", "ray", "fsspec", "submitit")
 
 PROBE = """
 import sys
@@ -84,5 +84,5 @@ def small_depth(tmp_path_factory) -> Path:
 def test_prediction_imports_no_library_that_its_network_does_without(small_depth, tmp_path):
     Image.new("RGB", (96, 64), (90, 120, 30)).save(tmp_path / "image.png")
     predict = f"predict {small_depth} {tmp_path / 'image.png'} --out {tmp_path / 'depth'} --runtime torch"
-    imports_none_of(("lightning", "torchmetrics", "tensorboard", "timm"), predict)
+    imports_none_of(("lightning", "torchmetrics", "tensorboard", "timm", "ray", "fsspec"), predict)
     assert (tmp_path / "depth" / "image.png").is_file()

@@ -89,6 +89,21 @@ def test_what_trains_says_in_one_line_what_it_needs(installed, tmp_path, command
     assert "pip install 'egodepth[train]'" in line
 
 
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("predict", "street.png", "--engine", "ray"), "ray"),
+        (("submit", "--cluster", "local", "predict", "street.png"), "slurm"),
+    ],
+    ids=["ray", "slurm"],
+)
+def test_what_needs_several_machines_says_in_one_line_what_it_needs(installed, picture, tmp_path, command, extra):
+    result = installed.egodepth(*command, cwd=tmp_path)
+    assert result.returncode == 2
+    [line] = result.stderr.splitlines()
+    assert f"pip install 'egodepth[{extra}]'" in line
+
+
 def test_a_model_of_weights_alone_says_what_it_needs(installed, picture, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()

@@ -4,8 +4,7 @@ import csv
 import json
 import shutil
 import signal
-import subprocess
-import sys
+import socket
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.run import main as torchrun
 
 import egodepth
 from egodepth.errors import UserError
@@ -21,7 +21,7 @@ from egodepth.training.callbacks import SteadyStatistics
 from egodepth.training.checkpoints import LAST_CHECKPOINT
 from egodepth.training.runs import train
 from tests.command_line import TINY, only_line, run
-from tests.processes import Command
+from tests.processes import Command, in_two_processes
 
 OPTIONS = [
     "--mode", "mono+stereo", "--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none",
@@ -95,11 +95,22 @@ def test_ctrl_c_stops_a_run_with_one_line_and_a_whole_checkpoint(drive, tmp_path
     assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
 
 
-def test_two_processes_end_with_equal_weights_and_the_mean_of_their_metrics(drive, tmp_path):
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def as_a_node(rank: int, port: int, *words: str) -> None:
+    """What `torchrun` does on one machine of two."""
+    place = ["--nnodes=2", "--nproc-per-node=1", f"--node-rank={rank}", "--master-addr=127.0.0.1"]
+    torchrun([*place, f"--master-port={port}", *words])
+
+
+def test_two_nodes_of_torchrun_end_with_equal_weights_and_the_mean_of_their_metrics(drive, tmp_path):
     script = Path(__file__).with_name("two_processes.py")
-    arguments = [sys.executable, str(script), str(drive), str(tmp_path)]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    in_two_processes(as_a_node, free_port(), str(script), str(drive), str(tmp_path))
+    assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
     assert first["seen"]

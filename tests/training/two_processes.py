@@ -1,11 +1,10 @@
-"""Train with two processes and leave what each of them saw: run by test_training.py.
+"""Train as one of two nodes of a process each and leave what this one saw: run by test_training.py, through torchrun.
 
-A script of its own, because Lightning starts the second process by running the first one's script again.
+A script of its own, because torchrun starts scripts.
 """
 
 import hashlib
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +56,6 @@ recipe = replace(
     pretrained="none",
     network=replace(recipe.network, encoder=TINY),
     pose=replace(recipe.pose, encoder=TINY),
-    training=replace(recipe.training, batch_size=2, steps=3, devices=2, workers=0, log_every=1),
+    training=replace(recipe.training, batch_size=2, steps=3, devices=1, nodes=2, workers=0, log_every=1),
 )
-train("monodepth2", recipe, data, out / "run", resume=os.environ.get("LOCAL_RANK", "0") != "0")
+train("monodepth2", recipe, data, out / "run")
