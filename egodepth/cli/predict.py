@@ -171,12 +171,21 @@ def _predicted_on_cluster(
 
 
 def _is_input(model: str) -> bool:
-    """Whether what stands in the place of MODEL is an input: a file, a glob, or a folder that holds no model or run."""
+    """Whether what stands in the place of MODEL is an input: a file, a glob, or a folder that holds no model or run.
+
+    What is named like a picture or a film is one also where it is not there, so that this is what is said of it.
+    """
     path = Path(model)
     if path.is_dir():
         signs = ("config.json", "run.json", "model/config.json", "*/run.json")
         return not any(found for sign in signs for found in path.glob(sign))
-    return path.is_file() or ADDRESS_SIGN in model or any(character in model for character in "*?[")
+    if path.is_file() or ADDRESS_SIGN in model or any(character in model for character in "*?["):
+        return True
+    from egodepth.data.bags.reading import SUFFIXES as BAG_SUFFIXES
+    from egodepth.data.footage.containers import VIDEO_SUFFIXES
+    from egodepth.data.images import IMAGE_SUFFIXES
+
+    return path.suffix.lower() in {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *BAG_SUFFIXES}
 
 
 def _said_of_cameras(report: "PredictionReport", focal: float) -> str:

@@ -28,6 +28,7 @@ TRAIN = ["train", "monodepth2", "DATA", "--out", "RUN"]
         (["train", "fa-depth", "DATA", "--out", "RUN"], "--teacher is missing"),
         (["evaluate", "MODEL"], "evaluate: DATA and --protocol are missing"),
         (["predict", "MODEL", "--out", "DIR"], "no INPUT"),
+        (["predict", "missing.mp4"], "missing.mp4: no such file"),
         (["predict", "s3://bucket/*.mp4"], "s3://bucket/*.mp4: is not on this machine. Add --engine ray"),
         (["predict", "MODEL", "street.jpg", "--out", "s3://bucket/depth"], "Add --engine ray"),
         (["predict", "*.jpg", "--address", "head:6379"], "Add --engine ray"),
