@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from egodepth.cli.terminal import Debug, Device, Model, console
-from egodepth.data.configurations import as_intrinsics
+from egodepth.cli.terminal import Debug, Device, FieldOfView, InputIntrinsics, Model, ScaleOfUse, console
+from egodepth.data.configurations import given_intrinsics
 from egodepth.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,15 +38,9 @@ def fuse(
     ),
     voxel: Annotated[float, arg(help="Points closer than this many metres become one.")] = 0.1,
     farthest: Annotated[float, arg(help="Metres up to which a frame gives points.")] = 30.0,
-    intrinsics: Annotated[
-        str | None,
-        arg(
-            metavar="FILE|fx,fy,cx,cy|none",
-            help="The camera: a file such as camera.json, or pixels; by default the file beside the inputs.",
-        ),
-    ] = None,
-    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
-    scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
+    intrinsics: InputIntrinsics = None,
+    fov: FieldOfView = None,
+    scale: ScaleOfUse = None,
     device: Device = "cpu",
     debug: Debug = False,
 ) -> None:
@@ -65,7 +59,7 @@ def fuse(
     write = cloud_writer(out, "metres")
     known = None if poses is None else read_camera_poses(poses)
     expanded = expand_inputs(inputs)
-    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    camera = given_intrinsics(fov, intrinsics)
     if known is not None:
         from egodepth.models.opening import open_for_use
 

@@ -8,8 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from egodepth.cli.terminal import Debug, Device, Model, console
-from egodepth.data.configurations import as_intrinsics
+from egodepth.cli.terminal import (
+    Debug,
+    Device,
+    FieldOfView,
+    InputIntrinsics,
+    Model,
+    ModelOrStarter,
+    ScaleOfUse,
+    Steadily,
+    console,
+)
+from egodepth.data.configurations import given_intrinsics
 from egodepth.deployment.configurations import FormatName, Quantisation
 from egodepth.errors import UserError
 from egodepth.files import write_text
@@ -33,14 +43,7 @@ ADDRESS_SIGN = "://"
 
 
 def predict(
-    model: Annotated[
-        Positional[str],
-        arg(
-            metavar="[MODEL]",
-            help="Released model folder, run folder or hub id; starter, the model that egodepth comes with, where it "
-            "is left out.",
-        ),
-    ],
+    model: Positional[ModelOrStarter],
     inputs: Annotated[
         Positional[tuple[str, ...]],
         arg(
@@ -56,21 +59,11 @@ def predict(
     bits: Annotated[
         int | None, arg(help="Bits used in pictures of more than 8 (12 or 14 in 16); found for each folder by default.")
     ] = None,
-    intrinsics: Annotated[
-        str | None,
-        arg(
-            metavar="FILE|fx,fy,cx,cy|none",
-            help="The inputs' camera, by which metres are right for it and lens distortion is undone: a file such as "
-            "camera.json, or pixels; by default the file beside each input, or what a photograph says itself. none "
-            "takes pictures as they are.",
-        ),
-    ] = None,
-    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    intrinsics: InputIntrinsics = None,
+    fov: FieldOfView = None,
     farthest: Annotated[float | None, arg(help="Depth at which points end; 80 metres by default.")] = None,
-    scale: Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")] = None,
-    steady: Annotated[
-        bool, FlagCreatePairsOff, arg(help="Join each frame's depth with the one before, so that it does not flicker.")
-    ] = False,
+    scale: ScaleOfUse = None,
+    steady: Steadily = False,
     resume: Annotated[
         bool, FlagCreatePairsOff, arg(help="Leave out inputs whose depth is in DIR already, all of it.")
     ] = False,
@@ -96,7 +89,7 @@ def predict(
         raise UserError("no INPUT: give an image, a folder, a glob or a video after MODEL.")
     from egodepth.inference.options import PredictionOptions
 
-    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    camera = given_intrinsics(fov, intrinsics)
     options = PredictionOptions(format, batch_size, scale, bits, camera, farthest, steady)
     if engine is None:
         _check_here(inputs, out, address)

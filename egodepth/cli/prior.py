@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from egodepth.cli.terminal import Debug, Model, console
-from egodepth.data.configurations import as_intrinsics
+from egodepth.data.configurations import as_intrinsics, given_intrinsics
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
 INTRINSICS_HELP = "Camera, as in egodepth train: calibrated, fixed, fx,fy,cx,cy in native pixels, or a file"
@@ -56,9 +56,8 @@ def select(
     """Keep the references that a trained RPrDepth attends to most."""
     from egodepth.prior.pipeline import select_prior_of_run
 
-    if fov is not None:
-        intrinsics = as_intrinsics(fov, intrinsics or "calibrated")
-    references = select_prior_of_run(run_folder, data, out, keep, images, intrinsics)
+    camera = given_intrinsics(fov, intrinsics)
+    references = select_prior_of_run(run_folder, data, out, keep, images, camera)
     console.print(f"Wrote {out}: {len(references)} reference pixels.")
 
 

@@ -6,20 +6,13 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from egodepth.cli.terminal import Debug, Device, console
+from egodepth.cli.terminal import Debug, Device, ModelOrStarter, console
 from egodepth.recipes.recipe import STARTER
 from egodepth.web.limits import WebLimits
 
 
 def serve(
-    model: Annotated[
-        Positional[str],
-        arg(
-            metavar="[MODEL]",
-            help="Released model folder, run folder or hub id; starter, the model that egodepth comes with, where it "
-            "is left out.",
-        ),
-    ] = STARTER,
+    model: Positional[ModelOrStarter] = STARTER,
     *,
     host: Annotated[
         str, arg(help="Address to listen at; 0.0.0.0 lets everybody on the network in, without a password.")

@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import Positional, arg
 
 from egodepth.cli.ending import EndedBySignal
-from egodepth.cli.terminal import Debug, Device
-from egodepth.data.configurations import as_intrinsics
+from egodepth.cli.terminal import Debug, Device, FieldOfView, Steadily
+from egodepth.data.configurations import given_intrinsics
 from egodepth.errors import UserError
 from egodepth.inference.configurations import RawFormat, RuntimeName
 
@@ -51,10 +51,8 @@ def stream(
     intrinsics: Annotated[
         str | None, arg(metavar="FILE|fx,fy,cx,cy", help="The camera, by which metres are right for it.")
     ] = None,
-    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
-    steady: Annotated[
-        bool, FlagCreatePairsOff, arg(help="Join each frame's depth with the one before, so that it does not flicker.")
-    ] = False,
+    fov: FieldOfView = None,
+    steady: Steadily = False,
     frames: Annotated[int | None, arg(help="End after so many frames.")] = None,
     device: Device = "cpu",
     runtime: Annotated[RuntimeName | None, arg(help="Engine; by default the fastest that is installed.")] = None,
@@ -67,9 +65,7 @@ def stream(
 
     if frames is not None and frames < 1:
         raise UserError(f"--frames {frames}: must be 1 or more.")
-    camera_of = stream_camera(
-        None if fov is None and intrinsics is None else as_intrinsics(fov, intrinsics or "calibrated")
-    )
+    camera_of = stream_camera(given_intrinsics(fov, intrinsics))
     opened = live.open_source(source, _size_of(raw))
     predictor = open_for_use(model, device, runtime).predictor
     shown = _Status()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from egodepth.cli.terminal import Debug, Device, console
+from egodepth.cli.terminal import Debug, Device, FieldOfView, console
 from egodepth.data.configurations import DataConfig, as_intrinsics
 from egodepth.errors import UserError
 from egodepth.recipes.recipe import VIEWS, Mode
@@ -31,7 +31,7 @@ def teach(
     out: Annotated[Path, arg(metavar="FOLDER", help="Folder to write; maps that it holds already are kept.")],
     mode: Annotated[Mode, arg(help="Of the training to come: it says which frames are targets.")] = "mono",
     intrinsics: Annotated[str, arg(help="Camera of the frames, as in train.")] = "calibrated",
-    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    fov: FieldOfView = None,
     width: Annotated[
         int | None,
         arg(help="Width of the maps of a model of transformers; 640 by default, as most students see frames."),

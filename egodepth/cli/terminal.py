@@ -15,6 +15,33 @@ Device = Annotated[str, arg(help="Where the network runs: cpu, cuda, cuda:1, mps
 
 Model = Annotated[str, arg(metavar="MODEL", help="Released model folder, run folder or hub id.")]
 
+ModelOrStarter = Annotated[
+    str,
+    arg(
+        metavar="[MODEL]",
+        help="Released model folder, run folder or hub id; starter, the model that egodepth comes with, where it "
+        "is left out.",
+    ),
+]
+
+FieldOfView = Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")]
+
+InputIntrinsics = Annotated[
+    str | None,
+    arg(
+        metavar="FILE|fx,fy,cx,cy|none",
+        help="The inputs' camera, by which metres are right for it and lens distortion is undone: a file such as "
+        "camera.json, or pixels; by default the file beside each input, or what a photograph says itself. none "
+        "takes pictures as they are.",
+    ),
+]
+
+ScaleOfUse = Annotated[float | None, arg(help="Metres per unit of depth, for a model that is up to scale.")]
+
+Steadily = Annotated[
+    bool, FlagCreatePairsOff, arg(help="Join each frame's depth with the one before, so that it does not flicker.")
+]
+
 CameraHeight = Annotated[float | None, arg(metavar="M", help="Height of the camera above the road in metres.")]
 
 Speed = Annotated[

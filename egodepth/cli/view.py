@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from egodepth.cli.terminal import Debug, Device, Model, console
-from egodepth.data.configurations import as_intrinsics
+from egodepth.cli.terminal import Debug, Device, FieldOfView, InputIntrinsics, Model, console
+from egodepth.data.configurations import given_intrinsics
 from egodepth.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,14 +45,8 @@ def view(
         ),
     ] = None,
     frames: Annotated[int | None, arg(help="Look at so many frames and no more.")] = None,
-    intrinsics: Annotated[
-        str | None,
-        arg(
-            metavar="FILE|fx,fy,cx,cy|none",
-            help="The camera: a file such as camera.json, or pixels; by default the file beside the inputs.",
-        ),
-    ] = None,
-    fov: Annotated[float | None, arg(help="Horizontal field of view in degrees, in place of intrinsics.")] = None,
+    intrinsics: InputIntrinsics = None,
+    fov: FieldOfView = None,
     split: Annotated[
         str | None, arg(help="Of evaluation data: the split; by default the one that its kind has.")
     ] = None,
@@ -69,7 +63,7 @@ def view(
     from egodepth.inference.viewing import require_rerun, show, write_recording
 
     require_rerun()
-    camera = intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+    camera = given_intrinsics(fov, intrinsics)
     frames_for = _frames(inputs, camera, poses, split)
     from egodepth.models.opening import open_for_use
 

@@ -59,6 +59,15 @@ def as_intrinsics(fov: float | None, intrinsics: str) -> str:
     return f"{FIELD_OF_VIEW}{_checked_field_of_view(fov):g}"
 
 
+def given_intrinsics(fov: float | None, intrinsics: str | None) -> str | None:
+    """`as_intrinsics` where both may be left out; None if they are.
+
+    Raises:
+        UserError: as `as_intrinsics`.
+    """
+    return intrinsics if fov is None else as_intrinsics(fov, intrinsics or "calibrated")
+
+
 def field_of_view_in(intrinsics: str) -> float:
     """The degrees of `fov=DEGREES`.
 
