@@ -174,6 +174,8 @@ def _is_input(model: str) -> bool:
         return not any(found for sign in signs for found in path.glob(sign))
     if path.is_file() or ADDRESS_SIGN in model or any(character in model for character in "*?["):
         return True
+    if not path.suffix:
+        return False
     from egodepth.data.bags.reading import SUFFIXES as BAG_SUFFIXES
     from egodepth.data.footage.containers import VIDEO_SUFFIXES
     from egodepth.data.images import IMAGE_SUFFIXES
