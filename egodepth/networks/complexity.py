@@ -26,8 +26,11 @@ class Complexity:
     macs: int
 
 
-SHAPE_KEEPING = {F.batch_norm, F.elu, F.gelu, F.group_norm, F.layer_norm, F.silu, F.softmax}
-"""Functions without counted work whose result has the shape of their first argument."""
+SHAPE_KEEPING = {F.batch_norm, F.elu, F.gelu, F.group_norm, F.silu, F.softmax}
+"""Functions without counted work whose result has the shape of their first argument.
+
+Layer norms are none of them: they make their argument contiguous, by which PyTorch chooses how to multiply next.
+"""
 
 
 class ShapesAlone(TorchFunctionMode):
