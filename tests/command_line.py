@@ -8,12 +8,15 @@ from pathlib import Path
 from egodepth.cli.main import main
 from egodepth.reproduction.published import PublishedRow
 
-TINY = "mobilenetv3_small_050"
+TINY = "test_resnet"
+"""Trains in half the time of the smallest encoder that anybody uses."""
+
 SMALL = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 2, "--pretrained", "none", "--workers", 0]
 TINY_NETWORKS = ["--network.encoder", TINY, "--pose.encoder", TINY]
+TINY_TEACHER = "test_efficientnet"
 TINY_MANYDEPTH = [
-    *("--network.encoder", "test_resnet", "--network.bins", 4),
-    *("--teacher-network.encoder", TINY, "--pose.encoder", TINY),
+    *("--network.encoder", TINY, "--network.bins", 4),
+    *("--teacher-network.encoder", TINY_TEACHER, "--pose.encoder", TINY),
 ]
 
 TINY_ROW = PublishedRow(

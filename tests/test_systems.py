@@ -17,6 +17,10 @@ from tests.command_line import TINY_MANYDEPTH, TINY_NETWORKS, run
 from tests.signals import AT_ONCE, signalled
 
 SMALL = ["--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"]
+TINY_SMALL_DEPTH = [
+    *("--mode", "stereo", "--network.widths", 8, 8, 16, 16, 32, "--network.middles", 8, 16, 16, 32),
+    *("--network.repeats", 1, 1, 1, 1),
+]
 TINY_SDFA = ["--losses.perceptual-weight", "0", "--augmentation.crop", "64", "64", "--network.levels", "9"]
 
 
@@ -34,8 +38,8 @@ def teacher(drive, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
-        ("small-depth", ["--mode", "stereo"]),
-        ("small-depth", ["--mode", "stereo", "--loss", "photometric", "--etm"]),
+        ("small-depth", TINY_SMALL_DEPTH),
+        ("small-depth", [*TINY_SMALL_DEPTH, "--loss", "photometric", "--etm"]),
         ("sdfa-net-r18", TINY_SDFA),
         ("manydepth", TINY_MANYDEPTH),
     ],
@@ -52,7 +56,7 @@ def test_a_system_trains_evaluates_and_predicts(drive, tmp_path, capsys, recipe,
 
 
 def test_the_full_recipe_of_fa_depth_releases_a_plain_network(drive, teacher, tmp_path):
-    options = ["--mode", "stereo", "--teacher", teacher]
+    options = [*TINY_SMALL_DEPTH, "--teacher", teacher]
     model = train("fa-depth", drive, tmp_path / "run", *options)
     network = egodepth.load(model).network
     kinds = {type(module) for module in network.modules()}
@@ -87,12 +91,12 @@ def test_fa_depth_without_a_teacher_is_refused(drive, tmp_path, capsys):
 def test_a_training_starts_from_what_a_run_had_learnt(drive, tmp_path):
     # Where nothing is dropped, the running averages of training are those of use.
     still = ["--network.pb-dsr", 0, "--network.pb-sd", 0, "--equivalent.branch-drop", 0]
-    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo", "--etm", *still)
+    first = train("small-depth", drive, tmp_path / "first", *TINY_SMALL_DEPTH, "--etm", *still)
     image = torch.rand(1, 3, 64, 96)
     start = load_trained_networks(str(first))["depth"].eval()
     with torch.no_grad():
         torch.testing.assert_close(start.predict_depth(image), egodepth.load(first).network.predict_depth(image))
-    second = train("small-depth", drive, tmp_path / "second", "--mode", "stereo", "--etm", "--from", first)
+    second = train("small-depth", drive, tmp_path / "second", *TINY_SMALL_DEPTH, "--etm", "--from", first)
     assert json.loads((second / "run.json").read_text())["start_from"] == str(first)
 
 
@@ -105,7 +109,7 @@ def test_a_released_model_is_no_place_to_start_from(drive, teacher, tmp_path, ca
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
-        ("small-depth", ["--mode", "stereo", "--etm", "--pyramid"]),
+        ("small-depth", [*TINY_SMALL_DEPTH, "--etm", "--pyramid"]),
         ("sdfa-net-r18", [*TINY_SDFA, "--losses.distil-from", "0.3"]),
         ("manydepth", [*TINY_MANYDEPTH, "--losses.freeze-from", "0.5"]),
     ],
@@ -126,8 +130,8 @@ def test_a_run_that_ended_in_a_step_resumes_to_the_same_weights(drive, tmp_path,
 
 
 def test_a_run_goes_on_without_the_run_that_it_started_from(drive, tmp_path):
-    first = train("small-depth", drive, tmp_path / "first", "--mode", "stereo")
-    options = ("--mode", "stereo", "--from", first, "--checkpoint-every", 1)
+    first = train("small-depth", drive, tmp_path / "first", *TINY_SMALL_DEPTH)
+    options = (*TINY_SMALL_DEPTH, "--from", first, "--checkpoint-every", 1)
     second = train("small-depth", drive, tmp_path / "second", *options)
     focal = json.loads((second / "model" / "config.json").read_text())["focal"]
     shutil.rmtree(first)

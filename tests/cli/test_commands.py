@@ -184,10 +184,10 @@ def test_published_checkpoints_of_every_system_become_models_that_predict(recipe
     assert json.loads((tmp_path / "model" / "config.json").read_text())["pose"] is not None
 
 
-@pytest.mark.parametrize("recipe", ["dna-depth-b0", "diffnet"])
-def test_other_systems_train_with_the_same_method(drive, tmp_path, recipe):
-    options = ["--height", 64, "--width", 96, "--batch-size", 2, "--steps", 1, "--pretrained", "none", "--workers", 0]
-    assert run("train", recipe, drive, "--out", tmp_path / "run", *options, "--pose.encoder", TINY) == 0
+@pytest.mark.parametrize(("recipe", "encoder"), [("dna-depth-b0", "test_efficientnet"), ("diffnet", "hrnet_w18_small")])
+def test_other_systems_train_with_the_same_method(drive, tmp_path, recipe, encoder):
+    options = [*SMALL, "--network.encoder", encoder, "--pose.encoder", TINY]
+    assert run("train", recipe, drive, "--out", tmp_path / "run", *options) == 0
     assert egodepth.load(tmp_path / "run").predict_depth(torch.rand(1, 3, 64, 96)).shape == (1, 1, 64, 96)
 
 

@@ -4,19 +4,20 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from egodepth.cli.main import main
+from egodepth.data.frame_store import FrameStore
 from egodepth.data.simulator.writer import MARKER
 from egodepth.reproduction import published
 from egodepth.reproduction.published import PublishedRow, published_rows
 from tests.command_line import SMALL, TINY, TINY_NETWORKS, TINY_ROW, logged, only_line, run, train
 from tests.data.trees import write_cityscapes_disparity, write_cityscapes_pair, write_ddad, write_frames
+from tests.processes import PATIENCE_S, SERVER
 
 RELEASED = Path("model") / "model.safetensors"
 
@@ -278,31 +279,27 @@ def test_training_from_a_pack_takes_the_very_steps_of_the_original(kitti, tmp_pa
     assert [key for key in original if not torch.equal(original[key], packed[key])] == []
 
 
-KILL_ITSELF = """
-import os, signal, sys
-from pathlib import Path
-from egodepth.cli.main import main
-from egodepth.data.frame_store import FrameStore
+def pack_until_killed(first_part: Path, words: list[str]) -> None:
+    """The command, killed by the system at the first frame that it reads after a part is whole."""
+    read = FrameStore._read
 
-read, first_part = FrameStore._read, Path(sys.argv[1])
+    def read_or_die(store: FrameStore, number: int) -> object:
+        if first_part.is_file():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(store, number)
 
-def read_or_die(store, number):
-    if first_part.is_file():
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read(store, number)
-
-FrameStore._read = read_or_die
-main(sys.argv[2:])
-"""
-"""The command, killed by the system at the first frame that it reads after a part is whole."""
+    FrameStore._read = read_or_die
+    main(words)
 
 
 def test_a_pack_that_was_killed_half_way_is_continued(kitti, tmp_path, capsys):
     before, whole, out = state(kitti), tmp_path / "whole", tmp_path / "pack"
     assert run(*pack(kitti, whole)) == 0
-    words = [sys.executable, "-c", KILL_ITSELF, str(out / "samples-00000.json"), *pack(kitti, out)]
-    killed = subprocess.run(words, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    words = [str(word) for word in pack(kitti, out)]
+    process = SERVER.Process(target=pack_until_killed, args=(out / "samples-00000.json", words), daemon=True)
+    process.start()
+    process.join(PATIENCE_S)
+    assert process.exitcode == -signal.SIGKILL
     assert json.loads((out / "pack.json").read_text())["complete"] is False
     assert train(out, tmp_path / "run") == 2
     assert "not packed to its end" in only_line(capsys.readouterr().err)

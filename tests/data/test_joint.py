@@ -227,7 +227,7 @@ def test_sdfa_net_scales_the_disparities_of_each_sample_by_its_baseline(drive, c
 
 
 def test_view_synthesis_moves_each_sample_by_its_own_baseline_in_units_of_depth(drive, cities):
-    network = Monodepth2Config(encoder="mobilenetv3_small_050").build()
+    network = Monodepth2Config(encoder=TINY).build()
     setup = TrainingSetup(AugmentationConfig(), 5.4, *SIZE)
     method = PhotometricMethod(network, None, PhotometricConfig(), setup, OptimiserConfig(), 0)
     samples = mixed(drive, cities)

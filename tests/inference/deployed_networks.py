@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from timm.models.hrnet import HighResolutionModule
 from torch import nn
 
 from egodepth.data.kitti.raw import fixed_intrinsics
@@ -13,6 +14,7 @@ from egodepth.networks.configurations import (
     NetworkConfig,
     RPrDepthConfig,
     SDFANetConfig,
+    SmallDepthConfig,
 )
 from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
 from egodepth.networks.rprdepth import RPrDepth
@@ -40,7 +42,11 @@ def seeded_network(name: str) -> nn.Module:
     network = small(recipe.network).build()
     if isinstance(network, SDFANet):
         for layer in network.encoder.layers[1:]:  # the first has a block with shifted windows and one without
-            layer.blocks = layer.blocks[:1]
+            layer.blocks = layer.blocks[:0]
+    if isinstance(recipe.network, DIFFNetConfig):
+        for module in network.encoder.body.modules():
+            if isinstance(module, HighResolutionModule):
+                module.branches = nn.ModuleList(branch[:1] for branch in module.branches)
     network = _seeded(network)
     if isinstance(network, RPrDepth):
         return network.folded()
@@ -62,9 +68,12 @@ def small(config: NetworkConfig) -> NetworkConfig:
         case ManyDepthConfig():
             return replace(config, encoder="test_resnet", bins=8)
         case RPrDepthConfig():
-            return replace(config, student=small(config.student), references=200)
+            # The student's own kinds of block are in the network of its own recipe.
+            return replace(config, student=Monodepth2Config("test_resnet"), references=200)
         case SDFANetConfig():
-            return replace(config, sdfa_modules=(1, 3))  # the other joins concatenate: both kinds
+            return replace(config, sdfa_modules=(3,))  # the other joins concatenate: both kinds
+        case SmallDepthConfig():
+            return replace(config, repeats=(1, 1, 1, 1))
     return config
 
 

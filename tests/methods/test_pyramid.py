@@ -11,9 +11,9 @@ from egodepth.data.transforms import augment, mirrored, without_augmentation
 from egodepth.methods.configurations import Level, PyramidConfig
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views, scaled_size
 from egodepth.recipes import RECIPES
+from tests.command_line import TINY
 from tests.methods.batches import random_batch
 
-TINY = "mobilenetv3_small_050"
 CALM = AugmentationConfig(jitter_probability=0, flip_probability=0)
 
 

@@ -11,7 +11,7 @@ from egodepth.models.evaluating import evaluate_model
 from egodepth.models.opening import open_for_use
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.disparity import EncoderDecoder
-from tests.command_line import SMALL, TINY, TINY_MANYDEPTH, run, train
+from tests.command_line import SMALL, TINY_MANYDEPTH, TINY_TEACHER, run, train
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_an_evaluation_reads_config_and_weights_once(drive, tmp_path, monkeypatc
 def test_the_single_frame_network_of_a_run_is_remembered(matching, drive, tmp_path):
     teacher = ReleasedModel.open(matching).single_frame_network()
     assert isinstance(teacher, EncoderDecoder)
-    assert teacher.encoder.name == TINY
+    assert teacher.encoder.name == TINY_TEACHER
     built = run("prior", "build", matching, drive, "--out", tmp_path / "prior.safetensors", "--images", 2)
     assert built == 0
     onward = [*SMALL, *TINY_MANYDEPTH, "--from", matching]

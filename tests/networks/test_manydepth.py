@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from egodepth.errors import UserError
 from egodepth.geometry.depth import sigmoid_to_depth
 from egodepth.geometry.poses import pose_to_transform
+from egodepth.networks.complexity import ShapesAlone
 from egodepth.networks.configurations import ManyDepthConfig, Monodepth2Config, PoseConfig
 from egodepth.networks.disparity import start_far
 from egodepth.networks.manydepth import Lookups, ManyDepth, MultiFrameDepth, look_up
@@ -153,7 +154,7 @@ def test_the_work_is_the_published_number_of_macs_and_less_of_it_is_geometry(hei
     network, expected = without_storage(), REFERENCE["macs"][f"{height}x{width}"]
     image, lookups = torch.empty(1, 3, height, width, device="meta"), empty_lookups(height, width)
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with ShapesAlone(), FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image, lookups)
     total, encoder = (dict(counter.get_flop_counts()[part]) for part in ("ManyDepth", "ManyDepth.encoder"))
     convolutions, of_encoder = (counts.pop(torch.ops.aten.convolution) // 2 for counts in (total, encoder))
@@ -406,7 +407,7 @@ class WithLookups(nn.Module):
 
 def test_an_exported_graph_takes_any_batch_and_any_flags() -> None:
     torch.manual_seed(0)
-    encoder = WithLookups(ManyDepthConfig(bins=8).build().eval())
+    encoder = WithLookups(ManyDepthConfig(encoder="test_resnet", bins=8).build().eval())
 
     def arguments(batch: int) -> tuple[Tensor, ...]:
         image, lookups = random_scene(batch, 2)

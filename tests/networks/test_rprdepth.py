@@ -24,8 +24,11 @@ from egodepth.networks.rprdepth import PriorFusion, RPrDepth, evenly_spaced
 from egodepth.recipes.restoring import as_data, restored_network
 
 SMALL = SmallDepthConfig(widths=(16, 16, 32, 32, 32), middles=(16, 32, 32, 32), repeats=(1, 1, 1, 1))
+SMALL_DIFFNET = DIFFNetConfig("hrnet_w18_small")
 STUDENTS = pytest.mark.parametrize(
-    "student", [DIFFNetConfig(), DNADepthConfig(), SMALL, Monodepth2Config()], ids=lambda config: type(config).__name__
+    "student",
+    [SMALL_DIFFNET, DNADepthConfig("test_efficientnet"), SMALL, Monodepth2Config("test_resnet")],
+    ids=lambda config: type(config).__name__,
 )
 COUNT = 30
 TIGHT = {"rtol": 1e-5, "atol": 1e-6}
@@ -163,7 +166,7 @@ def test_the_hint_for_training_is_that_of_use_and_keeps_the_student_s_feature_co
     assert reached == {"align.weight", "align.bias", "temperature", "references.align.weight", "references.align.bias"}
 
 
-@pytest.mark.parametrize("options", [{}, {"plain": True}, {"student": DIFFNetConfig()}], ids=["", "plain", "diffnet"])
+@pytest.mark.parametrize("options", [{}, {"plain": True}, {"student": SMALL_DIFFNET}], ids=["", "plain", "diffnet"])
 def test_folding_keeps_the_depth_and_leaves_only_constants_of_the_prior(options: dict):
     network = trained(**options)
     folded = network.folded()

@@ -25,7 +25,7 @@ from tests.data.trees import write_frames
 from tests.processes import Command
 
 OPTIONS = [*SMALL, "--pose.encoder", TINY, "--network.student.encoder", "hrnet_w18_small"]
-LADDER = ["--ladder.teacher-height", 64, "--ladder.teacher-width", 96, "--ladder.teacher-encoder", "resnet10t"]
+LADDER = ["--ladder.teacher-height", 64, "--ladder.teacher-width", 96, "--ladder.teacher-encoder", TINY]
 LADDER += ["--ladder.images", 4, "--ladder.pixels-per-image", 20, "--ladder.keep", 10]
 ALL = [*OPTIONS, *LADDER, "--all"]
 RELEASED = Path("model") / "model.safetensors"

@@ -31,7 +31,7 @@ NEAR_DEPTH = 0.2
 @torch.no_grad()
 def first_depth(network: torch.nn.Module) -> float:
     """The median depth that an untrained network sees, in units of training."""
-    disparity = network.train()(torch.rand(2, 3, 128, 416))[0]
+    disparity = network.train()(torch.rand(2, 3, 64, 192))[0]
     return sigmoid_to_depth(disparity, network.min_depth, network.max_depth).median().item()
 
 

@@ -1,5 +1,6 @@
 """The published rows, reproducing one, and the page of results that is made from measurements."""
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import EvaluationResult
 from egodepth.evaluation.metrics import SEVEN
 from egodepth.evaluation.protocols import PROTOCOLS
-from egodepth.recipes import RECIPES
+from egodepth.recipes import RECIPES, Recipe
 from egodepth.reproduction import published
 from egodepth.reproduction.measured import Evaluated, Measured, read_measured, record, write_measured
 from egodepth.reproduction.published import PublishedRow, compare, papers, published_rows, row_named, row_recipe
@@ -52,6 +53,13 @@ def rows(monkeypatch) -> dict[str, PublishedRow]:
     return tiny
 
 
+@functools.cache
+def recipe_of(identifier: str) -> Recipe:
+    """The recipe of a published row that is given a run wherever it needs one: parsing its options takes a while."""
+    row = row_named(identifier)
+    return row_recipe(row, [word for option in row.needs for word in (option, "RUN")])
+
+
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
@@ -60,8 +68,7 @@ def test_a_published_row_names_a_recipe_with_options_and_a_protocol_that_exist(r
     assert row.recipe in RECIPES
     assert row.paper in papers()
     assert set(row.figures) <= set(PROTOCOLS[row.protocol].metrics)
-    needed = [word for option in row.needs for word in (option, "RUN")]
-    recipe = row_recipe(row, needed)
+    recipe = recipe_of(row.id)
     assert row.size == f"{recipe.width}x{recipe.height}"
     assert recipe.frame_size > (0, 0)
     for option, other in row.needs.items():
@@ -71,7 +78,7 @@ def test_a_published_row_names_a_recipe_with_options_and_a_protocol_that_exist(r
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_metres_are_claimed_only_where_training_sees_a_baseline(row):
-    recipe = row_recipe(row, [word for option in row.needs for word in (option, "RUN")])
+    recipe = recipe_of(row.id)
     assert row.scale == "median" or "stereo" in recipe.views
     assert getattr(recipe, "mode", recipe.modes[0]) in recipe.modes
 
@@ -98,14 +105,14 @@ def test_every_ablation_of_sdfa_net_has_a_row_of_its_own_training():
     rows = [row for row in ROWS if row.paper == "sdfa-net" and row.table.endswith("ablation")]
     assert len(rows) == 14
     assert all(row.unavailable is None for row in rows)
-    recipes = [replace(row_recipe(row), source="") for row in rows]
+    recipes = [replace(recipe_of(row.id), source="") for row in rows]
     assert all(one != other for place, one in enumerate(recipes) for other in recipes[:place])
 
 
 def test_rows_of_rprdepth_make_all_that_they_need():
     rows = [row for row in ROWS if row.recipe == "rprdepth"]
     assert len(rows) == 7
-    assert all(row_recipe(row).all for row in rows)
+    assert all(recipe_of(row.id).all for row in rows)
 
 
 def test_the_ablations_of_rprdepth_leave_out_what_the_table_leaves_out():

@@ -56,6 +56,20 @@ def small_recipe(**changes) -> Recipe:
     return replace(recipe, **changes)
 
 
+@pytest.fixture(scope="module")
+def trained(drive, tmp_path_factory) -> Path:
+    """A run of the small recipe that came to its end."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    train("monodepth2", small_recipe(), drive, out)
+    return out
+
+
+@pytest.fixture
+def finished(trained, tmp_path) -> Path:
+    """A copy of it, for tests that change it."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
 def test_a_killed_run_resumes_to_the_same_weights(drive, tmp_path):
     options = ("--steps", "10", "--checkpoint-every", "2")
     assert run(*command(drive, tmp_path / "whole", *options)) == 0
@@ -138,10 +152,9 @@ def test_every_mode_trains_and_releases_a_model(drive, tmp_path, mode):
     assert list((tmp_path / "run").glob("tensorboard/*/events*"))
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(drive, tmp_path):
-    runs = {}
-    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
-        recipe = small_recipe()
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(drive, trained, tmp_path):
+    recipe, runs = small_recipe(), {"one": weights(trained)}
+    for name, seed in (("again", recipe.training.seed), ("other", recipe.training.seed + 1)):
         train("monodepth2", replace(recipe, training=replace(recipe.training, seed=seed)), drive, tmp_path / name)
         runs[name] = weights(tmp_path / name)
     assert all(torch.equal(runs["one"][key], runs["again"][key]) for key in runs["one"])
@@ -179,52 +192,44 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_check
     assert all(torch.isfinite(tensor).all() for tensor in kept["state_dict"].values())
 
 
-def test_a_finished_run_is_not_trained_over(drive, tmp_path):
-    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+def test_a_finished_run_is_not_trained_over(drive, finished):
     with pytest.raises(UserError, match="--resume"):
-        train("monodepth2", small_recipe(), drive, tmp_path / "run")
+        train("monodepth2", small_recipe(), drive, finished)
 
 
-def test_a_run_is_not_resumed_with_other_options(drive, tmp_path):
-    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+def test_a_run_is_not_resumed_with_other_options(drive, finished):
     with pytest.raises(UserError, match=r"mode mono, this call stereo"):
-        train("monodepth2", small_recipe(mode="stereo"), drive, tmp_path / "run", resume=True)
+        train("monodepth2", small_recipe(mode="stereo"), drive, finished, resume=True)
 
 
-def test_a_run_whose_data_were_moved_is_resumed_with_a_notice(drive, tmp_path, caplog):
-    first, moved = tmp_path / "first", tmp_path / "moved"
-    shutil.copytree(drive, first)
-    train("monodepth2", small_recipe(), first, tmp_path / "run")
-    first.rename(moved)
-    caplog.clear()
-    train("monodepth2", small_recipe(), moved, tmp_path / "run", resume=True)
+def test_a_run_whose_data_were_moved_is_resumed_with_a_notice(drive, finished, tmp_path, caplog):
+    moved, link = tmp_path / "moved", tmp_path / "link"
+    shutil.copytree(drive, moved)
+    train("monodepth2", small_recipe(), moved, finished, resume=True)
     [notice] = [record.getMessage() for record in caplog.records if "the samples are the same" in record.getMessage()]
-    assert str(first) in notice
+    assert str(drive) in notice
     assert str(moved) in notice
-    first.symlink_to(moved)
-    caplog.clear()
-    train("monodepth2", small_recipe(), first, tmp_path / "run", resume=True)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["root"] == str(first)
+    link.symlink_to(moved)
+    train("monodepth2", small_recipe(), link, finished, resume=True)
+    assert json.loads((finished / "run.json").read_text())["root"] == str(link)
 
 
-def test_a_run_without_a_fingerprint_is_resumed_with_data_anywhere(drive, tmp_path, caplog):
-    train("monodepth2", small_recipe(), drive, tmp_path / "run")
-    file = tmp_path / "run" / "run.json"
+def test_a_run_without_a_fingerprint_is_resumed_with_data_anywhere(drive, finished, caplog):
+    file = finished / "run.json"
     options = json.loads(file.read_text())
     del options["fingerprint"], options["samples"]
     file.write_text(json.dumps(options | {"root": "/elsewhere/drive"}))
-    train("monodepth2", small_recipe(), drive, tmp_path / "run", resume=True)
+    train("monodepth2", small_recipe(), drive, finished, resume=True)
     assert "does not say which samples it had" in caplog.text
 
 
-def test_a_run_is_not_resumed_with_other_samples(drive, tmp_path):
-    train("monodepth2", small_recipe(), drive, tmp_path / "run")
+def test_a_run_is_not_resumed_with_other_samples(drive, finished, tmp_path):
     fewer = tmp_path / "fewer"
     shutil.copytree(drive, fewer)
     [listed] = fewer.rglob("train_files.txt")
     listed.write_text("".join(listed.read_text().splitlines(True)[3:]))
     with pytest.raises(UserError, match=r"began with other samples \(\d+ of .*Resume with the data of the first call"):
-        train("monodepth2", small_recipe(), fewer, tmp_path / "run", resume=True)
+        train("monodepth2", small_recipe(), fewer, finished, resume=True)
 
 
 def test_a_size_that_is_not_a_multiple_of_32_is_refused_with_the_nearest_one(drive, tmp_path):
