@@ -100,7 +100,7 @@ def ray_cluster(address: str | None) -> Iterator[None]:
         address: of it; None starts one on this machine, which is gone at the end with all that it wrote.
 
     Raises:
-        UserError: there is no cluster.
+        UserError: there is no cluster, or none can be started.
     """
     # Before Ray is imported, which would tell its makers of each start, and show its own log among our words.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -123,10 +123,9 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             }
         try:
             ray.init(**settings, log_to_driver=False, configure_logging=False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"--address {address}: no Ray cluster answers there ({first_line(error)}). Check the address."
-            ) from error
+        except Exception as error:  # a cluster that does not answer or start is said by many types
+            place = "Ray does not start on this machine" if address is None else f"--address {address}: no Ray answers"
+            raise UserError(f"{place} ({first_line(error)}). Check it, or do without --engine ray.") from error
         try:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's own would end this process with another exit code
