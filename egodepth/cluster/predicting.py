@@ -34,6 +34,9 @@ from egodepth.progress import progress_bar
 OBJECT_STORE_BYTES = 128 * 2**20
 """Memory for what Ray itself carries, of a cluster that is started here: names and figures, no pictures."""
 
+STARTS = 3
+"""Attempts to start a cluster on this machine."""
+
 SHORT_FOLDER = Path("/tmp")
 """Ray makes sockets below its folder, whose whole paths may have about a hundred characters."""
 
@@ -121,11 +124,17 @@ def ray_cluster(address: str | None) -> Iterator[None]:
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
-        try:
-            ray.init(**settings, log_to_driver=False, configure_logging=False)
-        except Exception as error:  # a cluster that does not answer or start is said by many types
-            place = "Ray does not start on this machine" if address is None else f"--address {address}: no Ray answers"
-            raise UserError(f"{place} ({first_line(error)}). Check it, or do without --engine ray.") from error
+        # Ray gives up after 30 seconds, in which a busy machine may not have started all of it.
+        for attempts_left in reversed(range(STARTS if address is None else 1)):
+            try:
+                ray.init(**settings, log_to_driver=False, configure_logging=False)
+                break
+            except Exception as error:  # a cluster that does not answer or start is said by many types
+                ray.shutdown()
+                if attempts_left:
+                    continue
+                place = "Ray does not start here" if address is None else f"--address {address}: no Ray answers"
+                raise UserError(f"{place} ({first_line(error)}). Check it, or do without --engine ray.") from error
         try:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)  # Ray's own would end this process with another exit code
