@@ -18,11 +18,11 @@ from egodepth.data.footage.video import Cut, read_video
 from egodepth.deployment.onnx_file import export_onnx
 from egodepth.files import write_text
 from egodepth.geometry.lenses import straight_camera, undistort
+from egodepth.geometry.scale import Scale
 from egodepth.models.folder import STARTER_FOLDER
 from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.model_config import read_config
 from egodepth.recipes.restoring import restored_recipe
-from egodepth.recipes.scale import Scale
 from egodepth.training.starting import load_trained_networks, run_options
 
 BAND = slice(256, 640)

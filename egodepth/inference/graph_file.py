@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from egodepth.errors import UserError, first_line
+from egodepth.geometry.scale import Scale
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import ModelFacts
-from egodepth.recipes.scale import Scale
 
 GRAPH_SUFFIX = ".onnx"
 

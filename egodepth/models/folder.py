@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Origin, Scale
 from egodepth.inference.predictor import ModelFacts
 from egodepth.networks.configurations import offsets_to
 from egodepth.networks.model_config import CONFIG_FILE, CONFIG_FORMAT, read_config
 from egodepth.recipes.recipe import STARTER
 from egodepth.recipes.restoring import restored_network
-from egodepth.recipes.scale import Origin, Scale
 
 MODEL_FOLDER = "model"
 RUN_FILE = "run.json"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.models.released import ReleasedCamera, save_model
 from egodepth.networks.configurations import SIDES
 from egodepth.networks.pretrained import (
@@ -17,7 +18,6 @@ from egodepth.networks.pretrained import (
     monodepth2_pose_place,
 )
 from egodepth.recipes import Recipe, recipe_named
-from egodepth.recipes.scale import Scale
 
 
 def import_published(name: str, published: Path, out: Path) -> Imported:

@@ -10,6 +10,7 @@ from typing import Any
 from egodepth.cache import cache_folder
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
+from egodepth.geometry.scale import Scale
 from egodepth.inference.configurations import RuntimeName
 from egodepth.inference.engines import OPENVINO_SUFFIX, RUNTIMES, device_type
 from egodepth.inference.graph_file import GRAPH_SUFFIX, open_graph_file
@@ -17,7 +18,6 @@ from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import ModelFolder
 from egodepth.networks.model_config import WEIGHTS_FILE
-from egodepth.recipes.scale import Scale
 from egodepth.version import __version__
 
 GRAPH_FILE = "model.onnx"

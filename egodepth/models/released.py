@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.models.folder import ModelFolder, scale_entries
 from egodepth.networks.configurations import NetworkConfig
@@ -19,7 +20,6 @@ from egodepth.networks.model_config import CONFIG_FORMAT, RELEASE_AGAIN
 from egodepth.networks.weights import WEIGHTS_FILE, check_fit, read_weights, save_released
 from egodepth.recipes import Recipe
 from egodepth.recipes.restoring import as_data, restored_network, restored_recipe
-from egodepth.recipes.scale import Scale
 from egodepth.version import __version__
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
+from egodepth.geometry.scale import Scale
 from egodepth.models.folder import ModelFolder, scale_entries
 from egodepth.networks.model_config import CONFIG_FILE
-from egodepth.recipes.scale import Scale
 
 
 def write_scale(model: ModelFolder, scale: Scale, out: Path | None = None, focal: float | None = None) -> Path:

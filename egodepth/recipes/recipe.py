@@ -8,9 +8,9 @@ from tyro.conf import Suppress, arg
 
 from egodepth.data.configurations import LEARNED, LEARNED_WAYS, AugmentationConfig, DataConfig, Source, as_intrinsics
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.networks.configurations import SIDES, SIZE_MULTIPLE, Monodepth2Config, NetworkConfig
-from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from egodepth.data.configurations import AugmentationConfig, DataConfig, Source
+from egodepth.geometry.scale import Scale
 from egodepth.methods.configurations import OptimiserConfig, SelfDistilledConfig
 from egodepth.networks.configurations import SDFANetConfig
 from egodepth.recipes.recipe import Mode, Recipe
-from egodepth.recipes.scale import Scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

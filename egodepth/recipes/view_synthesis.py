@@ -8,6 +8,7 @@ from tyro import MISSING
 
 from egodepth.data.configurations import AugmentationConfig, Source, TeacherMapsConfig
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.losses.configurations import BidirectionalConfig
 from egodepth.methods.configurations import (
     DistillationConfig,
@@ -30,7 +31,6 @@ from egodepth.networks.configurations import (
     SmallDepthConfig,
 )
 from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
-from egodepth.recipes.scale import Scale
 
 FOREIGN = "hf:"
 """Before the name of a model of transformers."""

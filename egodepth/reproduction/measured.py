@@ -32,9 +32,9 @@ import torch
 from egodepth.checked_json import Flag, ListOf, MapOf, Number, Object, Optional, Text, Whole, read_checked
 from egodepth.errors import UserError
 from egodepth.files import write_text
+from egodepth.geometry.scale import Origin
 from egodepth.models.folder import MODEL_FOLDER
 from egodepth.networks.model_config import read_config
-from egodepth.recipes.scale import Origin
 from egodepth.training.starting import run_options
 from egodepth.version import __version__
 

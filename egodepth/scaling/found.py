@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from egodepth.recipes.scale import Origin, Scale
+from egodepth.geometry.scale import Origin, Scale
 from egodepth.scaling.estimate import Estimate
 
 DOUBTFUL_SPREAD = 0.25

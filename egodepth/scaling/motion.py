@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.track import MotionLog
 from egodepth.errors import UserError
+from egodepth.geometry.scale import STANDING_M
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
 from egodepth.progress import progress_bar
-from egodepth.recipes.scale import STANDING_M
 from egodepth.scaling.alignment import align, first_offset
 from egodepth.scaling.sequences import FrameSequence
 

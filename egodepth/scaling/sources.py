@@ -12,9 +12,9 @@ from egodepth.data.camera_checking import same_aspect
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Origin
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.configurations import size_for
-from egodepth.recipes.scale import Origin
 from egodepth.scaling.estimate import estimate_of
 from egodepth.scaling.found import Footage, Found, found_of
 from egodepth.scaling.height import heights_over_road

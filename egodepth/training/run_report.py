@@ -14,11 +14,11 @@ from egodepth.data.record import TrainingSets
 from egodepth.data.samples import TrainingDataset
 from egodepth.evaluation.report import MetricsTable, PictureRow, write_report
 from egodepth.files import write_text
+from egodepth.geometry.scale import Scale
 from egodepth.methods.method import Method
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.released import ReleasedModel
 from egodepth.recipes import Recipe
-from egodepth.recipes.scale import Scale
 from egodepth.training.cameras import released_camera, said_of_cameras
 from egodepth.training.curves import read_curves
 from egodepth.training.judging import Judgement, gain, judge

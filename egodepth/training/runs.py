@@ -26,6 +26,7 @@ from egodepth.data.teacher_maps import EXACT, DepthMaps, open_maps
 from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, write_text
+from egodepth.geometry.scale import Scale
 from egodepth.methods.method import Method
 from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
 from egodepth.models.released import ReleasedModel, deployed, released_recipe, save_model
@@ -34,7 +35,6 @@ from egodepth.networks.statistics import drops, without_drops
 from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
-from egodepth.recipes.scale import Scale
 from egodepth.scaling.asked import ScaleSource
 from egodepth.training.cameras import check_learning, released_camera, with_cameras
 from egodepth.training.checkpoints import has_checkpoint

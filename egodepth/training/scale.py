@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from egodepth.data.samples import Batch, PosedDataset, Sample, spread_samples
 from egodepth.data.transforms import resized, without_augmentation
+from egodepth.geometry.scale import STANDING_M, Scale
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
-from egodepth.recipes.scale import STANDING_M, Scale
 
 SAMPLES = 64
 """How many samples the scale is taken from, spread over the training set."""

@@ -6,11 +6,11 @@ import pytest
 
 import egodepth
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
 from egodepth.networks.model_config import CONFIG_FILE
 from egodepth.networks.weights import WEIGHTS_FILE
-from egodepth.recipes.scale import Scale
 from tests.scaling.exact_model import write_model
 
 SCALE = Scale(31.7, "camera height", error=0.04, note="camera height 1.65 m, 143 of 150 frames")

@@ -16,11 +16,11 @@ from egodepth.data.opening import open_training_sets
 from egodepth.data.taught_dataset import nearest, taught_sets
 from egodepth.data.teacher_maps import DESCRIPTION, EXACT, open_maps
 from egodepth.errors import UserError
+from egodepth.geometry.scale import Scale
 from egodepth.models import teaching
 from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig
 from egodepth.recipes import recipe_named
-from egodepth.recipes.scale import Scale
 from tests.command_line import TINY
 from tests.data.trees import write_frames
 from tests.models.foreign_models import save_foreign

@@ -16,9 +16,9 @@ from egodepth.data.images import read_depth_png, read_image
 from egodepth.data.kitti.poses import read_poses
 from egodepth.deployment import onnx_file
 from egodepth.geometry.cameras import Camera, pinhole
+from egodepth.geometry.scale import Origin, Scale
 from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
-from egodepth.recipes.scale import Origin, Scale
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
 from tests.data.trees import write_frames, write_oxts
 from tests.scaling.exact_model import METRES_PER_UNIT, know, write_model

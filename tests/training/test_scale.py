@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from egodepth.data.samples import PosedDataset, Sample, TrainingDataset
 from egodepth.errors import UserError
-from egodepth.recipes.scale import Scale
+from egodepth.geometry.scale import Scale
 from egodepth.training.scale import scale_from_poses, scale_of_motion
 
 INTRINSICS = torch.tensor([[0.58, 0, 0.5], [0, 1.92, 0.5], [0, 0, 1]])
