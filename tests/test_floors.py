@@ -1,4 +1,4 @@
-"""The table of floors in CONTRIBUTING.md: no room imports one above it, nor its neighbours but where the page says so."""
+"""The table of floors in CONTRIBUTING.md: no room imports one above it, nor a neighbour that is not named there."""
 
 import ast
 import re
