@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from benchmarks.claimed import Arm, Claim, Found, find, mean_and_spread, read_claims
 from benchmarks.regions import lit_sides, moving, shadows
 from benchmarks.results_page import results_page
-from egodepth.cli.main import _function
+from egodepth.cli.main import command_function
 from egodepth.cli.parsing import parse
 from egodepth.errors import UserError
 from egodepth.reproduction.measured import Evaluated, Measured
@@ -85,7 +85,7 @@ ARMS = [(experiment, arm) for experiment in EXPERIMENTS.values() for arm in expe
 def test_what_an_arm_types_is_a_command(experiment, arm):
     recipe, *own = shlex.split(arm.train)
     words = [recipe, experiment.train_on, "--out", "RUN", *shlex.split(experiment.options), *own, "--seed", "1"]
-    assert parse(_function("train"), words, "egodepth train") is not None
+    assert parse(command_function("train"), words, "egodepth train") is not None
 
 
 def test_measurements_of_arms_have_names_of_their_own():

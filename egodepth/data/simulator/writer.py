@@ -43,7 +43,7 @@ SPLIT = "simulated"
 FARTHEST_DEPTH_M = 255.0
 DEPTH_STEPS_PER_M = 256
 KEPT_DRIVES = 2
-NEWER_OPTIONS = ("varied", "drives")
+NEWER_OPTIONS = ("varied", "drives", "fov", "camera_height")
 
 # Rectified camera 0, to which the laser scanner is calibrated, lies this far right of the left colour camera.
 CAMERA_0_M = 0.06
