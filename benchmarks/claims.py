@@ -7,6 +7,7 @@ what is there is not measured again, and a run that was interrupted goes on. Sim
 `python -m benchmarks.results_page` makes the tables.
 """
 
+import functools
 import json
 import shlex
 import shutil
@@ -32,6 +33,7 @@ from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
+from egodepth.inference.frames import place_in_drive
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import MODEL_FOLDER
@@ -218,8 +220,9 @@ def evaluated(experiment: Experiment, arm: Arm, run: Path, test: Path) -> dict:
     errors: dict[str, list[np.ndarray]] = {}
 
     def look(result: FrameResult) -> None:
+        error = relative_error(result)
         for region, mask in masks(experiment, frames, result, test).items():
-            errors.setdefault(region, []).append(relative_error(result)[mask])
+            errors.setdefault(region, []).append(error[mask])
 
     found = evaluate(
         predictor.predict_inverse_depth,
@@ -245,28 +248,30 @@ def single_frame(run: Path) -> Predictor:
     network = model.single_frame_network()
     if network is None:
         raise UserError(f"{run}: holds no single-frame network. Take a run of ManyDepth.")
-    return NetworkPredictor(network.eval(), replace(model.predictor().facts, time_offsets=()))
+    return NetworkPredictor(network, replace(model.predictor().facts, time_offsets=()))
 
 
 def masks(experiment: Experiment, frames, result: FrameResult, test: Path) -> dict[str, np.ndarray]:
     """The regions of a frame, of pixels that count."""
     if experiment.regions == "borders":
         return border_regions(result, BASELINE_M)
-    poses = open_sequence(test, result.frame.name.split()[0].rpartition("/")[2]).poses
-    around = [place for place in (result.index - 1, result.index + 1) if 0 <= place < len(frames)]
-    now = poses[number_of(result.frame.name)]
-    others = [
-        (frames[place].depth, np.linalg.inv(poses[number_of(frames[place].name)]) @ now)
-        for place in around
-        if frames[place].name.split()[0] == result.frame.name.split()[0]
-    ]
+    drive, number = place_in_drive(result.frame.name)
+    poses = poses_of(test, drive)
+    others = []
+    for place in (result.index - 1, result.index + 1):
+        if 0 <= place < len(frames):
+            frame = frames[place]
+            other_drive, other_number = place_in_drive(frame.name)
+            if other_drive == drive:
+                others.append((frame.depth, np.linalg.inv(poses[other_number]) @ poses[number]))
     moves = moving(result.frame.depth, others, result.frame.camera.intrinsics.astype(np.float64))
     return {"moving": result.mask & moves, "standing": result.mask & ~moves}
 
 
-def number_of(name: str) -> int:
-    """A frame's number in its drive, from `DATE/DRIVE NUMBER SIDE`."""
-    return int(name.split()[1])
+@functools.cache
+def poses_of(test: Path, drive: str) -> np.ndarray:
+    """The poses (N, 4, 4) of a simulated drive, camera to world."""
+    return open_sequence(test, drive).poses
 
 
 if __name__ == "__main__":

@@ -129,18 +129,25 @@ main(sys.argv[2:])
 """
 
 
+def busy_workers() -> list[int]:
+    """Ray's processes that are at a piece, which they say in their titles."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = file.read_bytes()
+        except OSError:  # it has just ended
+            continue
+        if title.startswith(b"ray::MapWorker") and b"(" in title:
+            found.append(int(file.parent.name))
+    return found
+
+
 def kill_one(process: subprocess.Popen, target: str, done: int) -> None:
     """Kill a worker as soon as so many clips are done."""
     while process.poll() is None:
-        if len(finished_at(target, "json")) >= done:
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    title = file.read_bytes()
-                except OSError:  # it has just ended
-                    continue
-                if title.startswith(b"ray::MapWorker") and b"(" in title:
-                    os.kill(int(file.parent.name), signal.SIGKILL)
-                    return
+        if len(finished_at(target, "json")) >= done and (found := busy_workers()):
+            os.kill(found[0], signal.SIGKILL)
+            return
         time.sleep(0.2)
     sys.exit("all was done before a worker could be killed; give more --clips.")
 

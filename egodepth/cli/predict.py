@@ -39,7 +39,7 @@ Format = Literal["npy", "png16", "color", "ply", "las", "pcd", "video"]
 Runtime = RuntimeName
 
 ADDRESS_SIGN = "://"
-"""Of files that are not on this machine."""
+"""What stands in the address of a file on another machine."""
 
 
 def predict(
@@ -79,7 +79,7 @@ def predict(
         Literal["ray"] | None,
         arg(help="ray: on all devices of a Ray cluster; INPUT and DIR may be addresses such as s3://bucket/drives."),
     ] = None,
-    address: Annotated[str | None, arg(help="Of the Ray cluster; without it one is started on this machine.")] = None,
+    address: Annotated[str | None, arg(help="Address of the Ray cluster; without it one is started here.")] = None,
     debug: Debug = False,
 ) -> int:
     """Predict the depth of images, folders of images, and videos."""

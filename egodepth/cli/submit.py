@@ -17,8 +17,8 @@ MOST_HOURS = 24.0 * 365
 def submit(
     words: tuple[str, ...],
     *,
-    partition: Annotated[str | None, arg(help="Of SLURM; its default where this is left out.")] = None,
-    hours: Annotated[float, arg(help="Of one turn; what is not done by then goes on in another.")] = 24.0,
+    partition: Annotated[str | None, arg(help="Partition of SLURM; by default its own.")] = None,
+    hours: Annotated[float, arg(help="Length of one turn; what is not done by then goes on in another.")] = 24.0,
     gpus_per_node: Annotated[
         int | None, arg(help="By default one for each of the training's --devices, or one for --device cuda.")
     ] = None,

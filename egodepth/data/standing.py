@@ -14,6 +14,7 @@ import numpy as np
 from egodepth.checked_json import Flag, MapOf, read_checked
 from egodepth.data.images import read_thumbnail
 from egodepth.data.motion import STANDING, THUMBNAIL_WIDTH, is_flat, motion_between
+from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.processors import available_processors
@@ -73,6 +74,23 @@ class MovingParts(Generic[Frame]):
                 left[sequence] += 1
         said = "frames around which the camera stands still, or the scene changes, are left out"
         return kept, [f"{sequence}: {count} {said}" for sequence, count in left.items()]
+
+    def select_some(
+        self, root: Path | str, targets: Sequence[Target], place_of: Callable[[Target], tuple[str, int]], what: str
+    ) -> tuple[list[Target], list[str]]:
+        """`select`, for data of which something must remain.
+
+        Args:
+            root: of the data, for the message.
+            what: is to be given in place of targets of which none moves: `footage`.
+
+        Raises:
+            NoUsableFrames: none of the targets moves.
+        """
+        kept, said = self.select(targets, place_of)
+        if targets and not kept:
+            raise NoUsableFrames(f"{root}: {said[0]}. Give {what} in which the camera moves.")
+        return kept, said
 
     def _moves(self, sequence: str, wanted: Iterable[int]) -> dict[int, bool]:
         """For each of the numbers whether the picture moved there since the frame a step before."""

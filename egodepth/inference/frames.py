@@ -104,7 +104,7 @@ def frames_of_data(
     sequences = kind.sequences(root)
     poses: dict[str, np.ndarray] = {}
     for frame in read(root, split, time_offsets):
-        drive, number = _place(frame.name)
+        drive, number = place_in_drive(frame.name)
         if drive in sequences and drive not in poses:
             poses[drive] = sequences[drive]().poses
         pose = poses[drive][number] if drive in poses and number < len(poses[drive]) else None
@@ -135,7 +135,7 @@ def _with_neighbours(
             yield source, image, {offset: neighbour for offset, (_, neighbour) in around.items()}
 
 
-def _place(name: str) -> tuple[str, int]:
+def place_in_drive(name: str) -> tuple[str, int]:
     """The drive and the number of a frame of KITTI's layout, `date/drive number side`."""
     words = name.split()
     if len(words) < 3 or not words[1].isdigit() or words[2] != "l":

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from benchmarks.cluster import busy_workers
 from egodepth.cluster.pieces import PieceResult, forget, left_to_do, pieces_of, record_of
 from egodepth.cluster.predicting import ray_cluster
 from egodepth.cluster.storage import Store, find_inputs
@@ -76,23 +77,10 @@ class Killer(threading.Thread):
     def run(self) -> None:
         while not self.is_over.wait(0.05):
             if self.files.exists(self.folder) and self.files.find(self.folder):
-                for process in workers():
+                for process in busy_workers():
                     os.kill(process, signal.SIGKILL)
                     self.killed.append(process)
                     return
-
-
-def workers() -> list[int]:
-    """Ray's processes that are at a piece, which they say in their titles."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            title = file.read_bytes()
-        except OSError:  # it has just ended
-            continue
-        if title.startswith(b"ray::MapWorker") and b"(" in title:
-            found.append(int(file.parent.name))
-    return found
 
 
 def worker_of(footage: Path, out: Path, begin, **options) -> Worker:
@@ -204,4 +192,4 @@ def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(buck
         assert after.keys() == before.keys()
         assert {path for path in after if after[path] != before[path]} <= {path for path in after if "left/2" in path}
         assert contents(bucket, "drives/depth") == expected
-    assert not workers()
+    assert not busy_workers()

@@ -113,10 +113,8 @@ class Cityscapes:
                 f"(the first: {self.left_out[0]})"
             ]
         if parts is not None:
-            self._targets, standing = parts.select(self._targets, _place)
+            self._targets, standing = parts.select_some(root, self._targets, _place, "footage")
             self.left_out += standing
-            if not self._targets:
-                raise NoUsableFrames(f"{root}: {standing[0]}. Give footage in which the camera moves.")
         self._frames = CroppedFrames(list(number_of), self._crop, height, width, cache_bytes)
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from egodepth.data.configurations import Source
 from egodepth.data.frame_store import channels_first
 from egodepth.data.images import image_size, read_image, read_thumbnail, resize_image
 from egodepth.data.motion import THUMBNAIL_WIDTH
-from egodepth.data.samples import NoUsableFrames, Sample
+from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage, find_split_file, is_one_list, validates
 from egodepth.data.standing import MovingParts
 from egodepth.errors import UserError
@@ -69,9 +69,9 @@ class CityscapesTriplets:
             if not camera_file(self._root, name).is_file():
                 raise UserError(f"{camera_file(self._root, name)}: no such camera file. Preprocess {name.city} again.")
         if parts is not None:
-            moving, self.left_out = parts.select(self._names, lambda name: (name.city, _number(name, 0)))
-            if self._names and not moving:
-                raise NoUsableFrames(f"{root}: {self.left_out[0]}. Give triplets in which the camera moves.")
+            moving, self.left_out = parts.select_some(
+                root, self._names, lambda name: (name.city, _number(name, 0)), "triplets"
+            )
             self._names = tuple(moving)
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from egodepth.data.ddad.scenes import DdadScene
 from egodepth.data.draws import Window
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import image_size
-from egodepth.data.samples import NoUsableFrames, Sample
+from egodepth.data.samples import Sample
 from egodepth.data.splits import Stage
 from egodepth.data.standing import MovingParts
 from egodepth.errors import UserError
@@ -92,10 +92,10 @@ class Ddad:
             for name, start, end in zip(called, self._first_of_scene, ends, strict=True)
         }
         parts = MovingParts(frames.__getitem__, cache_folder)
-        self._targets, said = parts.select(self._targets, lambda target: (called[target[0]], target[1]))
+        self._targets, said = parts.select_some(
+            root, self._targets, lambda target: (called[target[0]], target[1]), "scenes"
+        )
         self.left_out += said
-        if not self._targets:
-            raise NoUsableFrames(f"{root}: {said[0]}. Give scenes in which the camera moves.")
 
     def __len__(self) -> int:
         return len(self._targets)
