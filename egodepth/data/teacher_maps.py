@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from egodepth.checked_json import Number, Object, Optional, Text, read_checked
+from egodepth.costs import COST, Cost
 from egodepth.data.configurations import MapUnits, MapValues, TeacherMapsConfig
 from egodepth.data.images import read_depth_png, read_png16
 from egodepth.data.map_files import UNKNOWN_STEP, read_values
@@ -40,6 +41,7 @@ class DepthMaps:
         zero_is_far: a depth of 0 is the sky, not an unknown.
         certain: somebody said what the values are.
         licence: of the model that wrote them, where it is known.
+        cost: of that model, as `egodepth teach` measured it.
     """
 
     folder: Path
@@ -50,6 +52,7 @@ class DepthMaps:
     zero_is_far: bool = False
     certain: bool = False
     licence: str | None = None
+    cost: Cost | None = None
 
     def read(self, file: Path) -> np.ndarray:
         """A map as inverse depth (H, W) float32: 0 infinitely far, NaN unknown, in the units of the file.
@@ -110,7 +113,8 @@ def open_maps(source: str, root: Path, config: TeacherMapsConfig) -> DepthMaps:
     units = config.units or said.get("units") or "scale"
     scale = float(said.get("scale", 1.0)) if said else None
     certain, licence = config.values is not None, said.get("licence")
-    return DepthMaps(folder, listed_maps(folder), values, units, scale, certain=certain, licence=licence)
+    cost = Cost.from_json(said["cost"]) if "cost" in said else None
+    return DepthMaps(folder, listed_maps(folder), values, units, scale, certain=certain, licence=licence, cost=cost)
 
 
 def _exact(street: Path) -> DepthMaps:
@@ -123,6 +127,7 @@ SAID = Object(
         "units": Optional(Text(get_args(MapUnits))),
         "scale": Number(1e-12, 1e12),
         "licence": Optional(Text()),
+        "cost": COST,
     },
     required=(),
 )

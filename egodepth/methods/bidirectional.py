@@ -40,7 +40,8 @@ class BidirectionalMethod(ViewSynthesisMethod):
         frames = torch.cat([seen.target_jittered[None], seen.sources_jittered.transpose(0, 1)])
         disparities, features = self.depth_network.with_features(frames.flatten(0, 1))
         images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
-        pair = frame_pair(_paired(images), self.transforms(seen), views.intrinsics, views.mask)
+        transforms = self.transforms(seen)
+        pair = frame_pair(_paired(images), transforms, views.intrinsics, views.mask)
         pairs = _paired(features.decoder[0].float().unflatten(0, images.shape[:2]))
 
         losses, finest = [], None
@@ -62,6 +63,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
             Features(*(tuple(maps[: len(depth)] for maps in side) for side in (features.encoder, features.decoder))),
             depth,
             _pictures(views, terms),
+            transforms.detach(),
         )
 
     def _depth(self, disparity: Tensor, size: tuple[int, int]) -> Tensor:

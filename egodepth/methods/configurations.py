@@ -152,11 +152,14 @@ class TaughtDepthConfig:
         weight: of the distance to the maps.
         gradient_weight: of the agreement of borders beside it.
         synthesis_weight: of the loss of view synthesis; 0 leaves it out and warps nothing.
+        checked: a map is believed only where the views do not contradict it: warped by its depth they look like the
+            target as well as warped by the network's own, or better.
     """
 
     weight: float = 0.1
     gradient_weight: float = 0.5
     synthesis_weight: float = 1.0
+    checked: bool = False
 
 
 @dataclass(frozen=True)

@@ -120,11 +120,12 @@ class PhotometricMethod(ViewSynthesisMethod):
     def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
         seen = seen or views
         disparities, features = self.depth_network.with_features(seen.target_jittered)
+        transforms = self.transforms(seen)
         loss = photometric_loss(
             views.target,
             views.sources.transpose(0, 1),
             rescaled(disparities, seen, views),
-            self.transforms(seen),
+            transforms,
             views.intrinsics,
             self.config,
             (self.depth_network.min_depth, self.depth_network.max_depth),
@@ -132,7 +133,8 @@ class PhotometricMethod(ViewSynthesisMethod):
         )
         values = {f"loss_scale_{scale}": value for scale, value in enumerate(loss.scales)}
         values |= {f"reprojected_scale_{scale}": value for scale, value in enumerate(loss.reprojected_share)}
-        return StepResult(loss.total, values, disparities, features, loss.depth, _pictures(views, loss))
+        pictures = _pictures(views, loss)
+        return StepResult(loss.total, values, disparities, features, loss.depth, pictures, transforms.detach())
 
 
 def _pictures(views: Views, loss: PhotometricLoss) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 Where their scale is unknown it is taken from the student, image by image, so that the student's scale is that of its
 view synthesis. Sources: MiDaS, see `losses.teacher_depth`; the canonical focal length is Metric3D's (Yin et al., ICCV
-2023, section 3.2).
+2023, section 3.2); that a teacher is believed where it explains the views as well as the student does is from Depth
+Hints (Watson et al., "Self-Supervised Monocular Depth Hints", ICCV 2019, section 3.2).
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ from egodepth.losses.teacher_depth import (
     trimmed_mean,
 )
 from egodepth.methods.configurations import TaughtDepthConfig
+from egodepth.methods.warped_views import WarpedViews
+
+UNCONTRADICTED = 0.01
+"""By so much the teacher's photometric error may be the larger one: without texture all errors are alike."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,12 @@ class TaughtDepth:
     units: MapUnits
 
     def loss(
-        self, disparities: Sequence[Tensor], views: Views, unit_m: Tensor, depth_range: tuple[float, float]
+        self,
+        disparities: Sequence[Tensor],
+        views: Views,
+        unit_m: Tensor,
+        depth_range: tuple[float, float],
+        believed: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """How far a student is from the maps, meaned over its scales; 0 for samples without a map.
 
@@ -48,23 +58,32 @@ class TaughtDepth:
             views: with `teacher_disparity`.
             unit_m: (B,), metres of one unit of the student's depth in these pictures, for maps in metres.
             depth_range: that the sigmoid spans.
+            believed: (B, 1, H, W) bool, where the maps are to be believed; None is everywhere.
 
         Returns:
             the weighed sum, and its parts for the log.
         """
         distances, gradients, errors = zip(
-            *(self._parts(disparity, views, unit_m, depth_range) for disparity in disparities), strict=True
+            *(self._parts(disparity, views, unit_m, depth_range, believed) for disparity in disparities), strict=True
         )
         distance, gradient = sum(distances) / len(distances), sum(gradients) / len(gradients)
         total = self.config.weight * (distance + self.config.gradient_weight * gradient)
-        return total, {"taught_distance": distance, "taught_gradient": gradient, "taught_abs_rel": errors[0]}
+        values = {"taught_distance": distance, "taught_gradient": gradient, "taught_abs_rel": errors[0]}
+        return total, values if believed is None else values | {"taught_believed": believed.float().mean()}
 
     def _parts(
-        self, sigmoid: Tensor, views: Views, unit_m: Tensor, depth_range: tuple[float, float]
+        self,
+        sigmoid: Tensor,
+        views: Views,
+        unit_m: Tensor,
+        depth_range: tuple[float, float],
+        believed: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Distance, disagreement of gradients, and relative error of depth at one scale."""
         disparity = sigmoid_to_disparity(sigmoid, *depth_range)
         maps, known = self._maps(views, sigmoid.shape[-2:])
+        if believed is not None:
+            known = known & at_size(believed, sigmoid.shape[-2:])
         if self.units == "scale-and-shift":
             residual = affine_residual(disparity, maps, known)
             return trimmed_mean(residual, known), gradient_matching(residual, known), residual.new_zeros(())
@@ -92,6 +111,25 @@ class TaughtDepth:
             maps = align(disparity, maps, known)
         nearest, farthest = depth_range
         return 1 / maps.clamp(1 / farthest, 1 / nearest), known
+
+    @torch.no_grad()
+    def believed(
+        self, depth: Tensor, views: Views, transforms: Tensor, unit_m: Tensor, depth_range: tuple[float, float]
+    ) -> Tensor:
+        """Where the views do not contradict the maps, (B, 1, H, W) bool (Depth Hints, section 3.2).
+
+        There the views look no less like the target when they are warped by the teacher's depth, in the student's
+        scale, than by the student's own. What no view shows is believed.
+
+        Args:
+            depth: (B, 1, H, W), the student's.
+            transforms: (S, B, 4, 4), target to source.
+        """
+        teacher, known = self.depth(1 / depth, views, unit_m, depth_range)
+        warped = WarpedViews.of(views, transforms)
+        # Where no view shows what a depth says, its error is infinite: that speaks neither for nor against it.
+        own, others = warped.error(depth), warped.error(teacher)
+        return (known[:, 0] & (~others.isfinite() | (others <= own + UNCONTRADICTED)))[:, None]
 
     def _maps(self, views: Views, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The maps at a size, 0 where they are not known, and where they are."""

@@ -37,6 +37,7 @@ class StepResult:
         features: of the target.
         depth: (B, 1, H, W) of the target, in units of training.
         pictures: (B, C, H, W) in [0, 1] for the panels, by name.
+        transforms: (S, B, 4, 4), target to source; None where nothing was warped.
     """
 
     loss: Tensor
@@ -45,6 +46,7 @@ class StepResult:
     features: Features
     depth: Tensor
     pictures: dict[str, Tensor]
+    transforms: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,10 @@ class ViewSynthesisMethod(Method):
     def _taught_loss(self, result: StepResult, views: Views) -> tuple[Tensor, dict[str, Tensor]]:
         """What the samples' depth maps say of a result, and its parts for the log."""
         depth_range = self.depth_network.min_depth, self.depth_network.max_depth
-        return self.training_setup.taught.loss(result.disparities, views, self._unit_m(views), depth_range)
+        taught, unit_m, believed = self.training_setup.taught, self._unit_m(views), None
+        if taught.config.checked and result.transforms is not None:
+            believed = taught.believed(result.depth, views, result.transforms, unit_m, depth_range)
+        return taught.loss(result.disparities, views, unit_m, depth_range, believed)
 
     def teacher_depth(self, views: Views, depth: Tensor) -> tuple[Tensor, Tensor] | None:
         """What a teacher sees in views, (B, 1, H, W) in units of training, and where; None where none teaches.

@@ -50,7 +50,7 @@ class Teacher(Protocol):
         """A sample's target in the shape of the frame as it was taken, (H, W) float32; NaN is unknown."""
 
 
-def open_teacher(model: str, device: str, width: int | None, known_camera: bool) -> Teacher:
+def open_teacher(model: str, device: torch.device, width: int | None, known_camera: bool) -> Teacher:
     """The teacher that a user names.
 
     Args:
@@ -61,21 +61,29 @@ def open_teacher(model: str, device: str, width: int | None, known_camera: bool)
     Raises:
         UserError: there is no such model, or it cannot teach.
     """
-    place = _device(device)
     if is_foreign(model):
-        return _ForeignTeacher.of(ForeignModel(model, place), width or USUAL_WIDTH)
+        return _ForeignTeacher.of(ForeignModel(model, device), width or USUAL_WIDTH)
     if width is not None:
         raise UserError(f"--width {width}: {model} sees pictures of its own size. Leave it out.")
-    return _OwnTeacher.of(ReleasedModel.open(model), place, known_camera)
+    return _OwnTeacher.of(ReleasedModel.open(model), device, known_camera)
 
 
 def fingerprint(teacher: Teacher) -> str:
     """What tells the weights of one teacher from those of others, wherever they lie."""
     digest = hashlib.sha256()
-    for file in sorted(file for pattern in WEIGHTS for file in teacher.folder.glob(pattern)):
+    for file in _weights(teacher):
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def weights_bytes(teacher: Teacher) -> int:
+    """How large the files of a teacher's weights are."""
+    return sum(file.stat().st_size for file in _weights(teacher))
+
+
+def _weights(teacher: Teacher) -> list[Path]:
+    return sorted(file for pattern in WEIGHTS for file in teacher.folder.glob(pattern))
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,12 @@ def _picture(image: torch.Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).contiguous().numpy()
 
 
-def _device(name: str) -> torch.device:
+def known_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        UserError: it is not there.
+    """
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

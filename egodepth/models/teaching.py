@@ -7,6 +7,7 @@ clipped, and counted.
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from egodepth.data.samples import TrainingDataset
 from egodepth.data.teacher_maps import DESCRIPTION, read_description
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, within, write_bytes, write_text
+from egodepth.inference.costing import CostWatch
 from egodepth.models.foreign import licence_warning
-from egodepth.models.teachers import Teacher, fingerprint, open_teacher
+from egodepth.models.teachers import Teacher, fingerprint, known_device, open_teacher, weights_bytes
 from egodepth.progress import progress_bar
 from egodepth.version import __version__
 
@@ -81,7 +83,9 @@ def teach(
     if not before and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: holds something else than a teacher's maps. Choose another folder.")
     known = intrinsics != "calibrated" or not any(lacks_camera(root, config) for root in (data, *config.beside))
-    teacher = open_teacher(model, device, width, known and intrinsics not in LEARNED_WAYS)
+    place = known_device(device)
+    watch = CostWatch(place)
+    teacher = open_teacher(model, place, width, known and intrinsics not in LEARNED_WAYS)
     with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         camera = intrinsics if known else LEARNED
         # What is left out of a training's pictures is no matter here, and takes a look at all frames to find.
@@ -91,7 +95,11 @@ def teach(
         places = _places(out, [each for each in (sets.training, sets.validation) if each is not None])
         description = _description(teacher, model, places, out, before)
         write_text(out / DESCRIPTION, json.dumps(description, indent=2) + "\n")
-        return _write(teacher, places, description["scale"])
+        report = _write(teacher, places, description["scale"], watch)
+        cost = watch.cost(weights_bytes(teacher))
+        if cost is not None:
+            write_text(out / DESCRIPTION, json.dumps(description | {"cost": cost.to_json()}, indent=2) + "\n")
+        return report
 
 
 def _places(out: Path, datasets: Sequence[TrainingDataset]) -> dict[Path, Place]:
@@ -134,7 +142,7 @@ def _description(
         else:
             said["licence_warning"] = warning
             log.warning("%s: its licence is %s: %s.", model, teacher.licence, warning)
-    return said | {"egodepth": __version__}
+    return said | {"egodepth": __version__} | ({"cost": before["cost"]} if "cost" in before else {})
 
 
 def _scale(teacher: Teacher, places: Mapping[Path, Place]) -> float:
@@ -156,7 +164,7 @@ def _scale(teacher: Teacher, places: Mapping[Path, Place]) -> float:
     return ROOM * nearest / INVERSE_STEPS
 
 
-def _write(teacher: Teacher, places: Mapping[Path, Place], scale: float) -> TeachReport:
+def _write(teacher: Teacher, places: Mapping[Path, Place], scale: float, watch: CostWatch) -> TeachReport:
     skipped: list[str] = []
     written = there = clipped = values = 0
     with progress_bar() as progress:
@@ -169,7 +177,9 @@ def _write(teacher: Teacher, places: Mapping[Path, Place], scale: float) -> Teac
             except UserError as error:
                 skipped.append(str(error))
                 continue
+            began = time.perf_counter()
             inverse_depth = teacher.inverse_depth(sample, tuple(dataset.source_ids))
+            watch.took(time.perf_counter() - began)
             content, beyond = inverse_png(inverse_depth, scale)
             write_bytes(file, content)
             written, clipped, values = written + 1, clipped + beyond, values + inverse_depth.size

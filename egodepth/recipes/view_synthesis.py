@@ -142,6 +142,11 @@ class ViewSynthesisRecipe(Recipe):
 
         if self.teacher is not None and self.teacher_depth is not None:
             raise UserError("--teacher and --teacher-depth: take one teacher. egodepth teach writes a model's maps.")
+        if self.taught.checked and self.teacher_depth is not None and self.taught.synthesis_weight == 0:
+            raise UserError(
+                "--taught.checked: without view synthesis nothing contradicts a map. Leave it out, or leave out "
+                "--taught.synthesis-weight 0."
+            )
         if self.teacher is not None and self.teacher.startswith(FOREIGN):
             raise UserError(
                 f"--teacher {self.teacher}: a model of transformers teaches by its depth maps. Write them once with "

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from egodepth.data.samples import Batch, TrainingDataset, spread_samples
 from egodepth.data.transforms import Views, resized, without_augmentation
-from egodepth.geometry.warping import EpipolarRays, epipolar_rays, sample, sampling_grid
-from egodepth.losses.photometric import PatchMoments, patch_moments, photometric_error
+from egodepth.losses.photometric import photometric_error
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
+from egodepth.methods.warped_views import WarpedViews
 from egodepth.networks.modes import evaluating
 
 SAMPLES = 60
@@ -108,13 +108,12 @@ def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
     views = resized(views, method.training_setup.height, method.training_setup.width)
     depth = method.depth_network.predict_depth(views.target)
     teacher = method.teacher_depth(views, depth)
-    moments = patch_moments(views.target)
-    rays = epipolar_rays(views.intrinsics, method.transforms(views), *views.size)
-    warped = _warped_error(views, depth, rays, moments)
-    identity = photometric_error(views.sources.transpose(0, 1), moments).amin(0)
+    judged = WarpedViews.of(views, method.transforms(views))
+    warped = judged.error(depth)
+    identity = photometric_error(views.sources.transpose(0, 1), judged.moments).amin(0)
     taught = math.nan, math.nan
     if teacher is not None:
-        of_teacher = _warped_error(views, teacher[0], rays, moments)
+        of_teacher = judged.error(teacher[0])
         both = warped.isfinite() & of_teacher.isfinite() & teacher[1][:, 0]
         taught = float(warped[both].mean()), float(of_teacher[both].mean())
     used = warped.isfinite()
@@ -127,16 +126,6 @@ def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
     )
     errors = float(warped[used].mean()), float(identity[used].mean())
     return _Found(*errors, taught, _flicker(method, views, depth), method.border_shares, shown)
-
-
-def _warped_error(views: Views, depth: Tensor, rays: EpipolarRays, moments: PatchMoments) -> Tensor:
-    """Error (B, H, W) of the view that explains each pixel best when it is warped; infinite where none shows it."""
-    grid = sampling_grid(depth, rays)
-    inside = (grid.abs() <= 1).all(-1)
-    if views.mask is not None:
-        inside = inside & views.mask[:, 0]
-    warped = photometric_error(sample(views.sources.transpose(0, 1), grid), moments)
-    return warped.masked_fill(~inside, torch.inf).amin(0)
 
 
 def _flicker(method: ViewSynthesisMethod, views: Views, depth: Tensor) -> float:

@@ -5,19 +5,23 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_only
 
 from egodepth.colour import colour_depth
+from egodepth.costs import Cost, compared
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import TrainingDataset
+from egodepth.data.taught_dataset import TaughtDataset
 from egodepth.evaluation.report import MetricsTable, PictureRow, write_report
 from egodepth.files import write_text
 from egodepth.geometry.scale import Scale
+from egodepth.inference.costing import cost_of
 from egodepth.methods.method import Method
 from egodepth.methods.view_synthesis import ViewSynthesisMethod
 from egodepth.models.released import ReleasedModel
+from egodepth.networks.modes import evaluating
 from egodepth.recipes import Recipe
 from egodepth.training.cameras import released_camera, said_of_cameras
 from egodepth.training.curves import read_curves
@@ -54,6 +58,7 @@ class RunFacts:
         scale: of the released model; None where its depth is up to scale.
         left_out: of the data, one message each.
         remarks: how the footage moves, and what else was decided.
+        costs: of the trained model, and of its teacher where it has one whose cost is known.
     """
 
     name: str
@@ -65,6 +70,7 @@ class RunFacts:
     scale: Scale | None
     left_out: Sequence[str]
     remarks: Sequence[str]
+    costs: tuple[Cost | None, Cost | None] = (None, None)
 
 
 @rank_zero_only
@@ -93,6 +99,7 @@ def report_run(
         scale=released.scale,
         left_out=sets.left_out,
         remarks=[f"{sequence.said()}." for sequence in sets.motion],
+        costs=(None, None) if trained.taught is None else _costs(method, held_out),
     )
     started = method_as_started(recipe)
     if started is not None:
@@ -113,7 +120,10 @@ def write_run_report(
     """
     report = run / REPORT_FILE
     figures = {"trained": _figures(trained), "as it started": None if start is None else _figures(start)}
-    verdict = {"take": None if trained.taught is None else _better(trained)}
+    verdict = {"take": None if trained.taught is None else to_take(trained, facts.costs)}
+    if trained.taught is not None:
+        costs = (None if each is None else each.to_json() for each in facts.costs)
+        verdict["costs"] = dict(zip(("student", "teacher"), costs, strict=True))
     write_text(report.with_suffix(".json"), json.dumps(figures | verdict, indent=2) + "\n")
     write_report(
         report,
@@ -129,7 +139,7 @@ def write_run_report(
 
 def _summary(facts: RunFacts, recipe: Recipe, trained: Judgement, start: Judgement | None) -> list[tuple[str, str]]:
     against_start = [] if start is None else [_against(f"than {recipe.start_from}", trained, start.synthesis)]
-    verdict = [] if trained.taught is None else [("explains held-out frames", _verdict(trained))]
+    verdict = [] if trained.taught is None else [("explains held-out frames", _verdict(trained, facts.costs))]
     return [
         *verdict,
         ("network", f"{facts.name}, {recipe.width}x{recipe.height}, {recipe.mode}"),
@@ -152,7 +162,7 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
     return {name: None if value != value else value for name, value in figures.items()}
 
 
-def _better(trained: Judgement) -> str:
+def better_explained(trained: Judgement) -> Literal["student", "teacher", "either"]:
     """Which of the two explains held-out frames better, by more than a hundredth."""
     ours, teachers = trained.taught
     if abs(gain(ours, teachers)) < LEAST_GAIN:
@@ -160,14 +170,36 @@ def _better(trained: Judgement) -> str:
     return "student" if ours < teachers else "teacher"
 
 
-def _verdict(trained: Judgement) -> str:
-    ours, teachers = trained.taught
-    share = f"{abs(gain(ours, teachers)):.0%}"
-    return {
-        "either": "as well as its teacher: take the smaller and faster one",
-        "student": f"{share} better than its teacher: take the student",
-        "teacher": f"{share} worse than its teacher: take the teacher, or train longer",
-    }[_better(trained)]
+def to_take(trained: Judgement, costs: tuple[Cost | None, Cost | None]) -> Literal["student", "teacher"]:
+    """Which of the two to take: the better one, and of equals the one that costs less."""
+    better, (ours, teachers) = better_explained(trained), costs
+    if better != "either":
+        return better
+    if ours is None or teachers is None:
+        return "student"
+    measure = "seconds" if ours.device == teachers.device else "weights_mb"
+    return "student" if getattr(ours, measure) <= getattr(teachers, measure) else "teacher"
+
+
+def _verdict(trained: Judgement, costs: tuple[Cost | None, Cost | None]) -> str:
+    better, take = better_explained(trained), to_take(trained, costs)
+    share = f"{abs(gain(*trained.taught)):.0%}"
+    found = {"either": "as well as its teacher", "student": f"{share} better than its teacher"}.get(
+        better, f"{share} worse than its teacher"
+    )
+    against = () if None in costs else compared(*costs)
+    said = ", ".join([found, *against])
+    return f"{said}: take the {take}" + (", or train longer" if better == "teacher" else "")
+
+
+def _costs(method: ViewSynthesisMethod, held_out: TrainingDataset) -> tuple[Cost, Cost | None]:
+    """What a student asks of this machine, and what its teacher asks, where anybody measured it."""
+    setup = method.training_setup
+    with evaluating(method):
+        ours = cost_of(method.depth_network, setup.height, setup.width)
+    if setup.teacher is not None:
+        return ours, cost_of(setup.teacher.network, *setup.teacher.size)
+    return ours, held_out.maps.cost if isinstance(held_out, TaughtDataset) else None
 
 
 def _table(facts: RunFacts, trained: Judgement, start: Judgement | None) -> MetricsTable:
@@ -189,8 +221,20 @@ def _table(facts: RunFacts, trained: Judgement, start: Judgement | None) -> Metr
             for name, each in rows.items()
         },
         f"{facts.held_out} frames are held out. The synthesis error of the views as they are is "
-        f"{trained.identity:.3f}.{taught} Flicker is how far the median depths of neighbouring frames lie apart.",
+        f"{trained.identity:.3f}.{taught} Flicker is how far the median depths of neighbouring frames lie apart."
+        f"{_said_of_costs(facts.costs)}",
     )
+
+
+def _said_of_costs(costs: tuple[Cost | None, Cost | None]) -> str:
+    def said(who: str, cost: Cost) -> str:
+        memory = "" if cost.memory_mb is None else f", {cost.memory_mb:.0f} MB of memory"
+        return (
+            f" The {who} takes {1000 * cost.seconds:.3g} ms a picture{memory} ({cost.device}); its weights have "
+            f"{cost.weights_mb:.3g} MB."
+        )
+
+    return "".join(said(who, cost) for who, cost in zip(("student", "teacher"), costs, strict=True) if cost)
 
 
 def _panels(trained: Judgement, start: Judgement | None) -> list[PictureRow]:

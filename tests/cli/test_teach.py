@@ -36,8 +36,20 @@ def test_a_model_of_ours_teaches_a_student(own_model, tmp_path, capsys):
     assert "(inverse depth, in metres)" in capsys.readouterr().out
     assert run("teach", own_model, tmp_path / "street", "--out", tmp_path / "maps") == 0
     assert "Wrote 0 maps" in capsys.readouterr().out
-    assert train(tmp_path / "street", tmp_path / "run", "--teacher-depth", tmp_path / "maps") == 0
+    assert train(tmp_path / "street", tmp_path / "run", "--teacher-depth", tmp_path / "maps", "--taught.checked") == 0
     assert released(tmp_path / "run")["metres_from"] == "teacher depth"
+    assert all(0 < share <= 1 for share in logged(tmp_path / "run", "taught_believed"))
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["take"] in ("student", "teacher")
+    student, teacher = report["costs"]["student"], report["costs"]["teacher"]
+    assert teacher == json.loads((tmp_path / "maps" / "depth_maps.json").read_text())["cost"]
+    for cost in (student, teacher):
+        assert 0.5 < cost["weights_mb"] < 100
+        assert 1e-4 < cost["seconds"] < 5
+        assert cost["device"].startswith("cpu, threads: ")
+        assert cost["memory_mb"] > 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"The teacher takes {1000 * teacher['seconds']:.3g} ms a picture" in page
     assert "teacher_licence" not in released(tmp_path / "run")["provenance"]
     assert "no map" not in capsys.readouterr().err
 

@@ -31,6 +31,7 @@ NO_PUBLISHED_MATTER = {
     "taught.weight": "for maps of any program, which is ours",
     "taught.gradient_weight": "as above",
     "taught.synthesis_weight": "as above",
+    "taught.checked": "as above",
     "keep_aspect": "for footage of any form, which is ours",
     "fov": "of the user's camera",
     "learned_camera.rate": "for cameras that nobody knows, which is ours",

@@ -13,7 +13,9 @@ from egodepth.data.samples import Batch
 from egodepth.data.taught_dataset import taught_sets
 from egodepth.data.teacher_maps import open_maps
 from egodepth.data.transforms import augment, resized, without_augmentation
+from egodepth.errors import UserError
 from egodepth.geometry.depth import sigmoid_to_disparity
+from egodepth.geometry.poses import stereo_transform
 from egodepth.methods.configurations import TaughtDepthConfig
 from egodepth.methods.taught_depth import TaughtDepth
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig
@@ -228,3 +230,65 @@ def test_the_sky_is_as_far_as_the_network_can_say(inverse_depth):
     student = maps.clamp(min=1 / DEPTH_RANGE[1])
     assert loss("metres", maps, sigmoids(student))[0] < 1e-4
     assert np.isclose(float(sigmoid_to_disparity(sigmoids(student)[0], *DEPTH_RANGE).min()), 0.01)
+
+
+# --- maps that the views contradict ---
+
+
+@pytest.fixture(scope="module")
+def pairs(drive, tmp_path_factory):
+    """Three stereo pairs of the street with their exact inverse depth, and the motion between the cameras in metres."""
+    folder = tmp_path_factory.mktemp("pairs")
+    sets = open_training_sets(drive, DataConfig(), "calibrated", ("stereo",), *SIZE, folder)
+    dataset = taught_sets(sets.training, sets.validation, open_maps("exact", drive, TeacherMapsConfig()))[0]
+    views = without_augmentation(batch_of(dataset))
+    return views, stereo_transform(views.stereo_offset * views.baseline_m)[None]
+
+
+def believed(pairs, depth, maps, units="metres"):
+    """Where a student of this depth believes these maps of inverse depth."""
+    views, transforms = pairs
+    taught = TaughtDepth(TaughtDepthConfig(checked=True), units)
+    return taught.believed(
+        depth, replace(views, teacher_disparity=maps), transforms, torch.ones(len(depth)), DEPTH_RANGE
+    )
+
+
+@pytest.mark.parametrize("units", ["metres", "scale"])
+def test_maps_that_explain_the_views_are_believed(pairs, units):
+    exact = pairs[0].teacher_disparity
+    factor = 1.0 if units == "metres" else 70.0
+    depth = 1 / exact.clamp(min=1 / DEPTH_RANGE[1])
+    assert believed(pairs, depth, factor * exact, units).float().mean() > 0.99
+    flat = torch.full_like(depth, float(depth.median()))
+    assert believed(pairs, flat, exact).float().mean() > 0.9
+
+
+def test_a_student_that_knows_better_does_not_believe_a_map(pairs):
+    exact = pairs[0].teacher_disparity.clamp(min=1 / DEPTH_RANGE[1])
+    mirrored = exact.flip(-1)
+    wrong = (mirrored / exact).log().abs() > 0.3
+    assert believed(pairs, 1 / exact, mirrored)[wrong].float().mean() < 0.25
+
+
+def test_what_is_not_believed_is_not_learnt(pairs, inverse_depth):
+    views, _ = pairs
+    taught = TaughtDepth(TaughtDepthConfig(checked=True), "metres")
+    left = torch.zeros(3, 1, *SIZE, dtype=torch.bool)
+    left[..., : SIZE[1] // 2] = True
+    disparities = [each[:1].repeat(3, 1, 1, 1).requires_grad_() for each in sigmoids(inverse_depth)]
+    total, parts = taught.loss(disparities, views, torch.ones(3), DEPTH_RANGE, left)
+    total.backward()
+    assert parts["taught_believed"] == 0.5
+    for each in disparities:
+        half = each.shape[-1] // 2
+        assert each.grad[..., :half].any()
+        assert not each.grad[..., half:].any()
+
+
+def test_checking_maps_without_view_synthesis_is_refused():
+    recipe = replace(
+        recipe_named("monodepth2"), teacher_depth="maps", taught=TaughtDepthConfig(checked=True, synthesis_weight=0)
+    )
+    with pytest.raises(UserError, match="without view synthesis nothing contradicts a map"):
+        recipe.needs(None)

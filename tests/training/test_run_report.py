@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from egodepth.costs import Cost, compared
 from egodepth.data.configurations import DataConfig, TeacherMapsConfig
 from egodepth.data.opening import open_training_sets
 from egodepth.data.taught_dataset import taught_sets
 from egodepth.data.teacher_maps import open_maps
 from egodepth.recipes import RECIPES
-from egodepth.training.judging import gain, judge
-from egodepth.training.run_report import _better
+from egodepth.training.judging import Judgement, gain, judge
+from egodepth.training.run_report import better_explained, to_take
 from egodepth.training.starting import first_focal, load_first_weights
 from tests.command_line import run
 
@@ -64,10 +65,10 @@ def test_depth_at_an_end_of_the_range_is_counted_there(held_out):
 
 
 @pytest.mark.parametrize(
-    ("weights", "maps", "take"),
+    ("weights", "maps", "better"),
     [("none", "exact", "teacher"), ("starter", "flat", "student"), ("starter", "own", "either")],
 )
-def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weights, maps, take):
+def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weights, maps, better):
     """By pairs, whose motion is known: a street's exact depth, a wall three metres away, the student's own depth."""
     recipe = replace(
         RECIPES["video"],
@@ -81,8 +82,8 @@ def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weight
     held = open_training_sets(drive, DataConfig(), "calibrated", ("stereo",), 64, 192, tmp_path).validation
     networks = recipe.build_networks()
     load_first_weights(recipe, networks)
-    judged = recipe.build_method(networks)
-    judged.focal = 0.58 if weights == "none" else first_focal(recipe)
+    student = recipe.build_method(networks)
+    student.focal = 0.58 if weights == "none" else first_focal(recipe)
     if maps == "exact":
         opened = open_maps("exact", drive, recipe.teacher_maps)
     else:
@@ -91,12 +92,44 @@ def test_the_better_of_student_and_teacher_is_told_apart(drive, tmp_path, weight
             file = tmp_path / "maps" / folder / {"l": "image_02", "r": "image_03"}[side] / f"{int(number):010d}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
             with torch.no_grad():
-                own = judged.depth_network.eval().predict_depth(sample.target[None].float() / 255)[0, 0].numpy()
+                own = student.depth_network.eval().predict_depth(sample.target[None].float() / 255)[0, 0].numpy()
             np.save(file, np.full((64, 192), 3.0, np.float32) if maps == "flat" else own)
         opened = open_maps(str(tmp_path / "maps"), drive, recipe.teacher_maps)
-    found = judge(judged, taught_sets(held, None, opened)[0])
-    assert _better(found) == take
+    found = judge(student, taught_sets(held, None, opened)[0])
+    assert better_explained(found) == better
     assert all(each.teacher is not None for each in found.shown)
+
+
+def judged(ours, teachers):
+    return Judgement(0.1, 0.2, (ours, teachers), 0.01, 0, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("ours", "teachers", "costs", "take"),
+    [
+        (0.10, 0.12, (Cost("cpu", 9, 0.5), Cost("cpu", 90, 0.1)), "student"),
+        (0.12, 0.10, (Cost("cpu", 9, 0.1), Cost("cpu", 90, 0.5)), "teacher"),
+        (0.10, 0.1001, (Cost("cpu", 9, 0.1), Cost("cpu", 90, 0.5)), "student"),
+        (0.10, 0.1001, (Cost("cpu", 9, 0.6), Cost("cpu", 90, 0.5)), "teacher"),
+        # Seconds of two devices say nothing; weights do.
+        (0.10, 0.1001, (Cost("cpu", 9, 0.6), Cost("cuda", 90, 0.5)), "student"),
+        (0.10, 0.1001, (Cost("cpu", 9, 0.6), None), "student"),
+    ],
+)
+def test_of_equals_the_cheaper_one_is_taken(ours, teachers, costs, take):
+    assert to_take(judged(ours, teachers), costs) == take
+
+
+def test_two_costs_are_compared_in_words():
+    small, large = Cost("cpu", 9, 0.01, 50), Cost("cpu", 99, 0.4, 200)
+    assert list(compared(small, large)) == ["40 times as fast", "11 times as small", "with 1/4.0 of the memory"]
+    assert list(compared(large, small)) == ["40 times as slow", "11 times as large", "with 4.0 times the memory"]
+    assert list(compared(small, replace(large, device="cuda"))) == ["11 times as small"]
+    assert list(compared(small, small)) == []
+
+
+def test_a_cost_survives_its_file_to_three_digits():
+    assert Cost.from_json(Cost("cpu", 9.1234, 0.0123456).to_json()) == Cost("cpu", 9.12, 0.0123)
 
 
 @pytest.mark.parametrize(
