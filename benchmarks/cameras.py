@@ -3,7 +3,8 @@
     python -m benchmarks.cameras starter --out cameras.json
 
 Streets are simulated, the same places, days and drives for every camera, and the model is told each one's intrinsics.
-The ratio is that of the medians of exact and predicted depth, its median over images; 1 is right.
+The ratio is that of the medians of exact and predicted depth, its median over images; 1 is right. It is given as the
+model comes, and with the scale that `egodepth scale --camera-height` finds in the same street.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.writer import simulate
 from egodepth.files import write_text
 from egodepth.models.evaluating import evaluate_model
+from egodepth.models.released import ReleasedModel
+from egodepth.scaling.asked import ScaleSource
+from egodepth.scaling.found import Footage
 
 FIELDS_OF_VIEW = 45, 60, 75, 90
 HEIGHTS_M = 1.3, 1.65, 2.2
@@ -30,25 +34,30 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=4000)
     options = parser.parse_args()
     config = SimulatorConfig(frames=8 * options.drives, varied=True, drives=options.drives, seed=options.seed)
+    model = ReleasedModel.open(options.model)
+    before = model.scale.metres_per_unit
     found = []
     for degrees in FIELDS_OF_VIEW:
         for height in HEIGHTS_M:
             with tempfile.TemporaryDirectory() as folder:
                 street = simulate(Path(folder) / "street", replace(config, fov=degrees, camera_height=height), False)
                 result = evaluate_model(options.model, street, "simulated", scaling="none")
+                rescaled = ScaleSource(camera_height=height).find(model, Footage(street), "cpu")
             found.append(
                 {
                     "degrees": degrees,
                     "height_m": height,
                     "ratio": result.scale_ratio,
+                    "ratio_by_height": result.scale_ratio * before / rescaled.scale.metres_per_unit,
                     "spread": result.scale_ratio_std,
                     "abs_rel": result.metrics["abs_rel"],
                     "images": result.images,
                 }
             )
             print(json.dumps(found[-1]), flush=True)
-    ratios = [each["ratio"] for each in found]
-    print(f"median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    for name in ("ratio", "ratio_by_height"):
+        ratios = [each[name] for each in found]
+        print(f"{name}: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
     if options.out is not None:
         write_text(options.out, json.dumps(found, indent=2) + "\n")
 

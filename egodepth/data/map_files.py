@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from egodepth.data.array_files import read_npy, read_npz
 from egodepth.errors import UserError
+from egodepth.png import encode_png
 
 INVERSE_STEPS = 65534
 """A 16-bit PNG of inverse depth holds 0 (infinitely far) to this value times its scale; the value above is unknown."""
@@ -104,9 +104,7 @@ def inverse_png(inverse_depth: np.ndarray, scale: float) -> tuple[bytes, int]:
     known = np.isfinite(inverse_depth)
     steps = np.where(known, inverse_depth, 0) / scale
     pixels = np.where(known, np.clip(np.rint(steps), 0, INVERSE_STEPS), UNKNOWN_STEP).astype(np.uint16)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=2)
-    return buffer.getvalue(), int((known & (steps > INVERSE_STEPS + 0.5)).sum())
+    return encode_png(pixels), int((known & (steps > INVERSE_STEPS + 0.5)).sum())
 
 
 def is_whole_png(file: Path) -> bool:

@@ -4,7 +4,6 @@ Runs in the page's worker process, see `worker`.
 """
 
 import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from egodepth.colour import colour_depth
 from egodepth.errors import UserError
@@ -22,6 +20,7 @@ from egodepth.inference.pictures import surrounded
 from egodepth.inference.points import encode_ply, farthest_of, pixel_rays, points_of
 from egodepth.inference.video import open_depth_video
 from egodepth.inference.writers import encode_npy, encode_png16
+from egodepth.png import encode_png
 from egodepth.web.limits import WebLimits
 from egodepth.web.reading import check_video, read_upload, read_uploaded_video, shows_video
 
@@ -240,6 +239,4 @@ def _turned(points: np.ndarray) -> np.ndarray:
 
 
 def _write_picture(path: Path, pixels: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=2)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, encode_png(pixels))

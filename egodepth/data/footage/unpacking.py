@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from egodepth.checked_json import ListOf, Number, Object, Optional, Text, Whole, read_checked, sealed
 from egodepth.data.footage.camera import common_size, image_sizes
@@ -21,6 +20,7 @@ from egodepth.data.samples import NoUsableFrames
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.geometry.lenses import Lens, undistort
+from egodepth.png import encode_png
 from egodepth.progress import tracked
 
 log = logging.getLogger("egodepth")
@@ -90,7 +90,7 @@ def unpack(
             frames = _folder_frames(path, sources, deep) if path.is_dir() else _video_frames(path)
             index = _Index(source=source)
             for name, pixels in _usable(_straightened(frames, lens), height, width, path, index):
-                Image.fromarray(pixels).save(temporary / name, compress_level=1)
+                (temporary / name).write_bytes(encode_png(pixels))
             (temporary / INDEX_NAME).write_text(json.dumps(sealed(asdict(index))), encoding="utf-8")
     return Unpacked(
         frames=tuple(folder / name for name in index.names),

@@ -12,7 +12,6 @@ from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from egodepth.data.simulator.casting import (
     GROUND,
@@ -33,6 +32,7 @@ from egodepth.data.simulator.varied_tiles import paint_varied_atlas
 from egodepth.data.simulator.variety import Scene, draw_scene, seen_by
 from egodepth.errors import UserError
 from egodepth.files import replacing
+from egodepth.png import encode_png
 from egodepth.processors import available_processors
 from egodepth.progress import progress_bar
 
@@ -261,9 +261,9 @@ def _write_frame(folder: Path, drive: _Drive, frame: int, config: SimulatorConfi
     if frame == 0:
         _write_poses(home, street.poses)
     for eye, camera in enumerate(("image_02", "image_03")):
-        Image.fromarray(pictures[eye]).save(home / camera / "data" / f"{name}.png", compress_level=1)
-        depth = Image.fromarray(_depth_steps(hits, eye))
-        depth.save(home / "proj_depth" / "groundtruth" / camera / f"{name}.png", compress_level=1)
+        (home / camera / "data" / f"{name}.png").write_bytes(encode_png(pictures[eye]))
+        depth = home / "proj_depth" / "groundtruth" / camera / f"{name}.png"
+        depth.write_bytes(encode_png(_depth_steps(hits, eye)))
     camera_0 = np.eye(4)
     camera_0[0, 3] = CAMERA_0_M
     points, solid = cast_scan(pose @ camera_0 @ SCANNER_TO_CAMERA, solids, profile)
