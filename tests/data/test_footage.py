@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from egodepth.data.footage import unpacking
 from egodepth.data.footage.camera import footage_camera, parse_intrinsics
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.unpacking import unpack
@@ -84,7 +85,7 @@ def test_an_interrupted_unpacking_leaves_nothing_behind(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Image.Image, "save", interrupt)
+        patched.setattr(unpacking, "encode_png", interrupt)
         with pytest.raises(KeyboardInterrupt):
             unpack(folder, tmp_path / "cache", 32, 64)
     assert list((tmp_path / "cache").iterdir()) == []
