@@ -19,6 +19,7 @@ from egodepth.data.packs.writing import PackReport, pack
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.errors import UserError
+from tests.data.trees import write_frames
 
 OPTIONS = PackOptions(source_ids=(-1, 1, "stereo"), height=32, width=96)
 FRAME_BYTES = 3 * 32 * 96
@@ -199,6 +200,20 @@ def test_a_pack_of_data_that_has_changed_since_is_refused_by_the_file(source, tm
         next(source.glob(f"splits/*/{name}")).write_text("nothing")
     with pytest.raises(UserError, match=f"stale: 1 files .*{name}"):
         open_pack(tmp_path / "pack", OPTIONS)
+
+
+def test_a_camera_that_lies_elsewhere_belongs_to_a_pack(tmp_path):
+    footage = write_frames(tmp_path / "walk", range(12))
+    camera = tmp_path / "elsewhere.json"
+    camera.write_text('{"fx": 120, "fy": 120, "cx": 48, "cy": 24, "width": 96, "height": 48}')
+    options = replace(OPTIONS, source_ids=(-1, 1), intrinsics=str(camera))
+    packed(footage, tmp_path / "pack", options)
+    assert len(open_pack(tmp_path / "pack", options).training) > 0
+    camera.write_text(camera.read_text().replace("120", "150"))
+    with pytest.raises(UserError, match=r"stale: 1 files .*elsewhere\.json"):
+        open_pack(tmp_path / "pack", options)
+    camera.unlink()
+    assert len(open_pack(tmp_path / "pack", options).training) > 0
 
 
 def test_ground_truth_that_was_fetched_later_does_not_make_a_pack_stale(source, tmp_path):

@@ -22,10 +22,13 @@ SOURCE_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | set(bags.SUFFIXES) | set(cal
 EVALUATION_FOLDERS = frozenset({"disparity", "oxts", "point_cloud", "proj_depth", "velodyne_points"})
 
 
-def source_identity(sources: Sequence[Path]) -> list[str]:
+def source_identity(sources: Sequence[Path], intrinsics: str) -> list[str]:
     """One line for each file that training could read, `<bytes> <nanoseconds of its last change> <name>`, sorted.
 
     Hidden files, and folders that evaluation alone reads, do not count.
+
+    Args:
+        intrinsics: of the recipe; a file counts, wherever it lies.
     """
     lines = []
     for source in sources:
@@ -34,6 +37,10 @@ def source_identity(sources: Sequence[Path]) -> list[str]:
             # The names of one source alone are as they are within it.
             within = source.parent if source.is_file() or len(sources) > 1 else source
             lines.append(f"{status.st_size} {status.st_mtime_ns} {file.relative_to(within).as_posix()}")
+    camera = _file_of(intrinsics)
+    if camera is not None and camera.is_file():
+        status = camera.stat()
+        lines.append(f"{status.st_size} {status.st_mtime_ns} --intrinsics {camera.name}")
     return sorted(lines)
 
 
@@ -44,15 +51,23 @@ def check_source(folder: Path, manifest: Mapping[str, Any], remedy: str) -> None
         UserError: it has changed.
     """
     sources = [Path(source) for source in (manifest["source"], *manifest.get("beside", ()))]
-    if not all(source.exists() for source in sources):
+    intrinsics = manifest["options"].get("intrinsics", "calibrated")
+    camera = _file_of(intrinsics)
+    if not all(file.exists() for file in (*sources, *(() if camera is None else (camera,)))):
         return
-    now = source_identity(sources)
+    now = source_identity(sources, intrinsics)
     if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
         return
     then = read_text(folder / SOURCE_FILE).splitlines() if (folder / SOURCE_FILE).is_file() else []
     names = sorted({line.split(" ", 2)[-1] for line in set(now) ^ set(then)})
     example = f" (the first: {names[0]})" if names else ""
     raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {remedy}")
+
+
+def _file_of(intrinsics: str) -> Path | None:
+    """The file that a recipe's intrinsics name; it is whole, for a pack is read from anywhere."""
+    file = Path(intrinsics.partition("#")[0])
+    return file if file.is_absolute() else None
 
 
 def digest_of(content: bytes) -> str:

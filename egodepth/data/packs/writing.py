@@ -82,7 +82,7 @@ def pack(
         if out.resolve().is_relative_to(source.resolve()):
             raise UserError(f"{out}: lies inside the data that is to be packed. Choose a folder outside {source}.")
     datasets: dict[Stage, TrainingDataset] = {"train": training} | ({} if validation is None else {"val": validation})
-    identity = source_identity(sources)
+    identity = source_identity(sources, options.intrinsics)
     whole = [str(source.resolve()) for source in sources]
     manifest = {
         "format": FORMAT,
