@@ -204,7 +204,8 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
     recipe = _in_form_of(recipe, data)
     check_size(recipe)
-    recipe, needs = recipe.needs(ReleasedModel.open)
+    recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
+    recipe = with_cameras(recipe, data)
     config = recipe.data
     chosen = config.split, config.stride, config.crop, config.sides
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, *chosen)

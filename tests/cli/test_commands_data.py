@@ -325,11 +325,21 @@ def test_a_pack_of_other_options_is_refused_by_what_differs(kitti, tmp_path, cap
     assert not (kitti / "inside").exists()
 
 
+def test_a_pack_of_footage_whose_camera_nobody_knows_trains_as_the_footage_does(tmp_path, caplog):
+    write_frames(tmp_path / "walk")
+    assert run(*pack(tmp_path / "walk", tmp_path / "pack")) == 0
+    assert f"{tmp_path / 'walk'}: the camera is not known, so its intrinsics are learnt" in caplog.text
+    assert train(tmp_path / "pack", tmp_path / "run") == 0
+    assert f"{tmp_path / 'pack'}: the camera is not known, so its intrinsics are learnt" in caplog.text
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert [camera["name"] for camera in config["learned_cameras"]] == ["96x48"]
+
+
 def test_packing_footage_leaves_nothing_beside_the_pack(tmp_path, capsys):
     write_frames(tmp_path / "frames")
     words = pack(tmp_path / "frames", tmp_path / "pack", "--mode", "mono")
-    assert run(*words) == 2
-    assert "--intrinsics fx,fy,cx,cy" in only_line(capsys.readouterr().err)
+    assert run(*words, "--intrinsics", "60,60,480,32") == 2
+    assert "principal point" in only_line(capsys.readouterr().err)
     assert run(*words, "--intrinsics", "60,60,48,32") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames", "pack"]
     assert train(tmp_path / "pack", tmp_path / "run", "--mode", "mono") == 0

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from egodepth.data.configurations import LEARNED_WAYS
 from egodepth.data.findings import Findings
 from egodepth.data.packs.reading import PackOptions, frame_bytes, is_pack, open_pack, read_manifest
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted
@@ -40,6 +41,10 @@ def _check(root: Path, findings: Findings) -> None:
         findings.notes.append(f"left out: {pack.left_out[0]}{more}")
 
 
+def _learns_camera(root: Path) -> bool:
+    return read_manifest(root)["options"].get("intrinsics") in LEARNED_WAYS
+
+
 PACKED = DatasetKind(
     name="packed",
     title="a training set packed by egodepth data pack",
@@ -47,4 +52,5 @@ PACKED = DatasetKind(
     recognise=is_pack,
     check=_check,
     open_training=_open,
+    lacks_camera=_learns_camera,
 )
