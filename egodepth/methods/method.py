@@ -10,6 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import lightning.pytorch as lightning
 import numpy as np
@@ -80,6 +81,7 @@ class Method(lightning.LightningModule):
             another one, as after an enlargement, the unit is as many times as long as the focal length is, so that
             what looks alike has one depth (Metric3D, Yin et al., ICCV 2023, section 3.2). None takes all pictures for
             of one camera, as the published systems do.
+        frozen_norms: batch norms keep their statistics while training goes on.
     """
 
     uses_every_parameter = True
@@ -94,6 +96,7 @@ class Method(lightning.LightningModule):
         self.border_shares: Tensor | None = None
         self.cameras: LearnedCameras | None = None
         self.focal: float | None = None
+        self.frozen_norms = False
 
     @abstractmethod
     def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
@@ -118,6 +121,15 @@ class Method(lightning.LightningModule):
     def network_parameters(self) -> Iterator[nn.Parameter]:
         """All parameters but those of learnt cameras."""
         return (parameter for name, parameter in self.named_parameters() if not name.startswith("cameras."))
+
+    def train(self, mode: bool = True) -> Self:
+        """As of any module, but frozen batch norms stay in evaluation mode."""
+        super().train(mode)
+        if self.frozen_norms:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def learn_cameras(self, cameras: Sequence[LearningCamera], config: LearnedCameraConfig) -> None:
         """Learn the intrinsics of these cameras beside depth and motion."""

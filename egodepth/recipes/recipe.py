@@ -98,6 +98,8 @@ class Recipe:
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
         start_from: a run, an imported model, or `starter`, the weights that egodepth comes with, whose networks this
             training starts from; `imagenet` and `none` say the same as --pretrained.
+        frozen_norms: with --from, batch norms keep the statistics of the weights that training starts from. Those of
+            little footage, which looks alike, fit no other.
         keep_aspect: footage of another form than height and width is seen in its own, with about as many pixels, and
             so are pictures in use.
     """
@@ -115,6 +117,7 @@ class Recipe:
     learned_camera: LearnedCameraConfig = field(default_factory=LearnedCameraConfig)
     pretrained: str = "imagenet"
     start_from: Annotated[str | None, arg(name="from", metavar="RUN|starter|imagenet|none")] = None
+    frozen_norms: bool = False
     keep_aspect: bool = False
 
     def __post_init__(self) -> None:
@@ -224,7 +227,12 @@ class Recipe:
 
     def unused_options(self) -> Mapping[str, str]:
         """Fields that this training never reads, with what would make it read them."""
-        return {} if self.intrinsics in LEARNED_WAYS else {"learned_camera": f"it belongs to --intrinsics {LEARNED}."}
+        unused = {}
+        if self.intrinsics not in LEARNED_WAYS:
+            unused["learned_camera"] = f"it belongs to --intrinsics {LEARNED}."
+        if self.start_from is None:
+            unused["frozen_norms"] = "it belongs to --from."
+        return unused
 
     def check_options(self, published: "Recipe") -> None:
         """Refuse options that nothing would read.

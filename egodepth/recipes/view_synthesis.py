@@ -246,6 +246,7 @@ VIDEO = ViewSynthesisRecipe(
     width=320,
     pretrained="none",
     start_from=STARTER,
+    frozen_norms=True,
     keep_aspect=True,
 )
 
