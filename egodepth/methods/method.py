@@ -81,7 +81,6 @@ class Method(lightning.LightningModule):
             another one, as after an enlargement, the unit is as many times as long as the focal length is, so that
             what looks alike has one depth (Metric3D, Yin et al., ICCV 2023, section 3.2). None takes all pictures for
             of one camera, as the published systems do.
-        frozen_norms: batch norms keep their statistics while training goes on.
     """
 
     uses_every_parameter = True
@@ -96,7 +95,7 @@ class Method(lightning.LightningModule):
         self.border_shares: Tensor | None = None
         self.cameras: LearnedCameras | None = None
         self.focal: float | None = None
-        self.frozen_norms = False
+        self._norms_are_frozen = False
 
     @abstractmethod
     def augmentation_of(self, frame_size: tuple[int, int]) -> AugmentationConfig:
@@ -122,10 +121,15 @@ class Method(lightning.LightningModule):
         """All parameters but those of learnt cameras."""
         return (parameter for name, parameter in self.named_parameters() if not name.startswith("cameras."))
 
+    def freeze_norms(self) -> None:
+        """Let batch norms keep their statistics while training goes on."""
+        self._norms_are_frozen = True
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
         """As of any module, but frozen batch norms stay in evaluation mode."""
         super().train(mode)
-        if self.frozen_norms:
+        if self._norms_are_frozen:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()

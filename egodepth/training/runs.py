@@ -108,7 +108,8 @@ def train(
         load_first_weights(recipe, networks)
     images = _first_images(sets.training, FIRST_IMAGES) if recipe.starts_from_images else None
     method = recipe.build_method(networks, needs.teacher, images)
-    method.frozen_norms = recipe.frozen_norms and recipe.start_from is not None
+    if recipe.frozen_norms and recipe.start_from is not None:
+        method.freeze_norms()
     focal = None
     if recipe.intrinsics in LEARNED_WAYS:
         check_learning(sets, recipe, data)

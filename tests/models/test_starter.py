@@ -16,7 +16,8 @@ from egodepth.models.folder import STARTER_FOLDER
 from egodepth.models.opening import open_for_use
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.configurations import size_for
-from tests.command_line import run
+from egodepth.training.starting import load_trained_networks
+from tests.command_line import only_line, run, train
 from tests.data.trees import write_frames
 
 KITTI_2015 = Path(__file__).parents[3] / "shared" / "data" / "kitti_2015"
@@ -119,6 +120,25 @@ def test_training_on_footage_of_any_form_starts_from_it(tmp_path):
 
 
 @pytest.mark.realdata
+@pytest.mark.parametrize(("option", "kept"), [((), True), (("--no-frozen-norms",), False)])
+def test_its_batch_norms_keep_their_statistics_in_training(drive, tmp_path, option, kept):
+    words = "--height", 64, "--width", 192, "--steps", 2, "--batch-size", 2, "--workers", 0
+    assert run("train", "video", drive, "--out", tmp_path / "run", *words, *option) == 0
+    before = {part: network.state_dict() for part, network in load_trained_networks("starter").items()}
+    after = {part: network.state_dict() for part, network in load_trained_networks(str(tmp_path / "run")).items()}
+    for part in ("depth", "pose"):
+        statistics = [name for name in before[part] if name.endswith(("running_mean", "running_var"))]
+        others = [name for name in before[part] if name.endswith("weight")]
+        assert len(statistics) > 50
+        assert all(torch.equal(before[part][name], after[part][name]) for name in statistics) == kept
+        assert not all(torch.equal(before[part][name], after[part][name]) for name in others)
+
+
+def test_frozen_norms_without_weights_to_start_from_are_refused(drive, tmp_path, capsys):
+    assert train(drive, tmp_path / "run", "--frozen-norms") == 2
+    assert "--frozen-norms: this training does not read it; it belongs to --from" in only_line(capsys.readouterr().err)
+
+
 def test_it_knows_real_streets_that_it_never_saw():
     if not KITTI_2015.is_dir():
         pytest.skip("the KITTI sample is not beside the repository")
