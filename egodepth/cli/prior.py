@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from egodepth.cli.terminal import Debug, Model, console
+from egodepth.cli.terminal import Debug, console
 from egodepth.data.configurations import as_intrinsics, given_intrinsics
 from egodepth.recipes.prior_guided import IMAGES, KEEP, PIXELS_PER_IMAGE
 
@@ -15,11 +15,19 @@ FOV_HELP = "Horizontal field of view in degrees, in place of intrinsics: square 
 
 Prior = Annotated[Path, arg(metavar="PRIOR", help="A .safetensors file to write; an interrupted one is continued.")]
 
+Teacher = Annotated[
+    Positional[str],
+    arg(
+        metavar="TEACHER",
+        help="Model or run folder, hub id, or a depth model of transformers: hf:owner/name, hf:FOLDER.",
+    ),
+]
+
 Run = Annotated[Positional[Path], arg(metavar="RUN", help="Run folder of egodepth train rprdepth.")]
 
 
 def build(
-    teacher: Annotated[Positional[Model], arg(metavar="TEACHER")],
+    teacher: Teacher,
     data: Annotated[Positional[Path], arg(metavar="DATA", help="Training data.")],
     *,
     out: Prior,

@@ -103,10 +103,13 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             judged.mask,
         )
         depth = enlarged_depth(disparities[0], self._size(), *depth_range)
-        parts = {"synthesis": synthesis.total, "gradient_consistency": gradient_consistency(depth, taught, reliable)}
+        compared = self._compared(taught)
+        consistency = gradient_consistency(self._compared(depth), compared, reliable)
+        parts = {"synthesis": synthesis.total, "gradient_consistency": consistency}
         weights = {"synthesis": config.photometric_weight, "gradient_consistency": config.gradient_weight}
         if hint is not None:
-            parts["auxiliary"], weights["auxiliary"] = hint_loss(hint, taught, reliable), config.auxiliary_weight
+            parts["auxiliary"] = hint_loss(self._compared(hint), compared, reliable)
+            weights["auxiliary"] = config.auxiliary_weight
         if reliable is not None:
             found["reliable_share"] = reliable.mean()
         loss = sum(weights[name] * part for name, part in parts.items())
@@ -124,6 +127,14 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             used = at_size(views.mask, self._size()).float()
             reliable = used if reliable is None else reliable * used
         return F.interpolate(rich.float(), self._size(), mode="bilinear", align_corners=False), reliable
+
+    def _compared(self, depth: Tensor) -> Tensor:
+        """A depth as losses compare it with the teacher's.
+
+        A shift of inverse depth leaves the steps of that as they are. In depth it decides how far all that is far is:
+        a right student had an L_c of 0.5 to 1.7 there, and of 0.05 at most in inverse depth (docs/decisions.md).
+        """
+        return depth.float().reciprocal() if self.teacher.inverse else depth
 
     def _places(self) -> Tensor | None:
         """The references of this step; for validation the same ones each time."""
@@ -162,8 +173,8 @@ def hint_loss(hint: Tensor, taught: Tensor, reliable: Tensor | None = None) -> T
     """L_aux, a scalar.
 
     Args:
-        hint: (B, 1, h, w), D_c.
-        taught: (B, 1, H, W), the teacher's; a constant.
+        hint: (B, 1, h, w), D_c, or its inverse.
+        taught: (B, 1, H, W), the teacher's, likewise; a constant.
         reliable: (B, 1, H, W) in [0, 1], how much each pixel counts.
     """
     hint = F.interpolate(hint.float(), taught.shape[-2:], mode="bilinear", align_corners=False)

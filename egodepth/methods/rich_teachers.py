@@ -26,6 +26,8 @@ from egodepth.networks.sdfa_net import SDFANet
 REFERENCE_STRIDE = 4
 """Stride of the teacher's feature that a reference set is made of."""
 
+NO_SECOND_OPINION = "reliability mask: this teacher has no second opinion to compare with. Leave it off."
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -45,9 +47,11 @@ class RichTeacher(Protocol):
 
     Attributes:
         sources: views beside the target that it needs.
+        inverse: what it knows is inverse depth up to a factor and a shift, and there it is to be compared.
     """
 
     sources: tuple[Source, ...]
+    inverse: bool
 
     def read(self, views: Views) -> Reading:
         """Depth and feature of the target, without gradient."""
@@ -70,6 +74,8 @@ class RichTeacher(Protocol):
 
 class _Frozen:
     """Networks that are neither trained nor kept in checkpoints, so this is no module."""
+
+    inverse = False
 
     def __init__(self, *networks: nn.Module) -> None:
         self.parts = tuple(network.eval().requires_grad_(False) for network in networks)
@@ -117,7 +123,7 @@ class SingleImageTeacher(_Frozen):
         return self.network.predict_depth(views.target)
 
     def reliable(self, views: Views, depth: Tensor) -> Tensor:
-        raise UserError("reliability mask: this teacher has no second opinion to compare with. Leave it off.")
+        raise UserError(NO_SECOND_OPINION)
 
 
 class MatchingTeacher(_Frozen):
@@ -173,8 +179,13 @@ class MatchingTeacher(_Frozen):
         return sigmoid_to_depth(disparity, network.min_depth, network.max_depth)
 
 
+def reference_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the feature of pictures of a size."""
+    return size[0] // REFERENCE_STRIDE, size[1] // REFERENCE_STRIDE
+
+
 def _at_reference_stride(features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    wanted = tuple(length // REFERENCE_STRIDE for length in size)
+    wanted = reference_size(size)
     for feature in features:
         if tuple(feature.shape[-2:]) == wanted:
             return feature

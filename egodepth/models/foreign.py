@@ -4,6 +4,7 @@ What a type of model predicts is known from its paper and code, see `TYPES`; not
 model is never run.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,18 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from torch import Tensor
 
 from egodepth.checked_json import read_object
 from egodepth.data.configurations import MapUnits
 from egodepth.errors import UserError, first_line
 from egodepth.files import read_text
 from egodepth.models.folder import fetched_from_hub
-from egodepth.recipes.view_synthesis import FOREIGN
+
+FOREIGN = "hf:"
+"""What stands before the name of a model of transformers."""
 
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 HUB_FILES = ("*.json", "*.safetensors", CARD_FILE)
 PICKLED_FILES = ("pytorch_model*.bin",)
+WEIGHTS = ("*.safetensors", *PICKLED_FILES)
 
 FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 FREE = ("other", "unknown")
@@ -67,6 +72,32 @@ TYPES: Mapping[str, Callable[[Any], Prediction]] = {
     "depth_pro": lambda config: METRIC,
 }
 """What each `model_type` of `config.json` predicts, after its image processor's post-processing."""
+
+FEATURES: Mapping[str, str] = {
+    "depth_anything": "neck.fusion_stage",
+    "prompt_depth_anything": "neck.fusion_stage",
+    "dpt": "neck.fusion_stage",
+    "glpn": "decoder",
+    "zoedepth": "neck.fusion_stage",
+    "depth_pro": "fusion_stage",
+}
+"""The part of each type that gives a list of maps from coarse to fine, the last of which its depth is read from.
+
+Those of DPT's kind are at half the size that the network sees (DepthPro's too), GLPN's at the whole.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of pictures.
+
+    Attributes:
+        values: (B, H, W) float32, what it predicts, after its own post-processing.
+        feature: (B, C, h, w) float32, the finest map before its head, over the same pictures.
+    """
+
+    values: Tensor
+    feature: Tensor
 
 
 def is_foreign(model: str) -> bool:
@@ -116,21 +147,71 @@ class ForeignModel:
             )
         self._network.eval().requires_grad_(False).to(device)
 
-    @torch.inference_mode()
+    @property
+    def fitted_side(self) -> int:
+        """The shorter side at which it sees a picture whose form its preprocessing keeps; 0 where it fits none."""
+        return self._processor.size["height"] if getattr(self._processor, "keep_aspect_ratio", False) else 0
+
+    def to(self, device: torch.device) -> None:
+        self._device = device
+        self._network.to(device)
+
+    @torch.no_grad()
+    def answer(self, images: Tensor, size: tuple[int, int]) -> Answer:
+        """What it says of pictures (B, 3, h, w) uint8, its values at another height and width."""
+        count, shown, maps = len(images), tuple(images.shape[-2:]), []
+        inputs = self._processor(images=list(images), return_tensors="pt").to(self._device)
+        part = self._network.get_submodule(FEATURES[self._network.config.model_type])
+        hook = part.register_forward_hook(lambda _, __, found: maps.append(found[-1].float()))
+        try:
+            outputs = self._network(**inputs)
+        finally:
+            hook.remove()
+        sizes = {"target_sizes": [size] * count}
+        [feature] = maps
+        if self._network.config.model_type == "zoedepth":  # takes the padding of its preprocessing off
+            sizes["source_sizes"] = [shown] * count
+            if self._processor.do_pad:
+                feature = _without_padding(feature, shown)
+        processed = self._processor.post_process_depth_estimation(outputs, **sizes)
+        values = torch.stack([each["predicted_depth"].float().reshape(size) for each in processed])
+        return Answer(values, feature)
+
     def inverse_depth(self, image: np.ndarray) -> np.ndarray:
         """The inverse depth (H, W) float32 of a picture (H, W, 3) uint8; NaN where the model gives none."""
-        size = image.shape[:2]
-        inputs = self._processor(images=np.array(image), return_tensors="pt").to(self._device)
-        outputs = self._network(**inputs)
-        sizes = {"target_sizes": [size]}
-        if self._network.config.model_type == "zoedepth":  # takes the padding of its preprocessing off
-            sizes["source_sizes"] = [size]
-        [processed] = self._processor.post_process_depth_estimation(outputs, **sizes)
-        values = processed["predicted_depth"].float().reshape(size).cpu().numpy()
+        images = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+        values = self.answer(images, image.shape[:2]).values[0].cpu().numpy()
         if self.predicts.inverse:
             return values
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(values > 0, 1 / values, np.nan).astype(np.float32)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold weights."""
+    return sorted(file for pattern in WEIGHTS for file in folder.glob(pattern))
+
+
+def weights_hash(folder: Path) -> str:
+    """The SHA-256 of the weights in a folder by their files: what tells them from others, wherever they lie."""
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _without_padding(feature: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map over a padded picture, without what is over its padding, to the nearest pixel.
+
+    Args:
+        size: of the picture; ZoeDepth pads each side by three times the root of half its length.
+    """
+    for axis, length in zip((-2, -1), size, strict=True):
+        padding, across = int(3 * (length / 2) ** 0.5), feature.shape[axis]
+        border = round(across * padding / (length + 2 * padding))
+        feature = feature.narrow(axis, border, across - 2 * border)
+    return feature
 
 
 def licence_of(folder: Path) -> str:
@@ -150,12 +231,12 @@ def licence_of(folder: Path) -> str:
 
 
 def licence_warning(licence: str) -> str | None:
-    """What to mind about maps of a model with this licence; None for one that asks for nothing special."""
+    """What to mind about a teacher with this licence; None for one that asks for nothing special."""
     words = re.split(r"[^a-z0-9]+", licence.lower())
     if "nc" in words or "noncommercial" in words:
-        return "not for commercial use, and neither may be what learns from these maps"
+        return "not for commercial use, and neither may be what learns from it"
     if any(word in FREE for word in words):
-        return "read its terms before you use what learns from these maps, above all in a product"
+        return "read its terms before you use what learns from it, above all in a product"
     return None
 
 
@@ -194,7 +275,7 @@ def _predicts(model: str, folder: Path) -> Prediction:
     if kind not in TYPES:
         raise UserError(
             f"{model}: is of type {kind}; what its numbers mean is known of {', '.join(TYPES)}. Write its maps with a "
-            "program of your own and train with --teacher-depth FOLDER."
+            "program of your own, for a recipe that takes --teacher-depth FOLDER."
         )
     return TYPES[kind](_Said(config))
 

@@ -39,6 +39,11 @@ class ReleasedModel(ModelFolder):
         """The config of the depth network."""
         return restored_network(self.config["network"])
 
+    @property
+    def licence(self) -> str | None:
+        """That of the teacher that it learnt from, where its config says so."""
+        return self.config.get("provenance", {}).get("teacher_licence")
+
     def predictor(self, device: str | torch.device = "cpu") -> NetworkPredictor:
         """The model ready to predict."""
         config, network = self.config, self.depth_network()
@@ -92,6 +97,10 @@ class ReleasedModel(ModelFolder):
             return SingleImageTeacher(self.depth_network())
         parts = self.depth_network(), self.pose_network(), tuple(self.config["lookups"]), self.single_frame_network()
         return MatchingTeacher(*parts)
+
+    def rich_size(self, student: tuple[int, int]) -> tuple[int, int]:
+        """Height and width at which frames are read where it is RPrDepth's teacher: its own, whatever the student's."""
+        return self.size
 
     def trainable_networks(self) -> dict[str, nn.Module]:
         """The networks in the form in which they can be trained on.

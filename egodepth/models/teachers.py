@@ -1,6 +1,5 @@
 """Who can write depth maps: a model of ours, or one of transformers."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,7 @@ from egodepth.data.samples import Sample
 from egodepth.data.taught_dataset import native_aspect, nearest
 from egodepth.errors import UserError, first_line
 from egodepth.inference.predictor import Predictor
-from egodepth.models.foreign import ForeignModel, is_foreign
+from egodepth.models.foreign import ForeignModel, is_foreign, weight_files, weights_hash
 from egodepth.models.released import ReleasedModel
 
 SEEN_SIZE = 576, 1024
@@ -25,8 +24,6 @@ USUAL_WIDTH = 640
 
 SAME_SHAPE = 0.02
 """As a share: a picture whose shape differs by less is not stretched once more."""
-
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
 class Teacher(Protocol):
@@ -70,20 +67,12 @@ def open_teacher(model: str, device: torch.device, width: int | None, known_came
 
 def fingerprint(teacher: Teacher) -> str:
     """What tells the weights of one teacher from those of others, wherever they lie."""
-    digest = hashlib.sha256()
-    for file in _weights(teacher):
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
+    return weights_hash(teacher.folder)[:16]
 
 
 def weights_bytes(teacher: Teacher) -> int:
     """How large the files of a teacher's weights are."""
-    return sum(file.stat().st_size for file in _weights(teacher))
-
-
-def _weights(teacher: Teacher) -> list[Path]:
-    return sorted(file for pattern in WEIGHTS for file in teacher.folder.glob(pattern))
+    return sum(file.stat().st_size for file in weight_files(teacher.folder))
 
 
 @dataclass(frozen=True)
@@ -108,8 +97,7 @@ class _OwnTeacher:
         # Metres belong to the camera that the model was trained with: without either camera they are a factor off.
         focal = model.config.get("focal") if predictor.is_metric and known_camera else None
         units = "scale" if focal is None or predictor.metres_of_width else "metres"
-        licence = model.config.get("provenance", {}).get("teacher_licence")
-        return cls(model.folder, model.size, model.size[1], units, licence, predictor, focal)
+        return cls(model.folder, model.size, model.size[1], units, model.licence, predictor, focal)
 
     def inverse_depth(self, sample: Sample, source_ids: tuple[Source, ...]) -> np.ndarray:
         offsets = [offset for offset in self.predictor.time_offsets if offset in source_ids]

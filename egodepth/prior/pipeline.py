@@ -12,6 +12,7 @@ from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done
 from egodepth.models.folder import LAST_STAGE
+from egodepth.models.foreign_teacher import open_as_teacher
 from egodepth.models.released import ReleasedModel, deployed
 from egodepth.networks.configurations import RELEASED_REFERENCES, ManyDepthConfig
 from egodepth.networks.prior import ReferenceSet
@@ -43,7 +44,7 @@ class PipelinePaths:
 
     Attributes:
         out: the folder of all that is made.
-        given_teacher: a model or a run.
+        given_teacher: a model or a run, or a model of transformers.
         given_prior: a reference set of that teacher.
         given_student: a run.
     """
@@ -163,7 +164,7 @@ def _check_given(recipe: PriorGuidedRecipe) -> None:
             raise UserError("--prior: belongs to one teacher. Give the --teacher that it was built with, too.")
         check_size(_teacher_recipe(recipe))
     else:
-        teacher = ReleasedModel.open(recipe.teacher).rich_teacher()
+        teacher = open_as_teacher(recipe.teacher).rich_teacher()
         if recipe.prior is not None:
             ReferenceSet.load(Path(recipe.prior)).check_teacher(teacher.hash())
     check_size(recipe)
@@ -172,7 +173,7 @@ def _check_given(recipe: PriorGuidedRecipe) -> None:
 
 
 def build_prior(
-    teacher: str | Path,
+    teacher: str,
     data: Path,
     out: Path,
     images: int = IMAGES,
@@ -184,12 +185,14 @@ def build_prior(
     """The reference set of a teacher on training data.
 
     Args:
-        settings: say which frames, which intrinsics and which seed; of a teacher that sees one frame, the views too.
+        teacher: a released model or a run, or a model of transformers.
+        settings: say which frames, which intrinsics and which seed; of a teacher that sees one frame, the views too,
+            and the student's size for one that has none of its own.
         frames: where frames unpacked from footage are and stay; none keeps them beside `out` until it is whole.
         device: where the teacher runs; none takes a GPU where there is one, as training does.
     """
-    model = ReleasedModel.open(teacher)
-    rich, size = model.rich_teacher(), model.size
+    model = open_as_teacher(teacher)
+    rich, size = model.rich_teacher(), model.rich_size((settings.height, settings.width))
     views, seed, device = rich.sources or settings.views, settings.training.seed, device or _device()
     with _unpacked(frames, out) as folder:
         sets = open_training_sets(data, settings.data, settings.intrinsics, views, *size, cache_folder=folder)

@@ -17,7 +17,12 @@ class OpenedModel(Protocol):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width at which its networks see a picture."""
+        """Height and width at which its depth network sees a picture."""
+        ...
+
+    @property
+    def licence(self) -> str | None:
+        """That of its weights, where anything says so."""
         ...
 
     def depth_network(self) -> nn.Module:
@@ -26,6 +31,10 @@ class OpenedModel(Protocol):
 
     def rich_teacher(self) -> RichTeacher:
         """The model as RPrDepth's teacher."""
+        ...
+
+    def rich_size(self, student: tuple[int, int]) -> tuple[int, int]:
+        """Height and width at which frames are read where it is that of a student of some height and width."""
         ...
 
 
@@ -41,9 +50,11 @@ class Needs:
         size: height and width at which frames are read.
         teacher: where the recipe has one.
         references: RPrDepth's reference set.
+        licence: of RPrDepth's teacher, where anything says so.
     """
 
     views: tuple[Source, ...]
     size: tuple[int, int]
     teacher: Teacher | RichTeacher | None = None
     references: ReferenceSet | None = None
+    licence: str | None = None

@@ -64,7 +64,8 @@ class PriorGuidedRecipe(Recipe):
         mode: whether the views to explain come from other times, the other camera, or both.
         metres_per_unit: what one unit of depth means where a stereo baseline fixes the scale.
         losses: weights, and how many references a step sees.
-        teacher: a trained model with more to see: a model or run folder, or a hub id.
+        teacher: a trained model with more to see: a model or run folder, a hub id, or a depth model of transformers
+            (hf:owner/name, hf:FOLDER).
         prior: its reference set, a .safetensors file of `egodepth prior build` or `egodepth prior select`.
         fusion: the student looks up the prior. Without, it is the student alone that the teacher guides.
         all: make on the way what is not given of teacher, prior and student (`start_from`), and select the references
@@ -112,12 +113,13 @@ class PriorGuidedRecipe(Recipe):
         model = open_model(self.teacher)
         teacher = model.rich_teacher()
         views = tuple(dict.fromkeys((*self.views, *teacher.sources)))
+        needs = Needs(views, model.rich_size((self.height, self.width)), teacher, licence=model.licence)
         if not self.fusion:
-            return replace(self, network=self.network.student), Needs(views, model.size, teacher)
+            return replace(self, network=self.network.student), needs
         references = ReferenceSet.load(Path(self.prior))
         references.check_teacher(teacher.hash())
         network = replace(self.network, references=len(references), reference_channels=references.features.shape[1])
-        return replace(self, network=network), Needs(views, model.size, teacher, references)
+        return replace(self, network=network), replace(needs, references=references)
 
     def unused_options(self) -> Mapping[str, str]:
         """Settings of what is not made, and of views that are not explained."""

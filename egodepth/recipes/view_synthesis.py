@@ -32,7 +32,6 @@ from egodepth.networks.configurations import (
 )
 from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
 
-FOREIGN = "hf:"
 """Before the name of a model of transformers."""
 
 if TYPE_CHECKING:
@@ -146,11 +145,6 @@ class ViewSynthesisRecipe(Recipe):
             raise UserError(
                 "--taught.checked: without view synthesis nothing contradicts a map. Leave it out, or leave out "
                 "--taught.synthesis-weight 0."
-            )
-        if self.teacher is not None and self.teacher.startswith(FOREIGN):
-            raise UserError(
-                f"--teacher {self.teacher}: a model of transformers teaches by its depth maps. Write them once with "
-                f"egodepth teach {self.teacher} DATA --out MAPS, then train with --teacher-depth MAPS."
             )
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size)

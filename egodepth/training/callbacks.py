@@ -16,6 +16,7 @@ from rich.progress import TextColumn, TimeElapsedColumn
 from torch import Tensor, nn
 
 from egodepth.colour import colour_depth
+from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import replacing
 from egodepth.progress import Bar, progress_bar
@@ -283,10 +284,12 @@ class PanelWriter(lightning.Callback):
 
 
 def panel_picture(panels: dict[str, Tensor]) -> np.ndarray:
-    """Columns of pictures, one for each name, rows of samples, as (H, W, 3) uint8."""
+    """Columns of pictures, one for each name, rows of samples, as (H, W, 3) uint8; all as large as the first ones."""
     columns = []
+    size = next(iter(panels.values())).shape[-2:]
     for name, images in panels.items():
-        images = images[:PANEL_SAMPLES].float().cpu()
+        # RPrDepth may judge its views at the student's size, where frames are read at the teacher's.
+        images = resize(images[:PANEL_SAMPLES].float().cpu(), *size)
         if name == "depth":
             rows = [colour_depth(image[0].numpy()) for image in images]
         else:

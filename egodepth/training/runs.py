@@ -29,6 +29,8 @@ from egodepth.files import kept_until_done, write_text
 from egodepth.geometry.scale import Scale
 from egodepth.methods.method import Method
 from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
+from egodepth.models.foreign import licence_warning
+from egodepth.models.foreign_teacher import open_as_teacher
 from egodepth.models.released import ReleasedModel, deployed, released_recipe, save_model
 from egodepth.networks.configurations import NetworkConfig, size_for
 from egodepth.networks.statistics import drops, without_drops
@@ -88,7 +90,7 @@ def train(
     if metres is not None:
         check_metres(metres, recipe, data)
     check_run_folder(run, resume)
-    recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
+    recipe, needs = _with_whole_paths(recipe).needs(open_as_teacher)
     recipe = replace(with_cameras(recipe, data), network=_sized_network(recipe, run, resume))
     recipe, maps = _with_maps(recipe, data)
     _check_same_options(name, recipe, data, run, resume)
@@ -98,6 +100,8 @@ def train(
     _check_same_samples(options, data, run, resume)
     training, validation = _taught(sets, maps)
     _report(sets, bool(recipe.data.also))
+    if needs.licence is not None:
+        _report_licence(recipe.teacher, needs.licence)
     _show_mask(sets.first, run / MASK_FILE)
     _show_motion(sets.motion, run / MOTION_FILE)
     lightning.seed_everything(recipe.training.seed, verbose=False)
@@ -131,8 +135,9 @@ def train(
             "steps": trained.global_step,
             "seed": recipe.training.seed,
         }
-        if maps is not None and maps.licence is not None:
-            provenance["teacher_licence"] = maps.licence
+        licence = needs.licence if maps is None else maps.licence
+        if licence is not None:
+            provenance["teacher_licence"] = licence
         networks = trained.networks()
         scale = _scale(recipe, networks, sets.first)
         used = networks["depth"] if steady is None else steady(networks["depth"])
@@ -206,7 +211,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
     recipe = _in_form_of(recipe, data)
     check_size(recipe)
-    recipe, needs = _with_whole_paths(recipe).needs(ReleasedModel.open)
+    recipe, needs = _with_whole_paths(recipe).needs(open_as_teacher)
     recipe = with_cameras(recipe, data)
     config = recipe.data
     chosen = config.split, config.stride, config.crop, config.sides
@@ -247,6 +252,15 @@ def _report(sets: TrainingSets, also: bool) -> None:
         log.warning("left out: %s", message)
     if len(sets.left_out) > MESSAGES_SHOWN:
         log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
+
+
+@rank_zero_only
+def _report_licence(teacher: str, licence: str) -> None:
+    """Say what the student's teacher allows."""
+    if (warning := licence_warning(licence)) is None:
+        log.info("%s: its licence is %s.", teacher, licence)
+    else:
+        log.warning("%s: its licence is %s: %s.", teacher, licence, warning)
 
 
 @rank_zero_only

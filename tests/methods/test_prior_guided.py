@@ -36,6 +36,7 @@ class GivenDepth:
     """A teacher that says the same of every image."""
 
     sources = ()
+    inverse = False
 
     def __init__(self) -> None:
         ramp = torch.linspace(8, 2, RICH[0])[:, None] + torch.linspace(0, 1, RICH[1])
@@ -79,6 +80,29 @@ def test_the_loss_is_the_sum_of_its_three_parts():
     expected = 0.7 * parts["synthesis"] + 0.3 * parts["gradient_consistency"] + 2 * parts["auxiliary"]
     torch.testing.assert_close(found.loss, expected)
     assert all(value > 0 for value in parts.values())
+
+
+def test_of_a_teacher_that_knows_inverse_depth_up_to_a_shift_no_shift_changes_what_its_steps_teach():
+    found = {}
+    for inverse in (True, False):
+        for shift in (0.0, 0.3):
+            teacher = GivenDepth()
+            teacher.inverse, teacher.depth = inverse, 1 / (5 * (1 / teacher.depth + shift))
+            torch.manual_seed(5)
+            found[inverse, shift] = method(teacher).eval().step_result(views()).values
+    steps = {key: values["gradient_consistency"].item() for key, values in found.items()}
+    assert steps[True, 0.3] == pytest.approx(steps[True, 0.0], rel=1e-4)
+    assert abs(steps[False, 0.3] / steps[False, 0.0] - 1) > 0.01
+
+
+def test_such_a_teacher_s_inverse_depth_is_what_the_prior_s_depth_is_compared_with():
+    scheme = method(references_per_step=1)
+    scheme.teacher.inverse, scheme.teacher.depth = True, torch.full((2, 1, *RICH), 4.0)
+    torch.manual_seed(1)
+    depth = references().depths[scheme._places()].float()
+    torch.manual_seed(1)
+    found = scheme.step_result(views()).values["auxiliary"]
+    torch.testing.assert_close(found, ((1 / depth - 1 / 4).abs() * 4)[0])
 
 
 def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():

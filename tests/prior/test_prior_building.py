@@ -44,6 +44,7 @@ class Ruler:
     """A teacher whose feature and depth say where a pixel is: x and y in shares of the image, depth 1 + y."""
 
     sources = (-1,)
+    inverse = False
 
     def __init__(self, name: str = "ruler") -> None:
         self.name = name
