@@ -132,7 +132,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
         """A depth as losses compare it with the teacher's.
 
         A shift of inverse depth leaves the steps of that as they are. In depth it decides how far all that is far is:
-        a right student had an L_c of 0.5 to 1.7 there, and of 0.05 at most in inverse depth (docs/decisions.md).
+        a right student had an L_c of 0.4 to 1.7 there, and of 0.05 at most in inverse depth (docs/decisions.md).
         """
         return depth.float().reciprocal() if self.teacher.inverse else depth
 
