@@ -53,6 +53,7 @@ class Experiment:
     Attributes:
         setting: in words, as the table shows it.
         train_on, test_on: names of places that the command line gives, or of simulated drives.
+        start: what weights all arms start from.
         simulate: options of `egodepth simulate`, where DATA is made.
         options: of all arms.
         regions: of simulated frames whose errors are told apart.
@@ -69,6 +70,7 @@ class Experiment:
     seeds: tuple[int, ...]
     arms: Mapping[str, Arm]
     scaling: Literal["median", "none"] = "median"
+    start: str = "random"
     simulate: str | None = None
     regions: Regions | None = None
     ladder: bool = False

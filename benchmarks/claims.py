@@ -153,7 +153,7 @@ def measure_arm(trial: Trial, arm: Arm, keep: bool) -> Measured:
         minutes=minutes,
         table=experiment.name,
         data=experiment.data,
-        start="random",
+        start=experiment.start,
         commands=(f"egodepth {shlex.join(words)} --out runs/{run.name}".replace("@", "runs/"),),
     )
 

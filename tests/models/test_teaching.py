@@ -9,20 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from egodepth.data.configurations import DataConfig, TeacherMapsConfig
 from egodepth.data.images import read_depth_png, read_image, resize_image
 from egodepth.data.opening import open_training_sets
+from egodepth.data.samples import Sample
 from egodepth.data.taught_dataset import nearest, taught_sets
 from egodepth.data.teacher_maps import DESCRIPTION, EXACT, open_maps
 from egodepth.errors import UserError
 from egodepth.geometry.scale import Scale
 from egodepth.models import teaching
+from egodepth.models.foreign import ForeignModel
 from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
+from egodepth.models.teachers import open_teacher
 from egodepth.networks.configurations import Monodepth2Config, PoseConfig
 from egodepth.recipes import recipe_named
 from tests.command_line import TINY
 from tests.data.trees import write_frames
+from tests.methods.batches import random_batch
 from tests.models.foreign_models import save_foreign
 
 MONO = -1, 1
@@ -273,3 +278,24 @@ def test_a_foreign_model_sees_each_frame_in_its_shape(tmp_path, drive, sets, cap
     expected = ForeignModel(str(model), torch.device("cpu")).inverse_depth(seen).clip(0)
     written = maps.read(next(file for key, file in maps.files.items() if key.endswith("0001_sync/image_02/0000000003")))
     assert written == pytest.approx(nearest(expected, (0, 0, 1, 1), 32, 96), abs=0.51 * maps.scale)
+
+
+def test_a_model_with_a_size_of_its_own_sees_wide_frames_at_that(tmp_path, monkeypatch):
+    """A processor that keeps the form takes the side that needs less change: of 1024x309 for 518 that is the longer."""
+    folder = save_foreign("depth_anything", tmp_path / "model")
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(settings | {"size": {"height": 518, "width": 518}, "keep_aspect_ratio": True})
+    )
+    shown = []
+
+    def inverse_depth(model, image):
+        shown.append(image.shape[:2])
+        return np.ones(image.shape[:2], np.float32)
+
+    monkeypatch.setattr(ForeignModel, "inverse_depth", inverse_depth)
+    teacher = open_teacher(f"hf:{folder}", torch.device("cpu"), None, known_camera=True)
+    batch = random_batch((100, 331), ())  # square pixels for 0.58 and 1.92 widths and heights
+    sample = Sample("wide", batch.target[0], batch.sources[0], batch.intrinsics[0])
+    assert teacher.inverse_depth(sample, ()).shape == (193, 640)
+    assert shown == [(518, 1717)]
