@@ -17,7 +17,7 @@ from egodepth.deployment.formats import FORMATS, Work
 from egodepth.deployment.snippets import snippets_of
 from egodepth.errors import UserError, first_line
 from egodepth.files import replacing
-from egodepth.inference.graph import INPUT, OUTPUT, picture_channels
+from egodepth.inference.graph import picture_channels
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.networks.configurations import SIZE_MULTIPLE
 from egodepth.networks.model_config import CONFIG_FILE
@@ -88,18 +88,18 @@ def export_folder(
     work = Work(predictor.network, predictor.metres_per_unit, *size, quantisation, pictures)
     with replacing(out) as folder:
         folder.mkdir()
-        try:
-            record.write(work, folder)
-        except UserError:
-            raise
-        except Exception as error:  # converters raise types of their own
-            raise UserError(
-                f"{record.title} does not take this model ({first_line(error)}). Try --format onnx."
-            ) from error
         image = _example(work)
         with torch.inference_mode():
             expected = work.graph(torch.from_numpy(image)).numpy()
-        deviation = _checked(form, folder, image, expected, quantisation)
+        try:
+            record.write(work, folder)
+            deviation = _checked(form, folder, image, expected, quantisation)
+        except UserError:
+            raise
+        except Exception as error:  # converters and engines raise types of their own
+            raise UserError(
+                f"{record.title} does not take this model ({first_line(error)}). Try --format onnx."
+            ) from error
         _write_example(folder, image, expected)
         facts = _facts(form, work, predictor)
         text = json.dumps({**config, "height": size[0], "width": size[1], "exported": facts}, indent=2) + "\n"
@@ -142,13 +142,14 @@ def _write_example(folder: Path, image: np.ndarray, expected: np.ndarray) -> Non
 def _facts(form: FormatName, work: Work, predictor: NetworkPredictor) -> dict[str, Any]:
     """What the folder says of its model, for programs that know nothing of egodepth."""
     channels = picture_channels(work.network)
+    image, depth = FORMATS[form].names
     frames = "" if channels == 3 else "; channels 3 to 5 are the frame before, black where there is none"
     return {
         "format": form,
         "file": FORMATS[form].file,
         "quantisation": work.quantisation,
-        "inputs": {INPUT: f"(1, {channels}, {work.height}, {work.width}) float32, RGB in [0, 1]{frames}"},
-        "outputs": {OUTPUT: f"(1, 1, {work.height}, {work.width}) float32, {predictor.unit}"},
+        "inputs": {image: f"(1, {channels}, {work.height}, {work.width}) float32, RGB in [0, 1]{frames}"},
+        "outputs": {depth: f"(1, 1, {work.height}, {work.width}) float32, {predictor.unit}"},
         "metres_in_depth": predictor.metres_per_unit,
         "time_offsets": list(predictor.time_offsets),
     }

@@ -1,6 +1,12 @@
 """The formats that a model leaves PyTorch in, each by its maker's own converter."""
 
-from collections.abc import Callable
+import contextlib
+import io
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +17,7 @@ import torch
 
 from egodepth.deployment.configurations import FormatName, Quantisation
 from egodepth.errors import UserError
+from egodepth.inference.engines import ExecuTorchRuntime, LiteRTRuntime
 from egodepth.inference.graph import INPUT, OUTPUT, DepthGraph, onnx_graph, picture_channels
 
 if TYPE_CHECKING:
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
 
 ONNX_FILE, OPENVINO_FILE, TORCH_FILE = "model.onnx", "model.xml", "model.pt2"
 COREML_FILE = "model.mlpackage"
+NCNN_FILE, NCNN_WEIGHTS_FILE = "model.ncnn.param", "model.ncnn.bin"
+LITERT_FILE, EXECUTORCH_FILE = "model.tflite", "model.pte"
 
 Run = Callable[[Path, np.ndarray], np.ndarray]
 """From a folder and images (1, C, H, W) float32 to depths (1, 1, H, W), by the format's own engine."""
@@ -69,6 +78,7 @@ class Format:
         extra: of the installation that brings them.
         quantisations: that it can be written in.
         file: the one that stands for the model.
+        names: of its input and its output.
     """
 
     title: str
@@ -78,6 +88,7 @@ class Format:
     extra: str
     quantisations: tuple[Quantisation, ...]
     file: str
+    names: tuple[str, str] = (INPUT, OUTPUT)
 
     def require(self, quantisation: Quantisation) -> None:
         """Raises UserError: it is not installed, or has no such quantisation."""
@@ -167,6 +178,123 @@ def _write_coreml(work: Work, folder: Path) -> None:
     model.save(str(folder / COREML_FILE))
 
 
+# --- ncnn ------------------------------------------------------------------------------------------------------------
+
+
+def _write_ncnn(work: Work, folder: Path) -> None:
+    """By pnnx, from a traced network: of ONNX graphs it makes models that are wrong.
+
+    What is traced is the exported program, which holds plain operators; at modules whose weights are read without the
+    module being called (SmallDepth's heads) pnnx ends by a signal.
+
+    Raises:
+        RuntimeError: pnnx failed, or ncnn has no layer for an operator.
+    """
+    import pnnx
+
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # PyTorch's, that tracing is old
+        program = torch.export.export(work.graph, (work.example,)).module()
+        torch.jit.trace(program, work.example, check_trace=False).save(str(Path(place) / "model.pt"))
+        shape = ",".join(map(str, work.example.shape))
+        half = int(work.quantisation == "fp16")
+        command = [pnnx.EXEC_PATH, "model.pt", f"inputshape=[{shape}]f32", f"fp16={half}"]
+        done = subprocess.run(command, cwd=place, capture_output=True, check=False)
+        layers = Path(place) / NCNN_FILE
+        if done.returncode or not layers.is_file():
+            raise RuntimeError(f"pnnx ended with {done.returncode}")
+        types = {line.split()[0] for line in layers.read_text(encoding="utf-8").splitlines()[2:]}
+        if foreign := sorted(each for each in types if "." in each or ":" in each):
+            more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+            raise RuntimeError(f"ncnn has no layer for {', '.join(foreign[:3])}{more}")
+        for name in (NCNN_FILE, NCNN_WEIGHTS_FILE):
+            (folder / name).write_bytes((Path(place) / name).read_bytes())
+
+
+NCNN_CHECK = """
+import sys
+from pathlib import Path
+import numpy
+from egodepth.inference.engines import NcnnRuntime
+numpy.save(sys.argv[3], NcnnRuntime(Path(sys.argv[1]))(numpy.load(sys.argv[2])))
+"""
+
+
+def _run_ncnn(folder: Path, image: np.ndarray) -> np.ndarray:
+    """In a process of its own: a model that pnnx got wrong (RPrDepth's) ends the process that runs it.
+
+    Raises:
+        RuntimeError: it does so.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        given, found = Path(place) / "image.npy", Path(place) / "depth.npy"
+        np.save(given, image)
+        command = [sys.executable, "-c", NCNN_CHECK, folder / NCNN_FILE, given, found]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"ncnn ended with {done.returncode}")
+        return np.load(found)
+
+
+# --- LiteRT ----------------------------------------------------------------------------------------------------------
+
+
+def _write_litert(work: Work, folder: Path) -> None:
+    """Half precision is that of the weights, by the maker's quantiser."""
+    import litert_torch
+
+    file = folder / LITERT_FILE
+    with _unheard():
+        litert_torch.convert(work.graph, sample_kwargs={INPUT: work.example}).export(str(file))
+        if work.quantisation == "fp16":
+            _halve_litert(file)
+
+
+def _halve_litert(file: Path) -> None:
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    halves = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    converter = quantizer.Quantizer(str(file))
+    converter.update_quantization_recipe(
+        ".*", qtyping.TFLOperationName.ALL_SUPPORTED, halves, AlgorithmName.FLOAT_CASTING
+    )
+    converter.quantize(enable_progress_report=False).export_model(str(file), overwrite=True)
+
+
+def _run_litert(folder: Path, image: np.ndarray) -> np.ndarray:
+    return LiteRTRuntime(folder / LITERT_FILE)(image)
+
+
+# --- ExecuTorch ------------------------------------------------------------------------------------------------------
+
+
+def _write_executorch(work: Work, folder: Path) -> None:
+    """For processors, by XNNPACK; what that does not take runs in ExecuTorch's portable operators."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    with _unheard(), torch.no_grad():
+        program = torch.export.export(work.graph, (work.example,))
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    (folder / EXECUTORCH_FILE).write_bytes(lowered.buffer)
+
+
+def _run_executorch(folder: Path, image: np.ndarray) -> np.ndarray:
+    return ExecuTorchRuntime(folder / EXECUTORCH_FILE)(image)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep what converters say of their steps off the user's screen."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
 FORMATS: dict[FormatName, Format] = {
     "onnx": Format(
         "ONNX", _write_onnx, _run_onnx, ("onnx", "onnxscript"), "train", ("fp32", "fp16", "int8"), ONNX_FILE
@@ -176,4 +304,20 @@ FORMATS: dict[FormatName, Format] = {
     ),
     "torch-export": Format("torch.export", _write_torch, _run_torch, ("torch",), "train", ("fp32",), TORCH_FILE),
     "coreml": Format("Core ML", _write_coreml, None, ("coremltools",), "coreml", ("fp32", "fp16"), COREML_FILE),
+    "ncnn": Format(
+        "ncnn", _write_ncnn, _run_ncnn, ("pnnx", "ncnn"), "ncnn", ("fp32", "fp16"), NCNN_FILE, ("in0", "out0")
+    ),
+    "litert": Format(
+        "LiteRT",
+        _write_litert,
+        _run_litert,
+        ("litert_torch", "ai_edge_litert"),
+        "litert",
+        ("fp32", "fp16"),
+        LITERT_FILE,
+        (INPUT, "output_0"),
+    ),
+    "executorch": Format(
+        "ExecuTorch", _write_executorch, _run_executorch, ("executorch",), "executorch", ("fp32",), EXECUTORCH_FILE
+    ),
 }

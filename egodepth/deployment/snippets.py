@@ -42,6 +42,30 @@ RUN: dict[FormatName, tuple[str, str, str]] = {
         'model = coremltools.models.MLModel("model.mlpackage")  # runs on macOS\n'
         'depth = model.predict({"image": image})["depth"][0, 0]  # metres, or up to scale: see config.json',
     ),
+    "ncnn": (
+        "ncnn",
+        "import ncnn",
+        "net = ncnn.Net()\n"
+        'net.load_param("model.ncnn.param")\n'
+        'net.load_model("model.ncnn.bin")\n'
+        "extractor = net.create_extractor()\n"
+        "pixels = np.ascontiguousarray(image[0])  # has to live until ncnn has copied it\n"
+        'extractor.input("in0", ncnn.Mat(pixels).clone())\n'
+        'depth = np.array(extractor.extract("out0")[1])[0]  # metres, or up to scale: see config.json',
+    ),
+    "litert": (
+        "ai-edge-litert",
+        "from ai_edge_litert.interpreter import Interpreter",
+        'run = Interpreter(model_path="model.tflite").get_signature_runner()\n'
+        'depth = run(image=np.ascontiguousarray(image))["output_0"][0, 0]  # metres, or up to scale: see config.json',
+    ),
+    "executorch": (
+        "torch executorch",
+        "import torch\nfrom executorch.runtime import Runtime",
+        'method = Runtime.get().load_program("model.pte").load_method("forward")\n'
+        "[depth] = method.execute([torch.from_numpy(np.ascontiguousarray(image))])\n"
+        "depth = depth.numpy()[0, 0]  # metres, or up to scale: see config.json",
+    ),
 }
 
 CPP_ONNX = """// Depth of one image by ONNX Runtime: g++ -std=c++17 run.cpp -lonnxruntime
@@ -78,7 +102,23 @@ int main() {
 }
 """
 
-CPP: dict[FormatName, str] = {"onnx": CPP_ONNX, "openvino": CPP_OPENVINO}
+CPP_NCNN = """// Depth of one image by ncnn: g++ -std=c++17 run.cpp -lncnn
+#include <ncnn/net.h>
+#include <cstdio>
+
+int main() {
+  ncnn::Net net;
+  if (net.load_param("model.ncnn.param") != 0 || net.load_model("model.ncnn.bin") != 0) return 1;
+  ncnn::Mat image(%(width)d, %(height)d, %(channels)d), depth;  // RGB in [0, 1]; channel(i) is a plane
+  image.fill(0.5f);
+  ncnn::Extractor extractor = net.create_extractor();
+  extractor.input("in0", image);
+  if (extractor.extract("out0", depth) != 0) return 1;
+  std::printf("depth of the first pixel: %%f\\n", depth.channel(0).row(0)[0]);
+}
+"""
+
+CPP: dict[FormatName, str] = {"onnx": CPP_ONNX, "openvino": CPP_OPENVINO, "ncnn": CPP_NCNN}
 
 
 def snippets_of(form: FormatName, height: int, width: int, channels: int) -> dict[str, str]:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-RuntimeName = Literal["torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
+RuntimeName = Literal[
+    "torch", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16", "ncnn", "litert", "executorch"
+]
+"""The last three run models alone that were exported for them."""
 
 Engine = Literal["eager", "compile", "cuda-graph", "onnx", "openvino", "openvino-bf16"]
 

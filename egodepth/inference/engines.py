@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Graph = bytes | Path
-"""An ONNX file's bytes, or a file of OpenVINO's or ONNX."""
+"""An ONNX file's bytes, or a file of one of the engines' own formats."""
 
-OPENVINO_SUFFIX = ".xml"
+ONNX_SUFFIX, OPENVINO_SUFFIX, NCNN_SUFFIX = ".onnx", ".xml", ".param"
+LITERT_SUFFIX, EXECUTORCH_SUFFIX = ".tflite", ".pte"
 
 MANY_PICTURES = 150
 """From so many on OpenVINO is the faster engine: it takes a second longer to load and to compile than ONNX Runtime, and
@@ -114,6 +115,82 @@ class OpenVINORuntime:
         return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+class NcnnRuntime:
+    """A network in ncnn, on the CPU, in float32 whatever its weights are kept in.
+
+    Args:
+        graph: the file of the layers, `model.ncnn.param`; the weights lie beside it, in `model.ncnn.bin`.
+
+    Raises:
+        RuntimeError: ncnn does not read the files.
+    """
+
+    name: RuntimeName = "ncnn"
+
+    def __init__(self, graph: Path) -> None:
+        import ncnn
+
+        self._array = ncnn.Mat
+        self._net = ncnn.Net()
+        options = self._net.opt
+        options.num_threads = working_threads()
+        # Where the processor has them, ncnn takes half precision and bfloat16 by itself.
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = False
+        for file, read in ((graph, self._net.load_param), (graph.with_suffix(".bin"), self._net.load_model)):
+            if read(str(file)) != 0:
+                raise RuntimeError(f"{file.name} is not read")
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """One image after another: ncnn knows no batches."""
+        return np.stack([self._depth(image) for image in inputs]).reshape(len(inputs), 1, *inputs.shape[2:])
+
+    def _depth(self, image: np.ndarray) -> np.ndarray:
+        run = self._net.create_extractor()
+        # ncnn neither keeps an array alive nor takes strides; and layers that work in place end the process where the
+        # memory is NumPy's. So it gets a copy, of an array that has a name until then.
+        pixels = np.ascontiguousarray(image)
+        run.input("in0", self._array(pixels).clone())
+        failed, depth = run.extract("out0")
+        if failed:
+            raise RuntimeError(f"ncnn ended with {failed}")
+        return np.array(depth)
+
+
+class LiteRTRuntime:
+    """A network in LiteRT, on the CPU; it takes one image at a time."""
+
+    name: RuntimeName = "litert"
+
+    def __init__(self, graph: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._run = Interpreter(model_path=str(graph), num_threads=working_threads()).get_signature_runner()
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._run(image=image[None])["output_0"] for image in np.ascontiguousarray(inputs)])
+
+
+class ExecuTorchRuntime:
+    """A network in ExecuTorch, on the CPU; it takes one image at a time. Its Python package needs PyTorch."""
+
+    name: RuntimeName = "executorch"
+
+    def __init__(self, graph: Path) -> None:
+        from executorch.runtime import Runtime
+
+        self._method = Runtime.get().load_program(graph).load_method("forward")
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._depth(image[None]) for image in np.ascontiguousarray(inputs)])
+
+    def _depth(self, image: np.ndarray) -> np.ndarray:
+        import torch
+
+        (depth,) = self._method.execute([torch.from_numpy(image)])
+        return depth.numpy().copy()  # the next call writes to the same memory
+
+
 @dataclass(frozen=True)
 class RuntimeRecord:
     """What there is to know of an engine; a new one is a class and a record in `RUNTIMES`.
@@ -124,6 +201,8 @@ class RuntimeRecord:
         takes: `network`, a PyTorch module, or `graph`.
         extra: of the installation that brings it; None where a plain one does.
         modules: that it needs.
+        reads: suffixes of the files that it runs; `.onnx` stands for the graph that is made of any network, too.
+        package: that brings it without what its extra brings to export models.
         device: type of the only one that it runs on; None for all of PyTorch's.
         lacks: what this machine lacks for it, once it is installed; None where it has all.
     """
@@ -133,6 +212,8 @@ class RuntimeRecord:
     takes: Literal["network", "graph"]
     extra: str | None
     modules: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    package: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     lacks: Callable[[], str | None] = lambda: None
 
@@ -148,7 +229,8 @@ class RuntimeRecord:
                 self.device
             ]
         if not self.is_installed:
-            return f"{self.title} is not installed: pip install 'egodepth{f'[{self.extra}]' if self.extra else ''}'"
+            needed = self.package or f"'egodepth{f'[{self.extra}]' if self.extra else ''}'"
+            return f"{self.title} is not installed: pip install {needed}"
         return self.lacks()
 
 
@@ -173,16 +255,39 @@ def _lacks_bfloat16() -> str | None:
 
 
 TORCH = {"takes": "network", "extra": "train", "modules": ("torch",)}
-OPENVINO = {"takes": "graph", "extra": "openvino", "modules": ("openvino",), "device": "cpu"}
+GRAPH = {"takes": "graph", "device": "cpu"}
+OPENVINO = {"extra": "openvino", "modules": ("openvino",), "reads": (ONNX_SUFFIX, OPENVINO_SUFFIX), **GRAPH}
 
 RUNTIMES: dict[RuntimeName, RuntimeRecord] = {
     "torch": RuntimeRecord("PyTorch", _network_engine("TorchRuntime"), **TORCH),
     "compile": RuntimeRecord("torch.compile", _network_engine("CompiledRuntime"), **TORCH),
     "cuda-graph": RuntimeRecord("a CUDA graph", _network_engine("CUDAGraphRuntime"), **TORCH, device="cuda"),
-    "onnx": RuntimeRecord("ONNX Runtime", ONNXRuntime, "graph", None, ("onnxruntime",), "cpu"),
+    "onnx": RuntimeRecord(
+        "ONNX Runtime", ONNXRuntime, extra=None, modules=("onnxruntime",), reads=(ONNX_SUFFIX,), **GRAPH
+    ),
     "openvino": RuntimeRecord("OpenVINO", OpenVINORuntime, **OPENVINO),
     "openvino-bf16": RuntimeRecord(
         "OpenVINO", partial(OpenVINORuntime, precision="bf16"), **OPENVINO, lacks=_lacks_bfloat16
+    ),
+    "ncnn": RuntimeRecord(
+        "ncnn", NcnnRuntime, extra="ncnn", modules=("ncnn",), reads=(NCNN_SUFFIX,), package="ncnn", **GRAPH
+    ),
+    "litert": RuntimeRecord(
+        "LiteRT",
+        LiteRTRuntime,
+        extra="litert",
+        modules=("ai_edge_litert",),
+        reads=(LITERT_SUFFIX,),
+        package="ai-edge-litert",
+        **GRAPH,
+    ),
+    "executorch": RuntimeRecord(
+        "ExecuTorch",
+        ExecuTorchRuntime,
+        extra="executorch",
+        modules=("torch", "executorch"),
+        reads=(EXECUTORCH_SUFFIX,),
+        **GRAPH,
     ),
 }
 
@@ -202,6 +307,24 @@ def check_runtime(name: str, device: str) -> RuntimeRecord:
     return record
 
 
+def check_reads(name: RuntimeName, suffix: str) -> None:
+    """Raises UserError: an engine does not run graphs in files whose names end so."""
+    if suffix in RUNTIMES[name].reads:
+        return
+    if suffix == ONNX_SUFFIX and RUNTIMES[name].reads:
+        raise UserError(
+            f"--runtime {name}: runs models that were exported for it. Make one by egodepth export MODEL DIR --format "
+            f"{name}, and give DIR."
+        )
+    others = " or ".join(other for other, record in RUNTIMES.items() if suffix in record.reads)
+    raise UserError(f"--runtime {name}: does not run this exported model. Use {others}.")
+
+
+def suffix_of(graph: Graph) -> str:
+    """How the name of a graph's file ends."""
+    return ONNX_SUFFIX if isinstance(graph, bytes) else graph.suffix
+
+
 def open_graph(graph: Graph, name: RuntimeName | None, pictures: int | None = None) -> Runtime:
     """An engine for a graph on the CPU.
 
@@ -210,19 +333,18 @@ def open_graph(graph: Graph, name: RuntimeName | None, pictures: int | None = No
         pictures: how many are to be predicted; None where nobody knows, and many are expected.
 
     Raises:
-        UserError: the engine is unknown, not installed, or runs no graphs; or none runs this one.
+        UserError: the engine is unknown, not installed, or does not run this graph; or none does.
     """
     if name is not None:
         record = check_runtime(name, "cpu")
-        if record.takes != "graph":
-            raise UserError(f"--runtime {name}: runs no exported model. Use onnx or openvino.")
+        check_reads(name, suffix_of(graph))
         return record.open(graph)
     few = pictures is not None and pictures < MANY_PICTURES
-    names: tuple[RuntimeName, ...] = ("onnx", "openvino") if few else ("openvino", "onnx")
-    if isinstance(graph, Path) and graph.suffix == OPENVINO_SUFFIX:
-        names = ("openvino",)
+    preferred: tuple[RuntimeName, ...] = ("onnx", "openvino") if few else ("openvino", "onnx")
     said = []
-    for each in names:
+    for each in (*preferred, "ncnn", "litert", "executorch"):
+        if suffix_of(graph) not in RUNTIMES[each].reads:
+            continue
         if reason := RUNTIMES[each].absence("cpu"):
             said.append(reason)
             continue

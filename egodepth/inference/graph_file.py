@@ -7,8 +7,6 @@ from egodepth.geometry.scale import Scale
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import ModelFacts
 
-GRAPH_SUFFIX = ".onnx"
-
 LARGEST_BYTES = 2 * 2**30
 """A graph of more is no depth network of ours, and more than its format holds."""
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from egodepth.errors import UserError, first_line
 from egodepth.geometry.cameras import Camera
 from egodepth.inference.configurations import RuntimeName
-from egodepth.inference.engines import RUNTIMES, Runtime, check_runtime, device_type
+from egodepth.inference.engines import ONNX_SUFFIX, RUNTIMES, Runtime, check_reads, check_runtime, device_type
 from egodepth.inference.graph import exporter_is_installed, onnx_graph, require_exporter
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.network_engines import TorchRuntime
@@ -54,9 +54,12 @@ class NetworkPredictor(Predictor):
         """See `Predictor.with_runtime`. ONNX Runtime and OpenVINO run a graph of the network, made here."""
         if name is not None:
             record = check_runtime(name, str(self.device))
-            return self._as_graph(name) if record.takes == "graph" else self._with_engine(record.open(self.network))
+            if record.takes == "network":
+                return self._with_engine(record.open(self.network))
+            check_reads(name, ONNX_SUFFIX)  # before seconds of work
+            return self._as_graph(name)
         few = pictures is not None and pictures < WORTH_A_GRAPH
-        runnable = any(record.takes == "graph" and not record.absence("cpu") for record in RUNTIMES.values())
+        runnable = any(ONNX_SUFFIX in record.reads and not record.absence("cpu") for record in RUNTIMES.values())
         if few or device_type(str(self.device)) != "cpu" or not (runnable and exporter_is_installed()):
             return self._with_engine(TorchRuntime(self.network))
         try:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from egodepth.errors import UserError
-from egodepth.inference.engines import RUNTIMES
+from egodepth.inference.engines import RUNTIMES, suffix_of
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.turns import slow_call, take_turn
 from egodepth.models.opening import graph_of
@@ -89,7 +89,7 @@ def benchmark_graphs(models: Sequence[str], baseline: str, rounds: int, progress
     for name in names:
         graph = graph_of(name)
         for engine, record in RUNTIMES.items():
-            if record.takes != "graph":
+            if suffix_of(graph.graph) not in record.reads:
                 continue
             try:
                 opened = graph.with_runtime(engine)

@@ -12,8 +12,8 @@ from egodepth.errors import UserError
 from egodepth.files import write_bytes
 from egodepth.geometry.scale import Scale
 from egodepth.inference.configurations import RuntimeName
-from egodepth.inference.engines import OPENVINO_SUFFIX, RUNTIMES, device_type
-from egodepth.inference.graph_file import GRAPH_SUFFIX, open_graph_file
+from egodepth.inference.engines import ONNX_SUFFIX, RUNTIMES, device_type
+from egodepth.inference.graph_file import open_graph_file
 from egodepth.inference.graph_predictor import GraphPredictor
 from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import ModelFolder
@@ -100,7 +100,7 @@ def open_for_use(
 
 
 def _is_graph(model: str | Path) -> bool:
-    return Path(model).suffix == GRAPH_SUFFIX
+    return Path(model).suffix == ONNX_SUFFIX
 
 
 def graph_of(model: str | Path) -> GraphPredictor:
@@ -150,7 +150,7 @@ def _exported(opened: ModelFolder, exported: Mapping[str, Any]) -> GraphPredicto
         UserError: the format is for other programs.
     """
     file = opened.folder / exported["file"]
-    if file.suffix not in (GRAPH_SUFFIX, OPENVINO_SUFFIX):
+    if not any(file.suffix in record.reads for record in RUNTIMES.values()):
         raise UserError(
             f"{opened.name}: was exported for other programs ({exported['format']}). Give the model itself."
         )
@@ -158,7 +158,7 @@ def _exported(opened: ModelFolder, exported: Mapping[str, Any]) -> GraphPredicto
         raise UserError(f"{opened.name}: has no {file.name}. Export it again.")
     metres = exported["metres_in_depth"]
     facts = replace(opened.facts, keeps_aspect=False, time_offsets=tuple(exported["time_offsets"]))
-    graph = file if file.suffix == OPENVINO_SUFFIX else file.read_bytes()
+    graph = file.read_bytes() if file.suffix == ONNX_SUFFIX else file
     return GraphPredictor(graph, facts, 1.0 if metres is None else 1 / metres)
 
 
@@ -178,14 +178,14 @@ def _place_of_graph(opened: ModelFolder) -> Path | None:
     key = hashlib.sha256(f"{__version__} {sorted(opened.config.items())}".encode())
     with weights.open("rb") as file:
         key.update(hashlib.file_digest(file, "sha256").digest())
-    return folder / f"{key.hexdigest()}{GRAPH_SUFFIX}"
+    return folder / f"{key.hexdigest()}{ONNX_SUFFIX}"
 
 
 def _keep(file: Path, graph: bytes) -> None:
     """Keep a graph, and of all the newest; a cache that cannot be written to is none."""
     try:
         write_bytes(file, graph)
-        kept = sorted(file.parent.glob(f"*{GRAPH_SUFFIX}"), key=lambda each: each.stat().st_mtime)
+        kept = sorted(file.parent.glob(f"*{ONNX_SUFFIX}"), key=lambda each: each.stat().st_mtime)
         for old in kept[:-MOST_CACHED]:
             old.unlink(missing_ok=True)
     except (OSError, UserError):

@@ -19,9 +19,13 @@ from egodepth.inference.engines import OpenVINORuntime
 from egodepth.inference.graph import half_precision, picture_channels
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predictor import ModelFacts, Predictor
-from egodepth.networks.hqdec_blocks import GlobalFilter
-from egodepth.networks.hqdecv2 import LATERAL_WIDTHS, Decoder
-from tests.inference.deployed_networks import HEIGHT, WIDTH, one_recipe_per_network, seeded_network
+from tests.inference.deployed_networks import (
+    HEIGHT,
+    WIDTH,
+    StageOfHQDecv2,
+    one_recipe_per_network,
+    seeded_network,
+)
 
 SCALE = 5.4
 
@@ -80,29 +84,6 @@ def expected(network: nn.Module, image: Tensor) -> np.ndarray:
 
 
 SAMPLES_AT_COMPUTED_COORDINATES = ("sdfa-net", "manydepth")
-
-
-class StageOfHQDecv2(nn.Module):
-    """The finest stage of HQDecv2's decoder with its head: each kind of block that HQDecv2 has.
-
-    Its refinement is of the kind that its lateral has, and is left out; each transformer has one block.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        encoder_width, coarser_width = 8, LATERAL_WIDTHS[0]
-        decoder = Decoder((encoder_width, 8, 8, 8, 8), (HEIGHT, WIDTH))
-        self.stage, self.head = decoder.stages[0], decoder.heads[0]
-        self.stage.refinement[1] = nn.Identity()
-        for part in self.modules():
-            if isinstance(part, GlobalFilter):
-                part.blocks = nn.Sequential(part.blocks[0], part.blocks[-1])
-        self.stem = nn.Conv2d(3, encoder_width + coarser_width, 3, stride=2, padding=1)
-        self.widths = encoder_width, coarser_width
-
-    def predict_depth(self, image: Tensor) -> Tensor:
-        feature, coarser = self.stem(image).split(self.widths, dim=1)
-        return 1 + 10 * torch.sigmoid(self.head(self.stage([feature], coarser)))
 
 
 def test_every_kind_of_block_of_hqdecv2_gives_the_same_in_every_engine(tmp_path: Path) -> None:

@@ -42,25 +42,37 @@ def exported(request, tmp_path_factory) -> tuple[str, Path]:
 
 
 def test_a_folder_runs_by_its_own_code_alone(exported):
-    _, folder = exported
+    name, folder = exported
     result = subprocess.run([sys.executable, "run.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "egodepth" not in (folder / "run.py").read_text()
     assert float(result.stdout.split()[-1]) < 0.02  # OpenVINO chooses the precision itself
     facts = json.loads((folder / "config.json").read_text())["exported"]
-    assert facts["outputs"]["depth"].endswith("metres")
+    assert facts["outputs"][FORMATS[name].names[1]].endswith("metres")
     assert (folder / facts["file"]).exists()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.parametrize("exported", ["openvino"], indirect=True)
-def test_its_c_plus_plus_compiles_and_gives_the_same_depth(exported):
-    """OpenVINO's wheel brings its headers; ONNX Runtime's does not."""
-    _, folder = exported
+def openvino_from_its_wheel() -> list[str]:
     engine = Path(importlib.util.find_spec("openvino").origin).parent
     [library] = (engine / "libs").glob("libopenvino.so.*")
-    command = ["g++", "-std=c++17", "run.cpp", f"-I{engine / 'include'}", str(library), f"-Wl,-rpath,{library.parent}"]
-    subprocess.run([*command, "-o", "run"], cwd=folder, check=True)
+    return [f"-I{engine / 'include'}", str(library), f"-Wl,-rpath,{library.parent}"]
+
+
+def ncnn_of_the_system() -> list[str]:
+    """Its wheel brings no headers; where it is installed otherwise, CPLUS_INCLUDE_PATH and LIBRARY_PATH may say."""
+    found = subprocess.run(["g++", "-fsyntax-only", "-x", "c++", "-"], input=b"#include <ncnn/net.h>", check=False)
+    if found.returncode:
+        pytest.skip("needs ncnn's headers")
+    return ["-lncnn"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("exported", ["openvino", "ncnn"], indirect=True)
+def test_its_c_plus_plus_compiles_and_gives_the_same_depth(exported):
+    """ONNX Runtime's wheel brings no headers, and no system has them."""
+    name, folder = exported
+    engine = {"openvino": openvino_from_its_wheel, "ncnn": ncnn_of_the_system}[name]()
+    subprocess.run(["g++", "-std=c++17", "run.cpp", *engine, "-o", "run"], cwd=folder, check=True)
     said = subprocess.run([folder / "run"], cwd=folder, capture_output=True, text=True, check=True).stdout
     model = egodepth.load(folder)
     grey = np.full((1, 3, model.height, model.width), 0.5, np.float32)
@@ -82,6 +94,34 @@ def test_a_folder_is_a_model_again_where_an_engine_runs_it(exported):
     facts = replace(whole.facts, height=64, width=96, keeps_aspect=False)
     [expected] = NetworkPredictor(whole.network, facts).predict_images([picture])
     np.testing.assert_allclose(depth, expected, rtol=1e-3)
+
+
+def test_an_engine_that_does_not_read_a_folder_names_the_one_that_does(tmp_path, capsys):
+    pytest.importorskip("pnnx")
+    assert export(tmp_path / "model", "--format", "ncnn", "--quantize", "fp16") == 0
+    assert (tmp_path / "model" / "model.ncnn.bin").stat().st_size < 5e6  # 2.3 million weights
+    assert run("predict", tmp_path / "model", EXAMPLES[0], "--runtime", "onnx", "--out", tmp_path / "depth") == 2
+    assert "--runtime onnx: does not run this exported model. Use ncnn." in capsys.readouterr().err
+
+
+def test_exported_models_are_measured_each_in_the_engine_that_reads_it(tmp_path, capsys):
+    pytest.importorskip("pnnx")
+    for form in ("onnx", "ncnn"):
+        assert export(tmp_path / form, "--format", form) == 0
+    options = "--rounds", "1", "--json", tmp_path / "speed.json"
+    assert run("benchmark", tmp_path / "ncnn", "--baseline", tmp_path / "onnx", *options) == 0
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    engines = {(Path(row["model"]).name, row["engine"].removesuffix("-bf16")) for row in rows}
+    assert engines == {("onnx", "onnx"), ("onnx", "openvino"), ("ncnn", "ncnn")}
+
+
+def test_a_model_that_ends_the_process_that_runs_it_is_refused(tmp_path):
+    """As ncnn's of RPrDepth do; a damaged file stands for them."""
+    pytest.importorskip("pnnx")
+    assert export(tmp_path / "model", "--format", "ncnn") == 0
+    (tmp_path / "model" / "model.ncnn.param").write_text("7767517\n1 1\nInput in0 0 1 in0\n")
+    with pytest.raises(RuntimeError, match="ncnn ended with"):
+        FORMATS["ncnn"].run(tmp_path / "model", np.zeros((1, 3, 64, 96), np.float32))
 
 
 def test_eight_bits_stay_near_and_are_smaller(tmp_path):
@@ -127,6 +167,7 @@ def test_a_conversion_that_is_wrong_is_not_kept(tmp_path, capsys, monkeypatch):
         (("--quantize", "int8"), "--data go together"),
         (("--data", "pictures"), "--data go together"),
         (("--format", "torch-export", "--quantize", "int8"), "written in fp32"),
+        (("--format", "ncnn", "--quantize", "int8"), "written in fp32, fp16"),
         (("--height", "65"), "multiple of 32"),
     ],
 )

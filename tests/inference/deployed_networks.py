@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+import torch
 from timm.models.hrnet import HighResolutionModule
-from torch import nn
+from torch import Tensor, nn
 
 from egodepth.data.kitti.raw import fixed_intrinsics
 from egodepth.networks.configurations import (
@@ -16,6 +17,8 @@ from egodepth.networks.configurations import (
     SDFANetConfig,
     SmallDepthConfig,
 )
+from egodepth.networks.hqdec_blocks import GlobalFilter
+from egodepth.networks.hqdecv2 import LATERAL_WIDTHS, Decoder
 from egodepth.networks.manydepth import ManyDepth, MultiFrameDepth
 from egodepth.networks.rprdepth import RPrDepth
 from egodepth.networks.sdfa_net import SDFANet
@@ -54,6 +57,29 @@ def seeded_network(name: str) -> nn.Module:
         pose = replace(recipe.pose, encoder="test_resnet").build()
         return MultiFrameDepth(network, _seeded(pose), fixed_intrinsics(HEIGHT, WIDTH)).eval()
     return network
+
+
+class StageOfHQDecv2(nn.Module):
+    """The finest stage of HQDecv2's decoder with its head: each kind of block that HQDecv2 has.
+
+    Its refinement is of the kind that its lateral has, and is left out; each transformer has one block.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder_width, coarser_width = 8, LATERAL_WIDTHS[0]
+        decoder = Decoder((encoder_width, 8, 8, 8, 8), (HEIGHT, WIDTH))
+        self.stage, self.head = decoder.stages[0], decoder.heads[0]
+        self.stage.refinement[1] = nn.Identity()
+        for part in self.modules():
+            if isinstance(part, GlobalFilter):
+                part.blocks = nn.Sequential(part.blocks[0], part.blocks[-1])
+        self.stem = nn.Conv2d(3, encoder_width + coarser_width, 3, stride=2, padding=1)
+        self.widths = encoder_width, coarser_width
+
+    def predict_depth(self, image: Tensor) -> Tensor:
+        feature, coarser = self.stem(image).split(self.widths, dim=1)
+        return 1 + 10 * torch.sigmoid(self.head(self.stage([feature], coarser)))
 
 
 def small(config: NetworkConfig) -> NetworkConfig:

@@ -177,6 +177,15 @@ def test_an_engine_that_is_not_installed_names_its_extra(
         open_runtime(name, network)
 
 
+@pytest.mark.parametrize("name", ["ncnn", "litert", "executorch"])
+def test_an_engine_of_its_own_format_says_how_to_export_for_it(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(engines, "find_spec", lambda module: object())
+    with pytest.raises(UserError, match=f"--runtime {name}: .* egodepth export MODEL DIR --format {name}"):
+        open_runtime(name, network)
+
+
 @pytest.mark.parametrize(
     ("name", "device", "message"),
     [
