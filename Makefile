@@ -35,7 +35,7 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 
 # Exact versions for every platform and Python, without the place that they were found at. Two extras stay out: LiteRT's
-# converter asks for an older PyTorch, and ExecuTorch brings a dozen packages.
+# converter asks for PyTorch 2.9, and ExecuTorch brings a dozen packages.
 LOCKED := calibrate coreml int8 lenses ncnn openvino points ray ros slurm teachers train view web
 
 lock: setup

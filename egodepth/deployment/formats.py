@@ -263,7 +263,7 @@ def _halve_litert(file: Path) -> None:
     converter.update_quantization_recipe(
         ".*", qtyping.TFLOperationName.ALL_SUPPORTED, halves, AlgorithmName.FLOAT_CASTING
     )
-    converter.quantize(enable_progress_report=False).export_model(str(file), overwrite=True)
+    converter.quantize().export_model(str(file), overwrite=True)
 
 
 def _run_litert(folder: Path, image: np.ndarray) -> np.ndarray:
