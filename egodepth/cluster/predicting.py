@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +20,20 @@ from typing import Any
 
 from rich.progress import TextColumn
 
-from egodepth.cluster.pieces import Piece, PieceResult, check_outputs, forget, left_to_do, pieces_of
+from egodepth.cluster.pieces import (
+    Piece,
+    PieceResult,
+    check_outputs,
+    discard,
+    forget,
+    join_records,
+    left_to_do,
+    pieces_of,
+)
 from egodepth.cluster.storage import Store, find_inputs
 from egodepth.cluster.worker import LOST, Attempts, CameraFile, Work, Worker
 from egodepth.data.calibrations.finding import named_file
+from egodepth.data.footage.stretches import Stretch
 from egodepth.errors import UserError, first_line
 from egodepth.inference.configurations import RuntimeName
 from egodepth.inference.options import PredictionOptions
@@ -33,6 +44,10 @@ from egodepth.progress import progress_bar
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Memory for what Ray itself carries, of a cluster that is started here: names and figures, no pictures."""
+
+LEAST_FRAMES = 9_000
+"""Of a stretch of a long video, five minutes at 30 a second: minutes of work, against the seconds in which the video is
+fetched again for each."""
 
 STARTS = 3
 """Attempts to start a cluster on this machine."""
@@ -54,8 +69,8 @@ def predict_on_cluster(
 ) -> PredictionReport:
     """`predict` on all devices of a Ray cluster, from and to anywhere that fsspec reaches.
 
-    A piece of work is a video, or the pictures of one folder. Its depth is what one process would write. What is
-    interrupted leaves whole files; the same call with `resume` does the rest.
+    A piece of work is a video, a stretch of a long one, or the pictures of one folder. Its depth is what one process
+    would write. What is interrupted leaves whole files; the same call with `resume` does the rest.
 
     Args:
         model: that each worker opens for itself.
@@ -83,12 +98,12 @@ def predict_on_cluster(
     pieces = pieces_of(inputs)
     check_outputs(pieces, source, target, options)
     left = left_to_do(pieces, target, options.format) if resume else pieces
-    forget(left, target)
+    forget(left, target, with_parts=not resume)
     work = _work(model, device, runtime, options, source.said, target.said)
     results = {}
     if left:
         with ray_cluster(cluster):
-            results = {each.name: each for each in _shown(_results(work, left), len(left))}
+            results = _predicted(work, left, target, resume)
     report = _report(pieces, left, results, predictor.is_metric)
     if not report.written and not report.done_before:
         raise UserError(nothing_readable(report.skipped))
@@ -143,6 +158,47 @@ def ray_cluster(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
+def _predicted(work: Work, pieces: Sequence[Piece], out: Store, resume: bool) -> dict[str, PieceResult]:
+    """What became of pieces, by their records: of long videos after all of their stretches."""
+    format = work.options.format
+    results = _round(work, pieces, "Predicting")
+    parts = {
+        piece: piece.parts([Stretch(*ends) for ends in result.stretches])
+        for piece in pieces
+        if (result := results.get(piece.record)) and result.stretches
+    }
+    all_parts = [part for each in parts.values() for part in each]
+    left = left_to_do(all_parts, out, format) if resume and all_parts else all_parts
+    if left:
+        forget(left, out)
+    of_parts = {part.record: _lost(part) for part in left} | _round(work, left, "Parts of long videos")
+    again = {}
+    for piece, its_parts in parts.items():
+        found = [of_parts[part.record] for part in its_parts if part.record in of_parts]
+        results[piece.record] = joined = PieceResult.joined(piece, found)
+        if any(each.differs for each in found):
+            discard(its_parts, out, format)
+            again[replace(piece, in_one_go=True)] = its_parts
+            del results[piece.record]
+        elif joined.failure is None:
+            join_records(piece, its_parts, out, format)
+    results |= _round(work, list(again), "Videos in one go")
+    for piece, its_parts in again.items():
+        # Once more: a worker that was killed at the end of a stretch is replaced by one that does it again, which Ray
+        # does not wait for where it has the result.
+        discard(its_parts, out, format, results[piece.record].files if piece.record in results else ())
+    return results
+
+
+def _round(work: Work, pieces: Sequence[Piece], title: str) -> dict[str, PieceResult]:
+    """What became of pieces, by their records, with progress shown; one whose worker was lost for good is missing."""
+    return {each.record: each for each in _shown(_results(work, pieces), len(pieces), title)} if pieces else {}
+
+
+def _lost(piece: Piece) -> PieceResult:
+    return PieceResult(piece.record, failure=f"{piece.name}: {LOST}")
+
+
 def _results(work: Work, pieces: Sequence[Piece]) -> Iterator[PieceResult]:
     """What becomes of pieces, as they end.
 
@@ -176,6 +232,8 @@ def _results(work: Work, pieces: Sequence[Piece]) -> Iterator[PieceResult]:
         raise UserError(
             f"the Ray cluster was lost ({first_line(error)}). What is written is whole; --resume does the rest."
         ) from error
+    finally:
+        ray.kill(attempts)  # without it no worker begins anything any more
 
 
 def _begin(attempts: Any, piece: str) -> int:
@@ -184,11 +242,11 @@ def _begin(attempts: Any, piece: str) -> int:
     return ray.get(attempts.begin.remote(piece))
 
 
-def _shown(results: Iterator[PieceResult], total: int) -> Iterator[PieceResult]:
+def _shown(results: Iterator[PieceResult], total: int, title: str) -> Iterator[PieceResult]:
     """The same results, with progress and throughput on standard error."""
     pictures, start = 0, None
     with progress_bar(True, TextColumn("{task.fields[figures]}", markup=False)) as bar:
-        task = bar.add_task("Predicting", total=total, figures="")
+        task = bar.add_task(title, total=total, figures="")
         for count, result in enumerate(results):
             # Not from the start: Ray and the models need a while first.
             start = start or time.monotonic()
@@ -211,7 +269,7 @@ def _work(
         file, name = named
         camera = CameraFile(file.name, file.read_bytes(), name)
     here = str(Path(model).absolute()) if Path(model).exists() else model
-    return Work(here, device, runtime, options, source, out, camera)
+    return Work(here, device, runtime, options, source, out, LEAST_FRAMES, camera)
 
 
 def _report(
@@ -222,7 +280,7 @@ def _report(
     skipped: list[Skipped] = []
     ratios: list[float] = []
     for piece in left:
-        result = results.get(str(piece.name)) or PieceResult(str(piece.name), failure=f"{piece.name}: {LOST}")
+        result = results.get(piece.record) or _lost(piece)
         written += map(Path, result.files)
         skipped += [Skipped(Path(path), reason) for path, reason in result.skipped]
         if result.failure is not None:

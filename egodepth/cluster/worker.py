@@ -11,6 +11,7 @@ from typing import Any
 
 from egodepth.cluster.pieces import Piece, PieceResult, record_of
 from egodepth.cluster.storage import Store
+from egodepth.data.footage.stretches import StretchDiffers, stretches_of
 from egodepth.errors import UserError, first_line
 from egodepth.inference.configurations import RuntimeName
 from egodepth.inference.inputs import Input, VideoInput
@@ -47,6 +48,7 @@ class Work:
         model, device, runtime: as `open_for_use` takes them.
         source: address that says which store the inputs are in.
         out: address of the folder for depth.
+        least_frames: of a stretch in which a long video is predicted apart.
         camera: of all inputs, where it is a file.
     """
 
@@ -56,6 +58,7 @@ class Work:
     options: PredictionOptions
     source: str
     out: str
+    least_frames: int
     camera: CameraFile | None = None
 
 
@@ -97,15 +100,17 @@ class Worker:
         """Predict a piece, again where something failed that may not fail the next time."""
         address = self._source.address(piece.inputs[0].path)
         reason = f"{address}: {LOST}"
-        while self.begin(str(piece.name)) <= MOST_ATTEMPTS:
+        while self.begin(piece.record) <= MOST_ATTEMPTS:
             try:
                 return self._predicted(piece)
+            except StretchDiffers:
+                return PieceResult(piece.record, differs=True)
             except UserError as error:  # the input or the call is at fault, the next time too
                 reason = str(error)
                 break
             except Exception as error:  # stores and engines raise types of their own
                 reason = f"{address}: {type(error).__name__}: {first_line(error)}"
-        return PieceResult(str(piece.name), failure=reason)
+        return PieceResult(piece.record, failure=reason)
 
     @cached_property
     def _source(self) -> Store:
@@ -124,12 +129,14 @@ class Worker:
             self._fetch(piece, inputs)
             options = replace(self.work.options, intrinsics=self._intrinsics(place))
             try:
+                if stretches := self._stretches(piece, inputs[0]):
+                    return PieceResult(piece.record, stretches=stretches)
                 report = predict_inputs(self.predictor, inputs, place / "out", options, progress=False)
             except UserError as error:
                 raise UserError(self._as_named(str(error), piece, inputs)) from error
             files = [self._put(piece, file, place / "out") for file in report.written]
             result = self._result(piece, inputs, report, files)
-            (place / "record").write_bytes(record_of(result, options.format))
+            (place / "record").write_bytes(record_of(files, options.format))
             self._out.put(place / "record", piece.record)
             return result
 
@@ -140,6 +147,15 @@ class Worker:
             first = piece.inputs[0]
             for path in self._source.beside(PurePosixPath(first.path), isinstance(first, VideoInput)):
                 self._source.fetch(path, inputs[0].path.with_name(path.name))
+
+    def _stretches(self, piece: Piece, first: Input) -> tuple[tuple[int, int], ...]:
+        """The stretches of a long video that are to be predicted apart; none where it is predicted in one go."""
+        options = self.work.options
+        # What depends on frames before, or beside, is that of one go in one go alone.
+        is_joined = options.format == "video" or options.steady or self.predictor.time_offsets
+        if piece.in_one_go or piece.stretch or is_joined or not isinstance(first, VideoInput):
+            return ()
+        return tuple((each.start, each.stop) for each in stretches_of(first.path, self.work.least_frames))
 
     def _intrinsics(self, place: Path) -> str | None:
         """The camera as the options say it, or the file that was sent along."""
@@ -164,7 +180,7 @@ class Worker:
         paths = {local.path: each.path for each, local in zip(piece.inputs, inputs, strict=True)}
         skipped = [(str(paths[each.path]), self._as_named(each.reason, piece, inputs)) for each in report.skipped]
         return PieceResult(
-            str(piece.name),
+            piece.record,
             tuple(files),
             report.pictures,
             tuple(skipped),

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
+from egodepth.data.footage.stretches import Stretch
 from egodepth.data.images import IMAGE_SUFFIXES, is_image, natural_key
 from egodepth.errors import UserError
 
@@ -29,10 +30,16 @@ class ImageInput:
 
 @dataclass(frozen=True)
 class VideoInput:
-    """One video; attributes as for `ImageInput`."""
+    """One video, or a stretch of it.
+
+    Attributes:
+        path, name: as for `ImageInput`.
+        stretch: the frames that are wanted; None for all.
+    """
 
     path: Path
     name: Path
+    stretch: Stretch | None = None
 
 
 Input = ImageInput | VideoInput

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egodepth.data.footage.video import Cut, VideoInfo, read_video, video_info
+from egodepth.data.footage.video import Cut, VideoInfo, read_stretch, read_video, video_info
 from egodepth.data.images import bit_depth, read_image
 from egodepth.errors import UserError
 from egodepth.files import within
@@ -132,7 +132,11 @@ def predict_inputs(
     progress: bool = True,
     resume: bool = False,
 ) -> PredictionReport:
-    """`predict` of inputs whose output names are settled already."""
+    """`predict` of inputs whose output names are settled already.
+
+    Raises:
+        StretchDiffers: see `read_stretch`; the depth that was written may be none of the video's.
+    """
     predictor, format = options.applied_to(predictor), options.format
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -375,6 +379,10 @@ class _Run:
 
     def _read_video(self, video: VideoInput) -> Iterator[tuple[Source, np.ndarray]]:
         """The frames of a video, each of its own size; what cannot be decoded is reported."""
+        if video.stretch is not None:
+            for count, frame in enumerate(read_stretch(video.path, video.stretch), video.stretch.start):
+                yield Source(video.name / f"{count:06d}", frame.seconds), frame.pixels
+            return
         count = run = 0
         lost: list[str] = []
         for each in read_video(video.path):

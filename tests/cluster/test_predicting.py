@@ -1,31 +1,40 @@
 """Prediction on a Ray cluster from and to an object store: what one process writes, whatever becomes of a worker."""
 
 import os
+import shutil
 import signal
 import threading
+import time
+from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from benchmarks.cluster import busy_workers
-from egodepth.cluster.pieces import PieceResult, forget, left_to_do, pieces_of, record_of
+from benchmarks.cluster import busy_workers, cluster_of
+from egodepth.cluster import predicting
+from egodepth.cluster.pieces import Piece, forget, join_records, left_to_do, pieces_of, record_of
 from egodepth.cluster.predicting import ray_cluster
 from egodepth.cluster.storage import Store, find_inputs
 from egodepth.cluster.worker import MOST_ATTEMPTS, Attempts, Work, Worker
+from egodepth.data.footage.stretches import Stretch, stretches_of
 from egodepth.inference.inputs import expand_inputs
 from egodepth.inference.options import PredictionOptions
 from egodepth.inference.predict import predict
 from egodepth.models.opening import open_for_use
 from tests.command_line import only_line, run
-from tests.data.trees import write_frames, write_video
+from tests.data.test_video_decoding import write
+from tests.data.trees import moving_scene, write_frames, write_video
+from tests.object_store import object_store
+from tests.processes import PATIENCE_S
 
 pytest.importorskip("ray", reason="Ray, the extra ray, is not installed")
-moto = pytest.importorskip("moto.server", reason="moto, which stands for an object store, is not installed")
-s3fs = pytest.importorskip("s3fs", reason="s3fs, the extra ray, is not installed")
 
 CLIPS = 10
+
+LEAST_FRAMES = 12
+"""Of a stretch here; the clips are shorter."""
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +54,10 @@ def footage(tmp_path_factory) -> Path:
 @pytest.fixture
 def bucket(footage, monkeypatch):
     """An object store on loopback that holds the footage."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
-    s3fs.S3FileSystem.clear_instance_cache()
-    files = s3fs.S3FileSystem(use_listings_cache=False)
-    files.mkdir("drives")
-    files.put(str(footage), "drives/in", recursive=True)
-    yield files
-    server.stop()
+    with object_store(monkeypatch) as files:
+        files.mkdir("drives")
+        files.put(str(footage), "drives/in", recursive=True)
+        yield files
 
 
 def contents(files, folder: str) -> dict[str, bytes]:
@@ -83,9 +84,9 @@ class Killer(threading.Thread):
                     return
 
 
-def worker_of(footage: Path, out: Path, begin, **options) -> Worker:
+def worker_of(footage: Path, out: Path, begin, runtime="onnx", **options) -> Worker:
     options = PredictionOptions(**{"format": "npy", **options})
-    return Worker(Work("starter", "cpu", "onnx", options, str(footage), str(out)), begin)
+    return Worker(Work("starter", "cpu", runtime, options, str(footage), str(out), LEAST_FRAMES), begin)
 
 
 @pytest.mark.parametrize("options", [{"format": "video"}, {"format": "color", "steady": True}], ids=["video", "steady"])
@@ -107,6 +108,79 @@ def test_a_piece_alone_gives_what_it_gives_among_others(footage, tmp_path, optio
             assert max(np.abs(first - second).mean() for first, second in pairs) < 2
         else:
             assert one.read_bytes() == many.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def long_video(tmp_path_factory) -> Path:
+    """A video that is split after 12 and 28 of its 41 frames."""
+    pictures = [moving_scene(number, 32, 64) for number in range(41)]
+    options = {"g": "1000", "bf": "2", "forced-idr": "1", "threads": "1"}
+    return write(tmp_path_factory.mktemp("long") / "long.mp4", pictures, options=options, keys=(0, 12, 28))
+
+
+def parts_of(worker: Worker, video: Path) -> list[Piece]:
+    """The stretches that a worker finds in a video."""
+    _, inputs = find_inputs([str(video)])
+    [piece] = pieces_of(inputs)
+    result = worker.attempted(piece)
+    assert (result.failure, result.files) == (None, ())
+    return [Piece.of_row(part.to_row()) for part in piece.parts([Stretch(*ends) for ends in result.stretches])]
+
+
+@pytest.mark.parametrize(("runtime", "options"), [
+    ("onnx", {"format": "npy"}),
+    ("torch", {"format": "npy", "batch_size": 3}),
+    ("onnx", {"format": "png16", "scale": 2.0}),
+    ("onnx", {"format": "ply", "intrinsics": "fov=80"}),
+], ids=["npy", "torch", "png16", "ply"])  # fmt: skip
+def test_a_long_video_in_parts_gives_the_depth_of_one_go(long_video, tmp_path, runtime, options):
+    predict(
+        open_for_use("starter", runtime=runtime).predictor, [long_video], tmp_path / "one", progress=False, **options
+    )
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "one" / "long").iterdir()}
+    worker = worker_of(long_video, tmp_path / "parts", Attempts().begin, runtime, **options)
+    parts = parts_of(worker, long_video)
+    assert [(part.stretch.start, part.stretch.stop) for part in parts] == [(0, 12), (12, 28), (28, 41)]
+    for part in reversed(parts):
+        result = worker.attempted(part)
+        assert result.failure is None
+        assert len(result.files) == part.stretch.stop - part.stretch.start
+    assert {path.name: path.read_bytes() for path in (tmp_path / "parts" / "long").iterdir()} == expected
+
+
+@pytest.mark.parametrize("options", [{"format": "video"}, {"steady": True}], ids=["video", "steady"])
+def test_what_depends_on_frames_before_is_predicted_in_one_go(long_video, tmp_path, options):
+    _, inputs = find_inputs([str(long_video)])
+    result = worker_of(long_video, tmp_path, Attempts().begin, **options).attempted(*pieces_of(inputs))
+    assert (result.failure, result.stretches, result.pictures) == (None, (), 41)
+
+
+def test_a_part_that_is_not_as_promised_says_so(long_video, tmp_path):
+    worker = worker_of(long_video, tmp_path, Attempts().begin)
+    [piece] = pieces_of(find_inputs([str(long_video)])[1])
+    [part] = piece.parts([Stretch(28, 42)])
+    assert worker.attempted(part).differs
+    assert not (tmp_path / "long").exists()
+
+
+def test_parts_that_are_done_stay_done_and_are_one_record_at_the_end(long_video, tmp_path):
+    worker, out = worker_of(long_video, tmp_path, Attempts().begin), Store(str(tmp_path))
+    [piece] = pieces_of(find_inputs([str(long_video)])[1])
+    parts = parts_of(worker, long_video)
+    worker.attempted(parts[1])
+    assert left_to_do(parts, out, "npy") == [parts[0], parts[2]]
+    forget([piece], out)
+    assert left_to_do(parts, out, "npy") == [parts[0], parts[2]]
+    forget([piece], out, with_parts=True)
+    assert left_to_do(parts, out, "npy") == parts
+    for part in parts:
+        worker.attempted(part)
+    assert left_to_do([piece], out, "npy") == [piece]
+    join_records(piece, parts, out, "npy")
+    assert left_to_do([piece], out, "npy") == []
+    assert [name for name in out.list_names() if name.startswith(".egodepth")] == [piece.record]
+    (tmp_path / "long" / "000030.npy").unlink()
+    assert left_to_do([piece], out, "npy") == [piece]
 
 
 def frames_of(video: Path) -> list[np.ndarray]:
@@ -140,7 +214,7 @@ def test_a_piece_counts_as_done_with_all_its_files_in_this_format_until_it_is_do
     pieces, out = pieces_of(inputs), Store(str(tmp_path))
     for piece in pieces:
         (tmp_path / f"{piece.name}.npy").write_bytes(b"depth")
-        (tmp_path / "record").write_bytes(record_of(PieceResult(str(piece.name), (f"{piece.name}.npy",)), "npy"))
+        (tmp_path / "record").write_bytes(record_of([f"{piece.name}.npy"], "npy"))
         out.put(tmp_path / "record", piece.record)
     assert left_to_do(pieces, out, "npy") == []
     assert left_to_do(pieces, out, "color") == pieces
@@ -158,38 +232,65 @@ def test_depth_is_never_written_over_an_input(footage, capsys):
     assert "is one of the inputs" in only_line(capsys.readouterr().err)
 
 
-def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(bucket, footage, tmp_path, capsys):
+def damaged(video: Path, packet_number: int) -> bytes:
+    """A video with bytes of one packet overwritten, which nothing but decoding shows."""
+    content = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packet = next(islice(container.demux(video=0), packet_number, None))
+        middle = packet.pos + packet.size // 2
+        content[middle : packet.pos + packet.size] = b"\xff" * (packet.size - packet.size // 2)
+    return bytes(content)
+
+
+def test_two_nodes_write_what_one_process_writes_though_a_worker_is_killed(
+    bucket, footage, long_video, tmp_path, monkeypatch, capsys
+):
+    here = shutil.copytree(footage, tmp_path / "in")
+    shutil.copy(long_video, here / "long.mp4")
+    (here / "damaged.mp4").write_bytes(damaged(long_video, 13))
+    assert len(stretches_of(here / "damaged.mp4", LEAST_FRAMES)) == 3
+    for name in ("long.mp4", "damaged.mp4"):
+        bucket.put_file(str(here / name), f"drives/in/{name}")
     inputs = ("**/*.mp4", "**/*.png")
     options = ("--format", "npy", "--runtime", "onnx")
-    assert run("predict", *(f"{footage}/{each}" for each in inputs), "--out", tmp_path / "depth", *options) == 1
+    assert run("predict", *(f"{here}/{each}" for each in inputs), "--out", tmp_path / "depth", *options) == 1
     expected = {
         file.relative_to(tmp_path / "depth").as_posix(): file.read_bytes()
         for file in (tmp_path / "depth").rglob("*.npy")
     }
-    assert len(expected) == 3 * CLIPS + 2
+    lost = 41 - len([name for name in expected if name.startswith("damaged/")])
+    assert 0 < lost < 41
+    assert len(expected) == 3 * CLIPS + 2 + 41 + 41 - lost
     capsys.readouterr()
 
     far = [f"s3://drives/in/{each}" for each in inputs]
     arguments = ("predict", *far, "--out", "s3://drives/depth", *options, "--engine", "ray")
-    with ray_cluster(None):
+    monkeypatch.setattr(predicting, "LEAST_FRAMES", LEAST_FRAMES)
+    with cluster_of(2) as address, ray_cluster(address):
         killer = Killer(bucket, "drives/depth")
         killer.start()
-        assert run(*arguments) == 1
+        assert run(*arguments, "--address", address) == 1
         killer.is_over.set()
         said = capsys.readouterr()
         assert killer.killed, "no worker was killed"
         assert "skipped: s3://drives/in/left/broken.mp4: is not a video" in said.out
-        assert f"1 of {CLIPS + 3} inputs was skipped" in said.err
+        assert "skipped: s3://drives/in/damaged.mp4: not all of it can be decoded" in said.out
+        assert f"2 of {CLIPS + 5} inputs were skipped" in said.err
         assert contents(bucket, "drives/depth") == expected
+        records = [path for path in bucket.find("drives/depth/.egodepth") if path.endswith(".part")]
+        assert records == []
 
         # What is done is left alone, and of a piece that lost a file all is done again.
         before = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
         bucket.rm_file("drives/depth/left/2/000001.npy")
         bucket.rm_file("drives/in/left/broken.mp4")
         assert run(*arguments, "--resume") == 0
-        assert f"{CLIPS + 1} of {CLIPS + 2} inputs were done before" in capsys.readouterr().out
+        assert f"{CLIPS + 3} of {CLIPS + 4} inputs were done before" in capsys.readouterr().out
         after = {path: entry["LastModified"] for path, entry in bucket.find("drives/depth", detail=True).items()}
         assert after.keys() == before.keys()
         assert {path for path in after if after[path] != before[path]} <= {path for path in after if "left/2" in path}
         assert contents(bucket, "drives/depth") == expected
-    assert not busy_workers()
+    deadline = time.monotonic() + PATIENCE_S
+    while busy_workers():  # they end when they find their node gone
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

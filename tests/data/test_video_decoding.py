@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image, ImageDraw
 
 from egodepth.data.checking import check_data
@@ -42,6 +43,8 @@ def write(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb48le" if picture.dtype == np.uint16 else "rgb24")
             frame.pts = stamps[number] if stamps else 100 * number
             frame.time_base = TICKS
+            if number in more.get("keys", ()):
+                frame.pict_type = PictureType.I
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

@@ -52,7 +52,9 @@ class Cut:
 
 
 @dataclass
-class _Damage:
+class Damage:
+    """A place where something could not be decoded."""
+
     reason: str
 
 
@@ -65,16 +67,19 @@ def timed_frames(
         path, container, stream: of one opened by `open_video`.
     """
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    shown = _has_display_times(container)
+    shown = has_display_times(container)
     stamped = (
-        each if isinstance(each, _Damage) else (each, each.pts if shown else each.dts)
-        for each in _whole_frames(path, container, stream)
+        each if isinstance(each, Damage) else (each, each.pts if shown else each.dts)
+        for each in whole_frames(path, container.demux(stream), stream, shown)
     )
     return _with_gaps(_with_seconds(stamped, stream.time_base or Fraction(1, 1000), float(1 / rate)))
 
 
-def _has_display_times(container: av.container.InputContainer) -> bool:
-    """AVI numbers frames in the order of decoding, and what it gives as times is that number."""
+def has_display_times(container: av.container.InputContainer) -> bool:
+    """Whether the times of frames are those at which they are shown.
+
+    AVI numbers frames in the order of decoding, and what it gives as times is that number.
+    """
     return container.format.name != "avi"
 
 
@@ -121,7 +126,7 @@ class _Reordering:
         self.sent.clear()
         self.latest.clear()
 
-    def take(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame | _Damage]:
+    def take(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame | Damage]:
         """Take in a decoded frame, and pass on what is certain by now."""
         place = 0 if frame.pts is None else self.sent.pop(frame.pts, 0)
         if frame.pts is not None and self.has_display_times:
@@ -135,13 +140,13 @@ class _Reordering:
         while self.held and (len(self.held) > MOST_REORDERED or self._is_certain(self.held[0][0])):
             yield self.held.popleft()[1]
 
-    def lose(self, reason: str, place: int | None = None) -> Iterator[av.VideoFrame | _Damage]:
+    def lose(self, reason: str, place: int | None = None) -> Iterator[av.VideoFrame | Damage]:
         """Drop what may be made from a damaged piece, by its place in the order of decoding if that is known."""
         kept = [frame for each, frame in self.held if place is not None and each < place]
         self.held.clear()
         yield from kept
         if not self.damaged:
-            yield _Damage(reason)
+            yield Damage(reason)
         self.damaged = True
 
     def release(self) -> Iterator[av.VideoFrame]:
@@ -176,11 +181,16 @@ class _Decoder:
         self._opened.close()
 
 
-def _whole_frames(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame | _Damage]:
-    reordering = _Reordering(_has_display_times(container))
-    packets = container.demux(stream)
+def whole_frames(
+    path: Path, packets: Iterator[av.Packet], stream: av.VideoStream, has_display_times: bool
+) -> Iterator[av.VideoFrame | Damage]:
+    """The frames of packets, in the order of time, that no damage has touched, and where there was any.
+
+    Args:
+        packets: of the stream, from a key frame on; the last one is empty.
+        has_display_times: whether their times are those at which frames are shown.
+    """
+    reordering = _Reordering(has_display_times)
     again: deque[av.Packet] = deque()
     until_key = False
     numbers = ReferenceNumbers(stream.codec_context.extradata) if stream.codec_context.name == "h264" else None
@@ -228,7 +238,7 @@ def _whole_frames(
     yield from reordering.release()
 
 
-def _drained(decoder: _Decoder, reordering: _Reordering) -> Iterator[av.VideoFrame | _Damage]:
+def _drained(decoder: _Decoder, reordering: _Reordering) -> Iterator[av.VideoFrame | Damage]:
     try:
         for frame in decoder.decode(None):
             yield from reordering.take(frame)
@@ -241,12 +251,12 @@ def _drained(decoder: _Decoder, reordering: _Reordering) -> Iterator[av.VideoFra
 
 
 def _with_seconds(
-    frames: Iterable[tuple[av.VideoFrame, int | None] | _Damage], time_base: Fraction, usual_step: float
+    frames: Iterable[tuple[av.VideoFrame, int | None] | Damage], time_base: Fraction, usual_step: float
 ) -> Iterator[tuple[av.VideoFrame, float] | Cut]:
     """Seconds since the first frame, always growing, and a cut where the time stamps start anew."""
     seconds, step, shift = 0.0, usual_step, None
     for each in frames:
-        if isinstance(each, _Damage):
+        if isinstance(each, Damage):
             yield Cut(seconds, each.reason, lost=True)
             continue
         frame, ticks = each
@@ -277,7 +287,7 @@ def _with_gaps(
     for each in chain(frames, [None]):
         if waiting is not None:
             following = each[1] - waiting[1] if isinstance(each, tuple) else None
-            if _is_gap(step, [other for other in (before, following) if other is not None]):
+            if is_gap(step, [other for other in (before, following) if other is not None]):
                 yield Cut(waiting[1] - step, f"no frames for {step:.2f} s", lost=True)
                 lost = True
             lost = lost and not _is_key(waiting[0])
@@ -290,7 +300,8 @@ def _with_gaps(
         waiting = each if isinstance(each, tuple) else None
 
 
-def _is_gap(step: float | None, neighbours: Sequence[float]) -> bool:
+def is_gap(step: float | None, neighbours: Sequence[float]) -> bool:
+    """Whether a step in time, by the known ones beside it, is one in which frames are missing."""
     return step is not None and bool(neighbours) and step > max(LEAST_GAP_S, GAP_STEPS * max(neighbours))
 
 

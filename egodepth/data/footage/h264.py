@@ -31,7 +31,7 @@ class ReferenceNumbers:
 
     def misses_some(self, packet: bytes) -> bool:
         """Whether reference frames are missing between the packet before and this one."""
-        for unit in self._units(packet):
+        for unit in units(packet, self._length_bytes):
             kind = unit[0] & 31 if unit else 0
             if kind == PARAMETERS:
                 self._read_parameters(unit)
@@ -80,18 +80,23 @@ class ReferenceNumbers:
         except IndexError:
             return
 
-    def _units(self, packet: bytes) -> Iterator[bytes]:
-        """The beginnings of the units of a packet."""
-        at = 0
-        if self._length_bytes:
-            while at + self._length_bytes < len(packet):
-                size = int.from_bytes(packet[at : at + self._length_bytes], "big")
-                at += self._length_bytes
-                yield packet[at : at + min(size, HEADER_BYTES)]
-                at += size
-            return
-        while (at := packet.find(b"\0\0\1", at) + 3) > 2:
-            yield packet[at : at + HEADER_BYTES]
+
+def units(packet: bytes, length_bytes: int) -> Iterator[bytes]:
+    """The beginnings of the units of a packet of H.264 or HEVC.
+
+    Args:
+        length_bytes: of the length before each unit; 0 where start codes divide them.
+    """
+    at = 0
+    if length_bytes:
+        while at + length_bytes < len(packet):
+            size = int.from_bytes(packet[at : at + length_bytes], "big")
+            at += length_bytes
+            yield packet[at : at + min(size, HEADER_BYTES)]
+            at += size
+        return
+    while (at := packet.find(b"\0\0\1", at) + 3) > 2:
+        yield packet[at : at + HEADER_BYTES]
 
 
 class _Bits:

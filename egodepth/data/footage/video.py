@@ -19,10 +19,21 @@ from egodepth.data.bags.reading import bag_info, is_bag, read_bag
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video, missing_bytes, open_video
 from egodepth.data.footage.decoding import Cut, timed_frames
 from egodepth.data.footage.hdr import is_hdr, standard_range
+from egodepth.data.footage.stretches import Stretch, frames_of_stretch
 from egodepth.data.images import resize_image
 from egodepth.errors import UserError
 
-__all__ = ["VIDEO_SUFFIXES", "Cut", "Frame", "VideoInfo", "is_video", "read_video", "read_video_frames", "video_info"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "Cut",
+    "Frame",
+    "VideoInfo",
+    "is_video",
+    "read_stretch",
+    "read_video",
+    "read_video_frames",
+    "video_info",
+]
 
 PLAUSIBLE_ASPECTS = (Fraction(1, 8), Fraction(8))
 
@@ -138,6 +149,19 @@ def read_video(path: Path | str) -> Iterator[Frame | Cut]:
         missing = missing_bytes(path)
         if missing:
             yield Cut(seconds, f"the file is cut short, {missing} of {path.stat().st_size + missing} bytes", lost=True)
+
+
+def read_stretch(path: Path, stretch: Stretch) -> Iterator[Frame]:
+    """The frames of a stretch, see `stretches_of`, as `read_video` gives them.
+
+    Raises:
+        StretchDiffers: `read_video` would give others.
+        UserError: the file is missing, empty or no video.
+    """
+    with open_video(path) as (container, stream):
+        aspect = _pixel_aspect(stream)
+        for decoded, seconds in frames_of_stretch(path, container, stream, stretch):
+            yield Frame(_shown(decoded, aspect), seconds)
 
 
 def read_video_frames(path: Path | str) -> Iterator[np.ndarray]:
