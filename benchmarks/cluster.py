@@ -12,6 +12,7 @@ killed when half of the clips are done.
 import argparse
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -97,6 +98,7 @@ def store(kind: str, folder: Path) -> Iterator[tuple[str, str]]:
         return
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -153,16 +155,23 @@ def cluster_of(nodes: int) -> Iterator[str]:
 
 
 def busy_workers() -> list[int]:
-    """Ray's processes that are at a piece, which they say in their titles."""
+    """Processes of the Ray clusters of this one that are at a piece, which they say in their titles."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            title = file.read_bytes()
+            title = (folder / "cmdline").read_bytes()
+            if title.startswith(b"ray::MapWorker") and b"(" in title and os.getpid() in ancestors(int(folder.name)):
+                found.append(int(folder.name))
         except OSError:  # it has just ended
             continue
-        if title.startswith(b"ray::MapWorker") and b"(" in title:
-            found.append(int(file.parent.name))
     return found
+
+
+def ancestors(process: int) -> Iterator[int]:
+    """The process that started another, the one that started that, and so on."""
+    while process > 1:
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        yield process
 
 
 def kill_one(process: subprocess.Popen, target: str, done: int) -> None:

@@ -45,13 +45,16 @@ def takes_recipe(command: Callable) -> bool:
 
 
 def several(data: Sequence[Path], recipe: Recipe) -> tuple[Path, Recipe]:
-    """The first DATA, and the recipe with the others beside it.
+    """The first DATA, and the recipe with the others beside it; for packs in a store, the folders that stand for them.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or an address cannot be reached.
     """
     if not data:
         raise UserError("DATA is missing: give a video, a folder of frames, or a data set.")
+    from egodepth.data.packs.remote import is_address, stand_in
+
+    data = [stand_in(each) if is_address(each) else each for each in data]
     return data[0], replace(recipe, data=replace(recipe.data, beside=tuple(data[1:])))
 
 

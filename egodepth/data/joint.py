@@ -7,6 +7,7 @@ by their size. Source: Zhou & Dong, ECCV 2022, section 4.1 (KITTI's 22,600 pairs
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+import numpy as np
 from torch.utils.data import ConcatDataset
 
 from egodepth.data.samples import Sample, TrainingDataset
@@ -32,6 +33,15 @@ class JointDataset(ConcatDataset[Sample]):
         first = parts[0][0]
         for part in parts[1:]:
             self._check(first, part)
+
+    @property
+    def parts(self) -> np.ndarray | None:
+        """The part of all that each sample is of; None where one of the sets may be read in any order."""
+        found = [getattr(part, "parts", None) for part in self.datasets]
+        if any(each is None for each in found):
+            return None
+        firsts = np.cumsum([0, *(each.max() + 1 for each in found[:-1])])
+        return np.concatenate([each + first for each, first in zip(found, firsts, strict=True)])
 
     def sample_names(self) -> Iterator[str]:
         return chain.from_iterable(part.sample_names() for part in self.datasets)

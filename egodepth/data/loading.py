@@ -12,10 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from egodepth.data.configurations import Source
 from egodepth.data.cutting import Cutting
+from egodepth.data.packs.remote import Unreachable
 from egodepth.data.samples import Batch, Sample, TrainingDataset
 from egodepth.errors import UserError
 
 logger = logging.getLogger(__name__)
+
+PARTS_AT_ONCE = 8
+"""Of a data set whose parts have to be fetched: so many are kept at hand and mixed, 2 GiB of a pack."""
 
 BROKEN_SHARE_ALLOWED = 0.01
 BROKEN_ALWAYS_ALLOWED = 10
@@ -27,11 +31,15 @@ class StepSampler:
     An epoch is a permutation of the dataset drawn from (seed, epoch), cut into batches over all ranks; the last
     incomplete one is dropped. A dataset smaller than one batch is repeated, each time in a new order, to fill it.
 
+    Of a dataset in many parts that have to be fetched, an epoch goes from part to part in an order that is drawn, and
+    the samples of `PARTS_AT_ONCE` parts are mixed: all of a part's come within as many parts' time.
+
     Args:
         length: of the dataset.
         batch_size: per rank.
         start_step, stop_step: the global steps to go through, the second exclusive.
         rank, world_size: this process among those that train together.
+        parts: the part that each sample is of; None where samples may come in any order.
 
     Raises:
         UserError: the dataset is empty.
@@ -46,6 +54,7 @@ class StepSampler:
         stop_step: int,
         rank: int = 0,
         world_size: int = 1,
+        parts: np.ndarray | None = None,
     ) -> None:
         if length < 1:
             raise UserError("The training set is empty. Check the data folder and the split.")
@@ -56,6 +65,7 @@ class StepSampler:
         self.stop_step = stop_step
         self.rank = rank
         self.world_size = world_size
+        self.parts = parts
         self._latest: tuple[int, np.ndarray] | None = None
 
     @property
@@ -86,8 +96,14 @@ class StepSampler:
         if self._latest is None or self._latest[0] != epoch:
             rounds = -(-self._global_batch // self.length) if self.length < self._global_batch else 1
             generator = np.random.default_rng([self.seed, epoch])
-            self._latest = epoch, np.concatenate([generator.permutation(self.length) for _ in range(rounds)])
+            self._latest = epoch, np.concatenate([self._permutation(generator) for _ in range(rounds)])
         return self._latest[1]
+
+    def _permutation(self, generator: np.random.Generator) -> np.ndarray:
+        if self.parts is None or len(np.unique(self.parts)) <= PARTS_AT_ONCE:
+            return generator.permutation(self.length)
+        places = generator.permutation(self.parts.max() + 1)[self.parts]
+        return np.argsort(places + PARTS_AT_ONCE * generator.random(self.length), kind="stable")
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,8 @@ class _Readable(Dataset[_Read]):
             wrapped = place % len(self)
             try:
                 return _Read(wrapped, self._sample(wrapped, step), broken)
+            except Unreachable as error:  # as the others are, most likely: nothing takes its place
+                return _Read(index, None, broken | {wrapped: str(error)})
             except UserError as error:
                 broken[wrapped] = str(error)
         return _Read(index, None, broken)
@@ -157,7 +175,8 @@ class BatchLoader:
     name.
 
     Raises:
-        UserError: while iterating, when more than ten samples and more than 1 % of the set are broken.
+        UserError: while iterating, when more than ten samples and more than 1 % of the set are broken, or a store does
+            not give one.
     """
 
     def __init__(self, loader: DataLoader, samples: int) -> None:
@@ -170,9 +189,10 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch, broken in self.loader:
-            self._report(broken)
             if batch is None:
+                self.broken |= broken
                 self._refuse()
+            self._report(broken)
             yield batch
 
     def _report(self, broken: dict[int, str]) -> None:

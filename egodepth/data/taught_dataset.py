@@ -69,6 +69,11 @@ class TaughtDataset:
         return tuple(self.dataset.source_ids)
 
     @property
+    def parts(self) -> np.ndarray | None:
+        """As the set itself has them, see `StepSampler`."""
+        return getattr(self.dataset, "parts", None)
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """Keys of the samples without a map."""
         return tuple(key for key, file in zip(self._keys, self._files, strict=True) if file is None)

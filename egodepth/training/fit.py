@@ -169,6 +169,7 @@ class _Batches(lightning.LightningDataModule):
             stop_step=self.steps,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
+            parts=getattr(self.training_set, "parts", None),
         )
         workers = _workers(self.config, self.trainer.world_size)
         return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting))

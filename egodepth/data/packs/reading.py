@@ -54,6 +54,7 @@ from egodepth.checked_json import (
 )
 from egodepth.configuration_shapes import shape_of
 from egodepth.data.configurations import LEARNED_WAYS, Source
+from egodepth.data.packs.remote import RemoteParts
 from egodepth.data.packs.source import check_source
 from egodepth.data.samples import LearningCamera, Sample
 from egodepth.data.splits import Stage
@@ -183,20 +184,29 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
     _check_samples(folder, parts, len(options.source_ids))
     store.expect([[checksum for _, checksum in part["frames"]] for part in parts])
     entries: dict[Stage, list[dict[str, Any]]] = {"train": [], "val": []}
-    for part in parts:
+    part_of: dict[Stage, list[int]] = {"train": [], "val": []}
+    for number, part in enumerate(parts):
         entries[part["stage"]] += part["samples"]
+        part_of[part["stage"]] += [number] * len(part["samples"])
     for stage, count in manifest["samples"].items():
         if len(entries[stage]) != count:
             raise UserError(f"{folder}: has {len(entries[stage])} of {count} {stage} samples. {REPACK}")
-    training, validation = (PackedDataset(store, options.source_ids, entries[stage]) for stage in ("train", "val"))
+    training, validation = (
+        PackedDataset(store, options.source_ids, entries[stage], part_of[stage]) for stage in ("train", "val")
+    )
     return Pack(options, training, validation if len(validation) else None, tuple(manifest["left_out"]))
 
 
 class PackedFrames:
-    """The frames of a pack by number, read from mapped files and checked against their checksums."""
+    """The frames of a pack by number, read from mapped files, or from a store, and checked against their checksums.
+
+    Attributes:
+        remote: the pixels, where they are in a store.
+    """
 
     def __init__(self, folder: Path, options: PackOptions) -> None:
         self.folder = folder
+        self.remote = RemoteParts.of(folder)
         self.shape = 3, options.height, options.width
         self._first_of_part = np.zeros(1, dtype=np.int64)
         self._checksums = np.zeros(0, dtype=np.uint32)
@@ -209,25 +219,38 @@ class PackedFrames:
             UserError: the file of a part is missing, or has not as many bytes as its frames need.
         """
         size = math.prod(self.shape)
+        sizes = None if self.remote is None else self.remote.sizes()
         for number, part in enumerate(checksums):
             file = pixels_file(self.folder, number)
-            if not file.is_file():
-                raise UserError(f"{file}: is missing. {REPACK}")
-            if file.stat().st_size != len(part) * size:
-                raise UserError(f"{file}: has {file.stat().st_size} bytes, expected {len(part) * size}. {REPACK}")
+            if sizes is None:
+                name, found = str(file), file.stat().st_size if file.is_file() else None
+            else:
+                name, found = f"{self.remote.address}/{file.name}", sizes.get(file.name)
+            if found is None:
+                raise UserError(f"{name}: is missing. {REPACK}")
+            if found != len(part) * size:
+                raise UserError(f"{name}: has {found} bytes, expected {len(part) * size}. {REPACK}")
         self._first_of_part = np.cumsum([0, *(len(part) for part in checksums)])
         self._checksums = np.array([value for part in checksums for value in part], dtype=np.uint32)
 
-    def __getitem__(self, number: int) -> Tensor:
+    def read(self, number: int, of_part: int) -> Tensor:
         """The frame as (3, height, width) uint8; not to be written to.
 
+        Args:
+            of_part: the part that the sample is of; the frame may be of another.
+
         Raises:
-            UserError: its pixels are not those that were packed.
+            UserError: its pixels are not those that were packed, or cannot be fetched.
         """
         part = int(np.searchsorted(self._first_of_part, number, side="right")) - 1
-        pixels = self._mapped(part)[number - self._first_of_part[part]]
+        place = number - int(self._first_of_part[part])
+        if self.remote is None:
+            pixels = self._mapped(part)[place]
+        else:
+            size = math.prod(self.shape)
+            name = pixels_file(self.folder, part).name
+            pixels = self.remote.read(name, place * size, size, whole=part == of_part).reshape(self.shape)
         if zlib.crc32(pixels) != self._checksums[number]:
-            place = number - self._first_of_part[part]
             raise UserError(f"{pixels_file(self.folder, part)}: frame {place} is damaged. {REPACK}")
         return torch.from_numpy(pixels)
 
@@ -243,15 +266,31 @@ class PackedFrames:
 
 
 class PackedDataset:
-    """Training samples from a pack (a `TrainingDataset`): those of the original, in its order."""
+    """Training samples from a pack (a `TrainingDataset`): those of the original, in its order.
 
-    def __init__(self, frames: PackedFrames, source_ids: Sequence[Source], entries: Sequence[dict[str, Any]]) -> None:
+    Args:
+        part_of: the part that each sample is of.
+    """
+
+    def __init__(
+        self,
+        frames: PackedFrames,
+        source_ids: Sequence[Source],
+        entries: Sequence[dict[str, Any]],
+        part_of: Sequence[int],
+    ) -> None:
         self.source_ids = tuple(source_ids)
         self._frames = frames
         self._entries = entries
+        self._part_of = np.array(part_of, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def parts(self) -> np.ndarray | None:
+        """The part that each sample is of, where those of one part are best read near each other."""
+        return None if self._frames.remote is None else self._part_of
 
     def sample_names(self) -> Iterator[str]:
         return (entry.get("name", "broken") for entry in self._entries)
@@ -260,7 +299,8 @@ class PackedDataset:
         entry = self._entries[index]
         if "broken" in entry:
             raise UserError(entry["broken"])
-        target, *sources = (self._frames[number] for number in entry["views"])
+        part = int(self._part_of[index])
+        target, *sources = (self._frames.read(number, part) for number in entry["views"])
         return Sample(
             name=entry["name"],
             target=target,
@@ -269,7 +309,7 @@ class PackedDataset:
             stereo_offset=entry["stereo_offset"],
             baseline_m=math.nan if entry["baseline_m"] is None else entry["baseline_m"],
             centred=entry["centred"],
-            mask=self._frames[entry["mask"]][:1] > 0 if "mask" in entry else None,
+            mask=self._frames.read(entry["mask"], part)[:1] > 0 if "mask" in entry else None,
             learned_camera=entry.get("learned_camera"),
         )
 
