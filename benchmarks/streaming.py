@@ -1,7 +1,7 @@
 """Samples per second of training data from an object store: a pack fetched part by part, WebDataset and litdata.
 
     pip install webdataset==1.0.2 litdata==0.2.76
-    python benchmarks/streaming.py [--samples 480] [--workers 1] [--json FILE]
+    python benchmarks/streaming.py [--samples 480] [--workers 0] [--json FILE]
 
 The store is moto's on loopback, in a process of its own. Frames are noise of 192x640, which no codec makes smaller;
 samples are three neighbours of a video. A pack keeps each frame once; the two libraries keep samples, each with all
@@ -66,7 +66,7 @@ class Noise:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=480)
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -114,7 +114,7 @@ class RemoteParts:
             with suppress(FileNotFoundError), file.open("rb") as opened:  # another process may need the room just now
                 os.utime(opened.fileno())
                 opened.seek(start)
-                return np.frombuffer(bytearray(opened.read(size)), np.uint8)
+                return np.fromfile(opened, np.uint8, size)
             if not whole:
                 return np.frombuffer(bytearray(self._single_frame(name, start, size)), np.uint8)
             self._fetch(name)
