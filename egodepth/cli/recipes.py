@@ -54,8 +54,9 @@ def several(data: Sequence[Path], recipe: Recipe) -> tuple[Path, Recipe]:
         raise UserError("DATA is missing: give a video, a folder of frames, or a data set.")
     from egodepth.data.packs.remote import is_address, stand_in
 
-    data = [stand_in(each) if is_address(each) else each for each in data]
-    return data[0], replace(recipe, data=replace(recipe.data, beside=tuple(data[1:])))
+    first, *beside = (stand_in(each) if is_address(each) else each for each in data)
+    also = tuple(stand_in(each) if is_address(each) else each for each in recipe.data.also)
+    return first, replace(recipe, data=replace(recipe.data, beside=tuple(beside), also=also))
 
 
 def with_recipe(command: Callable, name: str, recipe: Recipe) -> Callable:

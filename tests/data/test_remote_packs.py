@@ -1,20 +1,23 @@
 """Packs in an object store: what training from them gives, what they keep on this machine, and what goes wrong."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from egodepth.cli.recipes import several
 from egodepth.data import loading
 from egodepth.data.configurations import DataConfig
 from egodepth.data.loading import PARTS_AT_ONCE, StepSampler
 from egodepth.data.opening import open_training_sets
-from egodepth.data.packs.reading import PackOptions, open_pack
+from egodepth.data.packs.reading import PackOptions, is_pack, open_pack
 from egodepth.data.packs.remote import RemoteParts, Unreachable, is_address, stand_in
 from egodepth.data.packs.writing import pack
 from egodepth.errors import UserError
+from egodepth.recipes import RECIPES
 from egodepth.training.checkpoints import LAST_CHECKPOINT
 from tests.command_line import only_line, train
 from tests.object_store import object_store
@@ -58,6 +61,14 @@ def test_a_pack_in_a_store_gives_the_samples_of_the_local_one(bucket, packed):
     for one, other in ((local.training, far.training), (local.validation, far.validation)):
         assert len(one) == len(other) > 0
         assert all(is_same(one[index], other[index]) for index in range(len(one)))
+
+
+def test_every_place_of_data_takes_an_address(bucket, packed):
+    recipe = RECIPES["monodepth2"]
+    first, recipe = several([packed, ADDRESS], replace(recipe, data=replace(recipe.data, also=(ADDRESS,))))
+    assert first == packed
+    assert is_pack(recipe.data.beside[0])
+    assert is_pack(recipe.data.also[0])
 
 
 def test_no_more_is_kept_than_there_is_room_for(bucket, packed, monkeypatch):
