@@ -7,7 +7,6 @@ times within a round.
 
 import copy
 import io
-import os
 import platform
 import random
 import statistics
@@ -23,7 +22,7 @@ from egodepth.inference.configurations import BenchmarkConfig, Engine
 from egodepth.inference.engines import Runtime
 from egodepth.inference.graph import onnx_graph
 from egodepth.inference.network_engines import TorchRuntime
-from egodepth.inference.peak_memory import MEANING, peak_on_cpu, peak_on_cuda, runtime_of
+from egodepth.inference.peak_memory import MEANING, available_memory, peak_on_cpu, peak_on_cuda, runtime_of
 from egodepth.inference.turns import LEAST_CALLS, slow_call, take_turn
 from egodepth.networks.folding import fold_batch_norms
 from egodepth.progress import progress_bar
@@ -201,7 +200,7 @@ def _fits(lane: _Lane, batch: int, device: torch.device) -> bool:
     """Whether a batch takes less than half of the free memory; a GPU says so itself."""
     if device.type != "cpu" or lane.peak_memory is None:
         return True
-    return batch * lane.peak_memory < os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    return batch * lane.peak_memory < available_memory() / 2
 
 
 def _take_turn(run: Callable[[Tensor], object], images: Tensor) -> list[float]:

@@ -1,6 +1,7 @@
 """Peak memory of a prediction, measured where nothing else has been: in a process of its own, or on the GPU."""
 
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from egodepth.inference.engines import RUNTIMES, Runtime, RuntimeRecord
 
 PREDICTIONS = 3
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+MEMORY = Path("/proc/meminfo")
 
 MEANING = {
     "cpu": "growth of a fresh process's resident set by the model and its predictions at batch 1, without libraries",
@@ -62,7 +64,18 @@ def runtime_of(engine: str) -> RuntimeRecord:
 
 def resident(field: str) -> int:
     """VmRSS, the memory that is resident now, or VmHWM, the most that was, in bytes."""
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return _bytes_of(STATUS, field)
+
+
+def available_memory() -> int:
+    """Bytes that processes may still take, those that hold copies of files among them."""
+    if MEMORY.is_file():
+        return _bytes_of(MEMORY, "MemAvailable")
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _bytes_of(file: Path, field: str) -> int:
+    lines = dict(line.split(":", 1) for line in file.read_text().splitlines())
     return int(lines[field].split()[0]) * 1024
 
 

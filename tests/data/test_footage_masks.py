@@ -125,5 +125,6 @@ def test_a_pack_with_a_learnt_camera_serves_the_same_alone(tmp_path, capsys):
     options = ("--height", 64, "--width", 96)
     assert run("data", "pack", "monodepth2", drive, "--out", out, *options, "--intrinsics", "learned") == 0
     capsys.readouterr()
-    assert train(out, tmp_path / "run", *options) == 2
+    assert train(out, tmp_path / "each", *options, "--intrinsics", "learned-each") == 2
     assert "was packed with intrinsics learned" in only_line(capsys.readouterr().err)
+    assert train(out, tmp_path / "run", *options) == 0

@@ -183,6 +183,7 @@ VIDEO_ROOMS = (
     "footage.decoding",
     "footage.h264",
     "footage.hdr",
+    "footage.stretches",
     "bags",
     "bags.reading",
     "bags.messages",

@@ -160,7 +160,7 @@ def test_any_number_of_videos_and_folders_trains_resumes_and_packs(clips, tmp_pa
 def test_a_pack_of_a_video_knows_the_file_of_its_camera(tmp_path):
     video, camera = write_video(tmp_path / "a.mp4", range(3)), tmp_path / "a.json"
     camera.write_text("{}")
-    assert [line.split(" ", 2)[2] for line in source_identity([video])] == ["a.json", "a.mp4"]
+    assert [line.split(" ", 2)[2] for line in source_identity([video], "calibrated")] == ["a.json", "a.mp4"]
 
 
 def test_a_video_that_changed_is_unpacked_anew_and_it_is_said(tmp_path, caplog):
