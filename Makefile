@@ -35,8 +35,8 @@ bench: setup
 	$(BIN)/python benchmarks/training.py
 
 # Exact versions for every platform and Python, without the place that they were found at. Three extras stay out: LiteRT's
-# converter asks for PyTorch 2.9, ExecuTorch brings a dozen packages, and ncnn's threads do not survive a fork: a long test
-# process that had used it was killed twice. Their tests run where they are installed.
+# converter asks for PyTorch 2.9, ExecuTorch brings a dozen packages, and a long test process that used ncnn
+# ended twice at the same test, for a reason that was not found. Their tests run where they are installed.
 LOCKED := calibrate coreml int8 lenses openvino points ray ros slurm teachers train view web
 
 lock: setup

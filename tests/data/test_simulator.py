@@ -1,20 +1,24 @@
 """The street simulator, read back from the files that it writes."""
 
+import gc
 import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 
+from egodepth.data.simulator import writer
 from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.writer import MARKER, simulate
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from egodepth.geometry.poses import stereo_transform
+from egodepth.models.folder import STARTER_FOLDER
 from tests.view_synthesis import synthesise_view
 
 SMALL = SimulatorConfig(frames=12, height=64, width=208, seed=3)
@@ -247,3 +251,27 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 def test_absurd_settings_are_refused_by_name(wrong: dict) -> None:
     with pytest.raises(UserError, match=next(iter(wrong))):
         SimulatorConfig(**wrong)
+
+
+def test_engines_that_the_caller_has_thrown_away_do_not_end_the_rendering(tmp_path, monkeypatch):
+    """Collected in a forked process, an engine would wait for threads that are not there."""
+
+    def throw_away():
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 4
+        kept = [onnxruntime.InferenceSession(STARTER_FOLDER / "model.onnx", options)]
+        kept.append(kept)
+
+    def collect_and_write(*arguments):
+        gc.collect()
+        write_frame(*arguments)
+
+    write_frame = writer._write_frame
+    monkeypatch.setattr(writer, "_write_frame", collect_and_write)
+    gc.disable()
+    try:
+        throw_away()
+        simulate(tmp_path / "street", SimulatorConfig(frames=8, height=64, width=96), progress=False, workers=2)
+    finally:
+        gc.enable()
+    assert len(list((tmp_path / "street").rglob("image_02/data/*.png"))) == 8

@@ -1,6 +1,7 @@
 """Render a world frame by frame and lay it out as KITTI raw does."""
 
 import datetime
+import gc
 import json
 import multiprocessing
 import signal
@@ -235,6 +236,8 @@ def _render_side_by_side(
 
 def _write_share(sender: connection.Connection, folder: Path, drives: _Drives, tasks: list[tuple[int, int]]) -> None:
     """In a process of its own: write frames, and tell the parent of each one, or of what went wrong."""
+    # An engine of the parent's that is collected in here waits for threads that are not here, and crashes.
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     for number, frame in tasks:
         try:
