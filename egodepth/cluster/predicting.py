@@ -46,8 +46,8 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Memory for what Ray itself carries, of a cluster that is started here: names and figures, no pictures."""
 
 LEAST_FRAMES = 9_000
-"""Of a stretch of a long video, five minutes at 30 a second: minutes of work, against the seconds in which the video is
-fetched again for each."""
+"""Shortest stretch of a long video, five minutes at 30 frames a second: each fetches the video again, which takes
+seconds against minutes of work."""
 
 STARTS = 3
 """Attempts to start a cluster on this machine."""

@@ -19,7 +19,7 @@ from egodepth.errors import UserError
 logger = logging.getLogger(__name__)
 
 PARTS_AT_ONCE = 8
-"""Of a data set whose parts have to be fetched: so many are kept at hand and mixed, 2 GiB of a pack."""
+"""Parts of a fetched data set whose samples are mixed; for a pack they take 2 GiB."""
 
 BROKEN_SHARE_ALLOWED = 0.01
 BROKEN_ALWAYS_ALLOWED = 10

@@ -1,14 +1,16 @@
 """Measuring what a depth model asks of a machine."""
 
+import copy
 import io
 import statistics
 import time
+from contextlib import suppress
 
 import torch
 from torch import nn
 
 from egodepth.costs import Cost
-from egodepth.inference.peak_memory import CLEAR, STATUS, peak_on_cpu, resident
+from egodepth.inference.peak_memory import CLEAR, STATUS, peak_on_cpu, peak_on_cuda, resident
 
 TIMED_CALLS = 5
 
@@ -27,10 +29,12 @@ def cost_of(network: nn.Module, height: int, width: int) -> Cost:
     megabytes = sum(each.numel() * each.element_size() for each in network.state_dict().values()) / 1e6
     with torch.inference_mode():
         network.predict_depth(picture)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
         seconds = statistics.median(_seconds(network, picture) for _ in range(TIMED_CALLS))
-    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _on_cpu(network, height, width)
+        if device.type == "cuda":
+            # A copy, for what training holds beside the network is none of its cost.
+            _, memory = peak_on_cuda(lambda: copy.deepcopy(network).predict_depth, picture)
+        else:
+            memory = _on_cpu(network, height, width)
     return Cost(said_of(device), megabytes, seconds, None if memory is None else memory / 1e6)
 
 
@@ -48,8 +52,9 @@ class CostWatch:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif STATUS.is_file():
-            CLEAR.write_text("5")  # or what this process did before would count
-            self._before = resident("VmRSS")
+            with suppress(OSError):  # a container may forbid it; then nobody knows
+                CLEAR.write_text("5")  # or what this process did before would count
+                self._before = resident("VmRSS")
 
     def took(self, seconds: float) -> None:
         """Count a picture that took so long."""

@@ -198,10 +198,10 @@ class RuntimeRecord:
     Attributes:
         title: for people.
         open: from what it `takes`, and a memory layout where that is a network, to the runtime.
-        takes: `network`, a PyTorch module, or `graph`.
         extra: of the installation that brings it; None where a plain one does.
         modules: that it needs.
-        reads: suffixes of the files that it runs; `.onnx` stands for the graph that is made of any network, too.
+        reads: suffixes of the files that it runs; `.onnx` stands for the graph that is made of any network, too. None
+            for engines of PyTorch's modules.
         package: that brings it without what its extra brings to export models.
         device: type of the only one that it runs on; None for all of PyTorch's.
         lacks: what this machine lacks for it, once it is installed; None where it has all.
@@ -209,13 +209,17 @@ class RuntimeRecord:
 
     title: str
     open: Callable[..., Runtime]
-    takes: Literal["network", "graph"]
     extra: str | None
     modules: tuple[str, ...]
     reads: tuple[str, ...] = ()
     package: str | None = None
     device: Literal["cpu", "cuda"] | None = None
     lacks: Callable[[], str | None] = lambda: None
+
+    @property
+    def takes(self) -> Literal["network", "graph"]:
+        """A PyTorch module, or a graph."""
+        return "graph" if self.reads else "network"
 
     @property
     def is_installed(self) -> bool:
@@ -254,23 +258,27 @@ def _lacks_bfloat16() -> str | None:
     return None if OpenVINORuntime.has_bfloat16() else "this processor does not compute in bfloat16"
 
 
-TORCH = {"takes": "network", "extra": "train", "modules": ("torch",)}
-GRAPH = {"takes": "graph", "device": "cpu"}
-OPENVINO = {"extra": "openvino", "modules": ("openvino",), "reads": (ONNX_SUFFIX, OPENVINO_SUFFIX), **GRAPH}
+TORCH = {"extra": "train", "modules": ("torch",)}
+OPENVINO = {
+    "extra": "openvino",
+    "modules": ("openvino",),
+    "reads": (ONNX_SUFFIX, OPENVINO_SUFFIX),
+    "device": "cpu",
+}
 
 RUNTIMES: dict[RuntimeName, RuntimeRecord] = {
     "torch": RuntimeRecord("PyTorch", _network_engine("TorchRuntime"), **TORCH),
     "compile": RuntimeRecord("torch.compile", _network_engine("CompiledRuntime"), **TORCH),
     "cuda-graph": RuntimeRecord("a CUDA graph", _network_engine("CUDAGraphRuntime"), **TORCH, device="cuda"),
     "onnx": RuntimeRecord(
-        "ONNX Runtime", ONNXRuntime, extra=None, modules=("onnxruntime",), reads=(ONNX_SUFFIX,), **GRAPH
+        "ONNX Runtime", ONNXRuntime, extra=None, modules=("onnxruntime",), reads=(ONNX_SUFFIX,), device="cpu"
     ),
     "openvino": RuntimeRecord("OpenVINO", OpenVINORuntime, **OPENVINO),
     "openvino-bf16": RuntimeRecord(
         "OpenVINO", partial(OpenVINORuntime, precision="bf16"), **OPENVINO, lacks=_lacks_bfloat16
     ),
     "ncnn": RuntimeRecord(
-        "ncnn", NcnnRuntime, extra="ncnn", modules=("ncnn",), reads=(NCNN_SUFFIX,), package="ncnn", **GRAPH
+        "ncnn", NcnnRuntime, extra="ncnn", modules=("ncnn",), reads=(NCNN_SUFFIX,), package="ncnn", device="cpu"
     ),
     "litert": RuntimeRecord(
         "LiteRT",
@@ -279,7 +287,7 @@ RUNTIMES: dict[RuntimeName, RuntimeRecord] = {
         modules=("ai_edge_litert",),
         reads=(LITERT_SUFFIX,),
         package="ai-edge-litert",
-        **GRAPH,
+        device="cpu",
     ),
     "executorch": RuntimeRecord(
         "ExecuTorch",
@@ -287,7 +295,7 @@ RUNTIMES: dict[RuntimeName, RuntimeRecord] = {
         extra="executorch",
         modules=("torch", "executorch"),
         reads=(EXECUTORCH_SUFFIX,),
-        **GRAPH,
+        device="cpu",
     ),
 }
 

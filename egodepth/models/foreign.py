@@ -5,6 +5,7 @@ model is never run.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from egodepth.data.configurations import MapUnits
 from egodepth.errors import UserError, first_line
 from egodepth.files import read_text
 from egodepth.models.folder import fetched_from_hub
+
+log = logging.getLogger("egodepth")
 
 FOREIGN = "hf:"
 """What stands before the name of a model of transformers."""
@@ -147,10 +150,15 @@ class ForeignModel:
             )
         self._network.eval().requires_grad_(False).to(device)
 
-    @property
-    def fitted_side(self) -> int:
-        """The shorter side at which it sees a picture whose form its preprocessing keeps; 0 where it fits none."""
-        return self._processor.size["height"] if getattr(self._processor, "keep_aspect_ratio", False) else 0
+    def shown_size(self, height: float, width: float) -> tuple[int, int]:
+        """The size at which to show it a picture, so that its preprocessing loses nothing of the model's own size.
+
+        Preprocessing that keeps the form fits the side that needs less change, which of KITTI's 1024x309 is the longer
+        one: Depth Anything then sees 518x154. So the shorter side gets its length here.
+        """
+        keeps_form = getattr(self._processor, "keep_aspect_ratio", False)
+        larger = max(1, self._processor.size["height"] / min(height, width)) if keeps_form else 1
+        return round(larger * height), round(larger * width)
 
     def to(self, device: torch.device) -> None:
         self._device = device
@@ -238,6 +246,20 @@ def licence_warning(licence: str) -> str | None:
     if any(word in FREE for word in words):
         return "read its terms before you use what learns from it, above all in a product"
     return None
+
+
+def report_licence(model: str, licence: str) -> str | None:
+    """Log what a teacher's licence allows.
+
+    Returns:
+        the warning, where it asks for something special.
+    """
+    warning = licence_warning(licence)
+    if warning is None:
+        log.info("%s: its licence is %s.", model, licence)
+    else:
+        log.warning("%s: its licence is %s: %s.", model, licence, warning)
+    return warning
 
 
 def _transformers() -> Any:

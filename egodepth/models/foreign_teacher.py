@@ -85,17 +85,12 @@ class ForeignTeacher:
         return [order.index(row) for row in range(len(shapes))], answers
 
     def _shape(self, size: tuple[int, int], intrinsics: Tensor) -> tuple[int, int]:
-        """Height and width at which pixels are square and nothing of the views is lost.
-
-        Preprocessing that keeps the form fits the side that needs less change, which of KITTI's 1024x309 is the longer
-        one: Depth Anything then sees 518x154. So the shorter side gets its length here.
-        """
+        """Height and width at which pixels are square and nothing of the views is lost."""
         height, width = size
         stretch = float(intrinsics[0, 0] / intrinsics[1, 1])
         if abs(stretch - 1) > SAME_SHAPE:
             height, width = height * max(1, stretch), width * max(1, 1 / stretch)
-        larger = max(1, self._model.fitted_side / min(height, width))
-        return round(larger * height), round(larger * width)
+        return self._model.shown_size(height, width)
 
     def _depth(self, rows: Sequence[int], answers: Sequence[Answer]) -> Tensor:
         predicts = self._model.predicts

@@ -128,9 +128,7 @@ class _ForeignTeacher:
 
     def inverse_depth(self, sample: Sample, source_ids: tuple[Source, ...]) -> np.ndarray:
         image, size = _picture(sample.target), _shape(sample, self.size)
-        # A wide frame whose shorter side is below the model's own would be shrunk until its longer side fits.
-        larger = max(1, self.model.fitted_side / min(size))
-        shown = tuple(round(larger * side) for side in size)
+        shown = self.model.shown_size(*size)
         found = self.model.inverse_depth(image if image.shape[:2] == shown else resize_image(image, *shown))
         return nearest(found, (0, 0, 1, 1), max(1, round(size[0] * self.width / size[1])), self.width)
 

@@ -24,7 +24,7 @@ from egodepth.data.teacher_maps import DESCRIPTION, read_description
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, within, write_bytes, write_text
 from egodepth.inference.costing import CostWatch
-from egodepth.models.foreign import licence_warning
+from egodepth.models.foreign import report_licence
 from egodepth.models.teachers import Teacher, fingerprint, known_device, open_teacher, weights_bytes
 from egodepth.progress import progress_bar
 from egodepth.version import __version__
@@ -136,12 +136,9 @@ def _description(
     said["scale"] = before["scale"] if "scale" in before else _scale(teacher, places)
     if teacher.licence is not None:
         said["licence"] = teacher.licence
-        warning = licence_warning(teacher.licence)
-        if warning is None:
-            log.info("%s: its licence is %s.", model, teacher.licence)
-        else:
+        warning = report_licence(model, teacher.licence)
+        if warning is not None:
             said["licence_warning"] = warning
-            log.warning("%s: its licence is %s: %s.", model, teacher.licence, warning)
     return said | {"egodepth": __version__} | ({"cost": before["cost"]} if "cost" in before else {})
 
 

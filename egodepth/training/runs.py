@@ -29,7 +29,7 @@ from egodepth.files import kept_until_done, write_text
 from egodepth.geometry.scale import Scale
 from egodepth.methods.method import Method
 from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
-from egodepth.models.foreign import licence_warning
+from egodepth.models.foreign import report_licence
 from egodepth.models.foreign_teacher import open_as_teacher
 from egodepth.models.released import ReleasedModel, deployed, released_recipe, save_model
 from egodepth.networks.configurations import NetworkConfig, size_for
@@ -101,7 +101,7 @@ def train(
     training, validation = _taught(sets, maps)
     _report(sets, bool(recipe.data.also))
     if needs.licence is not None:
-        _report_licence(recipe.teacher, needs.licence)
+        rank_zero_only(report_licence)(recipe.teacher, needs.licence)
     _show_mask(sets.first, run / MASK_FILE)
     _show_motion(sets.motion, run / MOTION_FILE)
     lightning.seed_everything(recipe.training.seed, verbose=False)
@@ -252,15 +252,6 @@ def _report(sets: TrainingSets, also: bool) -> None:
         log.warning("left out: %s", message)
     if len(sets.left_out) > MESSAGES_SHOWN:
         log.warning("left out: %d more.", len(sets.left_out) - MESSAGES_SHOWN)
-
-
-@rank_zero_only
-def _report_licence(teacher: str, licence: str) -> None:
-    """Say what the student's teacher allows."""
-    if (warning := licence_warning(licence)) is None:
-        log.info("%s: its licence is %s.", teacher, licence)
-    else:
-        log.warning("%s: its licence is %s: %s.", teacher, licence, warning)
 
 
 @rank_zero_only

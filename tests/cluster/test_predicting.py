@@ -34,7 +34,7 @@ pytest.importorskip("ray", reason="Ray, the extra ray, is not installed")
 CLIPS = 10
 
 LEAST_FRAMES = 12
-"""Of a stretch here; the clips are shorter."""
+"""Shortest stretch here; the clips are shorter."""
 
 
 @pytest.fixture(scope="module")

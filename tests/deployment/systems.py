@@ -32,7 +32,7 @@ TITLES = {
     "rprdepth": "RPrDepth",
     "sdfa-net": "SDFA-Net",
 }
-"""Of each kind of network, by its first recipe."""
+"""What the page calls each kind of network, by its first recipe."""
 
 CHECKED: list[FormatName] = [form for form, record in FORMATS.items() if record.run is not None]
 """The formats of the table: Core ML runs on Apple's systems alone, so that nothing can be said of its depths here."""

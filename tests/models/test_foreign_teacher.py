@@ -87,7 +87,7 @@ def test_a_picture_that_training_squeezed_is_seen_in_its_own_form(folders):
 
 
 def test_a_wide_picture_is_not_made_smaller_than_the_model_was_trained_for(folders):
-    """Of 32x192 the preprocessing alone would make 14x56, as the side of 192 is nearer to its 56 than that of 32."""
+    """The preprocessing alone would make 14x56 of 32x192, as the side of 192 is nearer to its 56 than that of 32."""
     model = ForeignModel(f"hf:{folders['depth_anything']}", CPU)
     heights = []
     model._network.register_forward_pre_hook(

@@ -25,10 +25,10 @@ from egodepth.data.footage.decoding import Cut, Damage, has_display_times, is_ga
 from egodepth.data.footage.h264 import IDR, ReferenceNumbers, units
 
 MOST_STRETCHES = 16
-"""Of one video: whoever reads a stretch has to have all of it, and reads through what lies before."""
+"""Largest number for one video: whoever reads a stretch fetches the whole file, and reads past what lies before."""
 
 CODECS = ("h264", "hevc", "vp9", "av1")
-"""Of which a key frame is known to forget what came before."""
+"""Codecs whose key frames are known to need nothing that came before."""
 
 
 @dataclass(frozen=True)
