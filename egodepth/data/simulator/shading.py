@@ -316,7 +316,7 @@ def _sky(view: StereoView, pose: np.ndarray, pixels: np.ndarray, atlas: Atlas, s
     colour = blue * (1 - cover) + _colour(weather.cloud) * cover + glow.astype(np.float32)
     still = np.full(len(pixels), pixel)
     ridge = atlas.look_up(texture, azimuth / 4, np.full_like(azimuth, 0.3), still / 4, still)[:, 0] / 255
-    crest = np.clip((0.02 + 0.09 * ridge - rise) / pixel + 0.5, 0, 1)[:, None]
+    crest = np.clip((np.float32(weather.hills) * (0.02 + 0.09 * ridge) - rise) / pixel + 0.5, 0, 1)[:, None]
     wood = atlas.look_up(texture, azimuth * 2, rise * 6, still * 2, still * 6)[:, :1] / 255
     hills = np.array([112, 134, 142], np.float32) * (0.7 + 0.6 * wood)
     if weather.fog_per_m:

@@ -31,6 +31,7 @@ class VariedPlanner(Planner):
             self._border(side, start_m, end_m)
             self._roadside(side, start_m, end_m)
             self._behind(side, start_m, end_m)
+            self._woods(side, start_m, end_m)
             if self.scene.place.parking:
                 self._park(side, start_m, end_m)
         self._crossings(start_m, end_m)
@@ -39,7 +40,7 @@ class VariedPlanner(Planner):
 
     @property
     def _leaf_colours(self) -> list[tuple[float, float, float]]:
-        return self.scene.palette.leaves
+        return [self._shaded(colour) for colour in self.scene.palette.leaves]
 
     @property
     def _wall_colours(self) -> list[tuple[float, float, float]]:
@@ -49,6 +50,10 @@ class VariedPlanner(Planner):
     def _back_m(self) -> float:
         """Where the plots begin, from the middle of the road."""
         return self.layout.kerb_m + max(self.layout.pavement_m, 1.6)
+
+    def _shaded(self, colour: tuple[float, float, float]) -> tuple[float, float, float]:
+        """A leaf's colour as dark as leaves are in this drive."""
+        return tuple(self.scene.palette.shade * value for value in colour)
 
     def _shift(self) -> tuple[float, float]:
         return tuple(self.random.random(2))
@@ -238,6 +243,59 @@ class VariedPlanner(Planner):
                     where_m, side * (self._back_m + 2.2 + deep_m * random.random() ** 1.6), random.uniform(0.9, 1.8)
                 )
 
+    def _woods(self, side: int, start_m: float, end_m: float) -> None:
+        """Stretches of a wood's edge behind the plots, so near and so dense that nothing is seen through it."""
+        random, share = self.random, self.scene.place.woods
+        near_m = self._back_m + (1.5 if self.scene.place.houses < 0.1 else 12.0)
+        along_m = start_m
+        while along_m < end_m:
+            long_m = random.uniform(20, 120)
+            if random.random() < share:
+                self._wood(along_m, min(along_m + long_m, end_m), side * (near_m + random.uniform(0, 22)))
+            along_m += long_m
+
+    def _wood(self, start_m: float, end_m: float, lateral_m: float) -> None:
+        high_m, side, along_m = self.random.uniform(6, 15), np.sign(lateral_m), start_m
+        while along_m < end_m:
+            self._crowns(along_m, lateral_m, high_m, outward=(0.0, side))
+            along_m += self.random.uniform(2.2, 4.0)
+
+    def _crowns(self, along_m: float, lateral_m: float, high_m: float, outward: tuple[float, float]) -> None:
+        """One tree of a wood's edge: leaves from the ground to its top, the upper ones further back.
+
+        Args:
+            outward: along and across the road, unit length, the way into the wood.
+        """
+        random, tint, tall_m = self.random, self._leaf(), high_m * self.random.uniform(0.7, 1.2)
+        for share, back_m in ((0.18, 0.0), (0.5, 1.2), (0.78, 2.6)):
+            radius_m = random.uniform(1.8, 3.2)
+            half = (radius_m, tall_m * random.uniform(0.2, 0.28), radius_m * random.uniform(0.8, 1.3))
+            skin = Skin(tiles.LEAVES, (random.uniform(2, 6),) * 2, self._shift())
+            where = [middle + back_m * way for middle, way in zip((along_m, lateral_m), outward, strict=True)]
+            self._add(ELLIPSOID, *where, tall_m * share, half, skin, tint=self._varied(tint, 0.04), reach_m=260)
+
+    def close(self, along_m: float) -> None:
+        """A wood or a row of houses across the road, as it is seen where the road ends at another or turns away."""
+        random, across_m = self.random, -46.0
+        if random.random() < 0.5:
+            high_m = random.uniform(5, 14)
+            while across_m < 46:
+                self._crowns(along_m, across_m, high_m, outward=(1.0, 0.0))
+                across_m += random.uniform(2.2, 4.0)
+            return
+        while across_m < 46:
+            wide_m, tall_m = random.uniform(8, 20), int(random.integers(1, 5)) * tiles.STOREY_M
+            wall = Skin(tiles.FACADE + int(random.integers(tiles.FACADES)), (4 * tiles.BAY_M, 4 * tiles.STOREY_M))
+            tint, roof_m = self._wall_colour(), random.uniform(1.5, 4.0)
+            half, middle_m = (wide_m / 2, tall_m / 2, 5.0), across_m + wide_m / 2
+            self._add(
+                BOX, along_m + 5.0, middle_m, tall_m / 2, half, (wall, Skin(tiles.ROUGH, (5, 5)), wall), tint=tint
+            )
+            half, roof = (wide_m / 2 + 0.3, roof_m / 2, 5.4), Skin(tiles.ROOF, (6.0, 6.0), self._shift())
+            self._add(BOX, along_m + 5.0, middle_m, tall_m + roof_m / 2, half, roof,
+                      tint=self._varied(self._pick(ROOF_COLOURS)), taper=(0.0, 0.95))  # fmt: skip
+            across_m += wide_m + random.choice([0.0, 0.0, 4.0])
+
     # --- on the roadside ---------------------------------------------------------------------------------------
 
     def _roadside(self, side: int, start_m: float, end_m: float) -> None:
@@ -400,7 +458,7 @@ class VariedPlanner(Planner):
 
     def _conifer(self, along_m: float, lateral_m: float, size: float) -> None:
         """Three skirts, each a cone of four sides, turned against one another."""
-        random, tint = self.random, self._varied((0.22, 0.36, 0.24), 0.05)
+        random, tint = self.random, self._varied(self._shaded((0.22, 0.36, 0.24)), 0.05)
         high_m = random.uniform(4.5, 8.0) * size
         self._trunk(along_m, lateral_m, 0.35 * high_m, 0.12 * size, (0.36, 0.28, 0.22))
         for skirt in range(3):

@@ -32,6 +32,8 @@ def build_varied_street(
     sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     planner = VariedPlanner(random, road, Builder(), scene.layout, scene)
     planner.line_both_sides(start_m, end_m)
+    if scene.closed_m is not None:
+        planner.close(float(poses[-1, 2, 3]) + scene.closed_m)
     travellers = vary_traffic(random, scene, poses, times_s) if moving else ()
     return Street(
         road, planner.solids.build(), travellers, poses, times_s, sun, start_m, end_m, scene.layout, scene.weather

@@ -17,6 +17,7 @@ CAMERA_HEIGHT_M = (1.1, 2.6)
 # As shares of the field of view, so that a camera that looks down still sees where the road ends.
 PITCH_OF_VIEW = (-0.04, 0.11)
 MOST_PITCH_DEGREES = 9.0
+CLOSED_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Place:
         border: what runs along the plots between road and houses, to draw from.
         trees: the kinds that grow here.
         behind: trees that stand back from the road, for each 10 metres.
+        woods: share of the land behind the plots that a wood's edge closes.
         people: walkers on the pavements, for each 10 metres.
         traffic_m: mean distance of oncoming cars.
         pace: of the camera car.
@@ -54,6 +56,7 @@ class Place:
     border: tuple[str, ...] = ("none",)
     trees: tuple[str, ...] = ("broad",)
     behind: float = 0.0
+    woods: float = 0.3
     people: float = 0.2
     traffic_m: float = 45.0
     pace: tuple[float, float] = (0.6, 1.2)
@@ -66,27 +69,28 @@ PLACES = {
         {"tree": 3, "lamp": 2, "sign": 2, "furniture": 2, "light": 1, "bollards": 1, "shelter": 0.5}, people=0.5),
     "downtown": Place((2, 3), (4.0, 6.5), 0.92, "tower", (5, 16), (0, 5), 0.2, (5, 12),
         {"lamp": 3, "sign": 2, "light": 3, "shelter": 1.5, "furniture": 3, "tree": 1.5, "bollards": 1, "board": 1},
-        people=0.9, traffic_m=28, bends=0.5, hills=0.5),
+        woods=0.1, people=0.9, traffic_m=28, bends=0.5, hills=0.5),
     "suburb": Place((1,), (1.5, 2.6), 0.75, "detached", (1, 2), (5, 9), 0.25, (6, 15),
         {"tree": 3, "pole": 3, "furniture": 2, "sign": 1, "lamp": 1}, ("hedge", "fence", "wall", "none"),
-        ("broad", "conifer", "slim"), 0.5, 0.12),
+        ("broad", "conifer", "slim"), 0.5, 0.5, 0.12),
     "village": Place((1,), (0.9, 1.6), 0.7, "cottage", (1, 2), (0, 2.5), 0.15, (7, 16),
         {"lamp": 2, "furniture": 2, "sign": 2, "pole": 2, "tree": 1}, ("stone", "hedge", "wall"),
-        ("broad", "bare", "slim"), 0.35, 0.15, traffic_m=70, pace=(0.5, 0.9), bends=2.0, hills=1.3),
+        ("broad", "bare", "slim"), 0.35, 0.5, 0.15, traffic_m=70, pace=(0.5, 0.9), bends=2.0, hills=1.3),
     "country": Place((1,), (0, 0), 0.06, "detached", (1, 2), (10, 25), 0.0, (9, 30),
         {"tree": 4, "pole": 3, "sign": 1, "post": 4, "bush": 4, "rock": 1}, ("none", "rail", "hedge", "fence"),
-        ("broad", "bare", "slim", "conifer"), 0.5, 0.02, 90, (0.9, 1.8), 2.0, 1.6),
+        ("broad", "bare", "slim", "conifer"), 0.5, 0.5, 0.02, 90, (0.9, 1.8), 2.0, 1.6),
     "industry": Place((1, 2), (1.6, 2.6), 0.7, "hall", (2, 3), (4, 14), 0.2, (8, 20),
         {"lamp": 3, "pole": 2, "board": 2, "sign": 2, "furniture": 1, "barrier": 2}, ("mesh", "wall", "fence"),
-        ("slim", "broad"), 0.15, 0.06, 40, bends=0.8, hills=0.6),
+        ("slim", "broad"), 0.15, 0.4, 0.06, 40, bends=0.8, hills=0.6),
     "avenue": Place((2,), (4.0, 7.0), 0.7, "row", (3, 7), (4, 8), 0.5, (6.5, 7.5),
-        {"tree": 7, "lamp": 2, "furniture": 1}, ("none", "hedge"), ("palm", "slim", "broad"), 0.2, 0.4, 35, bends=0.6),
+        {"tree": 7, "lamp": 2, "furniture": 1}, ("none", "hedge"), ("palm", "slim", "broad"), 0.2, 0.3, 0.4, 35,
+        bends=0.6),
     "motorway": Place((2, 3), (0, 0), 0.12, "hall", (2, 4), (18, 40), 0.0, (14, 40),
         {"lamp": 2, "post": 3, "gantry": 0.7, "board": 1, "bush": 2}, ("rail", "noise", "barrier"),
-        ("broad", "conifer", "slim"), 0.7, 0.0, 35, (1.7, 2.4), 1.0, 1.2),
+        ("broad", "conifer", "slim"), 0.7, 0.7, 0.0, 35, (1.7, 2.4), 1.0, 1.2),
     "forest": Place((1,), (0, 0), 0.0, "cottage", (1, 1), (12, 20), 0.0, (8, 25),
         {"bush": 5, "post": 3, "sign": 0.6, "rock": 2}, ("none", "rail"), ("conifer", "conifer", "broad", "bare"), 3.2,
-        0.02, 110, (0.8, 1.5), 2.2, 1.6),
+        1.0, 0.02, 110, (0.8, 1.5), 2.2, 1.6),
 }  # fmt: skip
 
 
@@ -148,6 +152,8 @@ class Scene:
         lanes, lane_m: in each direction, and their width.
         parking_m: from the outer lane to the kerb.
         border: what runs along the plots, one of the place's.
+        closed_m: how far beyond the drive's end houses or a wood close the road, as at a junction or a bend; None
+            leaves it open to the horizon.
     """
 
     kind: str
@@ -168,11 +174,12 @@ class Scene:
     hills_m: float
     palette: "Palette"
     border: str
+    closed_m: float | None
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours and materials of a place, in [0, 1] and by name."""
+    """Colours and materials of a place, in [0, 1] and by name; leaves are `shade` times as bright as their colours."""
 
     leaves: list = field(default_factory=list)
     walls: list = field(default_factory=list)
@@ -184,6 +191,7 @@ class Palette:
     dash_m: tuple[float, float] = (4.0, 8.0)
     terrain: str = "grass"
     paving: str = "slabs"
+    shade: float = 1.0
 
 
 LEAVES = {
@@ -244,6 +252,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         dash_m=[(4.0, 8.0), (3.0, 5.333), (1.0, 2.0), (6.0, 16.0)][random.integers(4)],
         terrain=str(random.choice(["grass", "grass", "meadow", "earth", "sand", "snow"])),
         paving=str(random.choice(["slabs", "bricks", "asphalt", "concrete"])),
+        shade=float(random.uniform(0.35, 1.0)),
     )
     return Scene(
         kind=kind,
@@ -251,7 +260,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         place=place,
         layout=layout,
         mount=mount,
-        weather=day.weather,
+        weather=replace(day.weather, hills=float(max(random.uniform(-0.5, 1.0), 0.0))),
         sun_elevation=float(random.uniform(*day.sun)),
         sensor=Sensor.draw(random, day.gain, day.noise),
         field_of_view=float(np.deg2rad(view_degrees)),
@@ -264,6 +273,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         hills_m=float(4.0 * place.hills * max(random.uniform(-0.3, 1.0), 0.0)),
         palette=palette,
         border=str(random.choice(place.border)),
+        closed_m=float(random.uniform(20, 130)) if random.random() < CLOSED_SHARE else None,
     )
 
 

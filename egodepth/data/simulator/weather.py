@@ -16,6 +16,7 @@ class Weather:
         fog_per_m: share of the light that is lost per metre.
         fog: its colour in [0, 255].
         wet: how far the road mirrors the sky, 0 to 1.
+        hills: how high those on the horizon rise, as a multiple of up to six degrees; 0 is a plain.
     """
 
     sunlight: Colour = (0.82, 0.77, 0.67)
@@ -27,3 +28,4 @@ class Weather:
     fog_per_m: float = 0.0
     fog: Colour = (205, 208, 212)
     wet: float = 0.0
+    hills: float = 1.0
