@@ -15,7 +15,9 @@ def check(
     data: Annotated[Positional[Path], arg(metavar="DATA", help="Any data that training or evaluation reads.")],
     *,
     split: Annotated[str | None, arg(help="Folder in DATA/splits, or a path to split lists.")] = None,
-    every_file: Annotated[bool, arg(help="Decode every picture instead of a sample.")] = False,
+    every_file: Annotated[
+        bool, arg(help="Decode every picture instead of a sample, and find where the camera stands still.")
+    ] = False,
     debug: Debug = False,
 ) -> int:
     """Report what a folder of data is, what can be used, what is missing or broken, and how to fix it."""

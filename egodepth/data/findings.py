@@ -11,6 +11,7 @@ from egodepth.data.probing import cameras_look_swapped, empty_files, evenly, unr
 from egodepth.errors import UserError
 
 PAIRS_COMPARED = 8
+NOTES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,17 @@ class Findings:
     def count(self, what: str, number: int) -> None:
         if number:
             self.counts[what] = self.counts.get(what, 0) + number
+
+    def note_once(self, notes: Iterable[str]) -> None:
+        """Note what is not noted yet; of many, the first and how many more there are."""
+        new = [note for note in notes if note not in self.notes]
+        self.notes += new[:NOTES_SHOWN]
+        if len(new) > NOTES_SHOWN:
+            self.notes.append(f"{len(new) - NOTES_SHOWN} more frames, or parts, are left out")
+
+    def reads_all(self, files: int) -> bool:
+        """Whether as many files of a kind are all read."""
+        return files <= self.decoded
 
     def several(self, messages: Sequence[str]) -> None:
         """The first of several alike, with their number."""

@@ -296,7 +296,7 @@ def test_a_folder_of_frames_is_counted_and_its_camera_missed(tmp_path):
     assert report.counts == {"frames": 5, "samples of mode mono, at most": 3}
     assert any("camera is not known" in note for note in report.notes)
     Image.fromarray(texture(9, 24)).save(tmp_path / "9.jpg")
-    assert any("1 frames differ in size" in note for note in no_fault(tmp_path).notes)
+    assert any(re.search(r"9\.jpg: is \d+x24 where most frames are", note) for note in no_fault(tmp_path).notes)
 
 
 def test_too_few_frames_are_a_fault(tmp_path):
@@ -312,11 +312,10 @@ def test_what_is_no_data_is_a_fault_and_no_exception(tmp_path, name):
 
 
 def test_one_file_in_many_is_found_when_every_file_is_read(tmp_path):
-    for number in range(150):
-        Image.fromarray(texture(number, 16, 32)).save(tmp_path / f"{number:03d}.png")
-    cut(tmp_path / "001.png")
+    write_frames(tmp_path, range(150), (16, 32))
+    cut(tmp_path / "2.png")
     assert check_data(tmp_path).exit_code == 0
-    assert "001.png" in only_fault(tmp_path, every_file=True)
+    assert "2.png" in only_fault(tmp_path, every_file=True)
 
 
 def test_items_are_taken_evenly_with_the_first_and_the_last():

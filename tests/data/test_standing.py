@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from egodepth.data.checking import check_data
 from egodepth.data.configurations import DataConfig
 from egodepth.data.opening import open_training_sets
 from tests.data.trees import (
@@ -11,6 +12,7 @@ from tests.data.trees import (
     write_cityscapes_camera,
     write_ddad_list,
     write_ddad_scene,
+    write_frames,
 )
 
 SIZE = 32, 64
@@ -64,3 +66,19 @@ def test_ddad_scenes(tmp_path):
     sets = opened(tmp_path)
     assert used(sets) == {1, 2, 3, 4, 10}
     assert "a: 5 frames around which the camera stands still, or the scene changes, are left out" in sets.left_out
+
+
+def test_check_of_every_file_says_what_training_leaves_out(tmp_path):
+    write_ddad_scene(tmp_path, "a", 12, stands=range(6, 10))
+    write_ddad_list(tmp_path / "ddad.json", ("a",), ())
+    report = check_data(tmp_path, every_file=True)
+    assert not report.faults
+    assert set(opened(tmp_path).left_out) <= set(report.notes)
+    assert any("a: 5 frames around which the camera stands still" in note for note in report.notes)
+
+
+def test_check_of_a_folder_of_frames_says_where_its_camera_stands(tmp_path):
+    folder = write_frames(tmp_path / "drive", MOVING)
+    report = check_data(folder)
+    assert f"{folder}: 5 frames in which the camera stands still are left out." in report.notes
+    assert report.counts["samples of mode mono, at most"] == len(MOVING) - 5 - 2

@@ -134,7 +134,7 @@ def test_the_partner_and_the_neighbours_warp_into_a_frame_on_hills_and_in_bends(
 
 
 def test_what_moves_has_the_depth_of_where_it_is() -> None:
-    drive = Drive.of(1, 11, moving=True)
+    drive = Drive.of(1, 12, moving=True)
     street = drive.street
     first, then = street.solids_at(1), street.solids_at(3)
     hits, later = drive.hits(1), drive.hits(3)

@@ -13,7 +13,7 @@ from egodepth.data.checking import check_data
 from egodepth.data.footage.camera import footage_camera
 from egodepth.data.footage.containers import is_video
 from egodepth.data.footage.hdr import hlg_scene_light, pq_nits, pq_signal
-from egodepth.data.footage.unpacking import survey_video, unpack
+from egodepth.data.footage.unpacking import survey, unpack
 from egodepth.data.footage.video import Cut, Frame, Orientation, read_video, video_info
 from egodepth.errors import UserError
 from tests.data.trees import FRAME_SIZE, moving_scene, set_display_matrix
@@ -255,11 +255,11 @@ def test_frames_made_from_references_that_are_missing_are_left_out(tmp_path, nam
 def test_what_check_promises_of_a_damaged_video_training_does(tmp_path):
     path = write(tmp_path / "a.mkv", scenes(48))
     path.write_bytes(DAMAGE["zeros"](path.read_bytes()))
-    survey, unpacked = survey_video(path, HEIGHT, WIDTH), unpack(path, tmp_path / "cache", HEIGHT, WIDTH)
+    surveyed, unpacked = survey(path, HEIGHT, WIDTH), unpack(path, tmp_path / "cache", HEIGHT, WIDTH)
     report = check_data(path)
     samples = sum(max(0, unpacked.runs.count(run) - 2) for run in set(unpacked.runs))
-    assert sum(survey.runs) == len(unpacked.frames)
-    assert survey.reports == unpacked.reports
+    assert sum(surveyed.runs) == len(unpacked.frames)
+    assert surveyed.reports == unpacked.reports
     assert report.counts["samples of mode mono, at most"] == samples < len(unpacked.frames) - 2
     assert any("damaged" in note for note in report.notes)
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from egodepth.data.findings import Findings
 from egodepth.data.footage.camera import (
@@ -19,20 +18,18 @@ from egodepth.data.footage.camera import (
 from egodepth.data.footage.containers import VIDEO_SUFFIXES, is_video
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.masking import footage_mask
-from egodepth.data.footage.unpacking import MIN_FRAMES, survey_video, unpack
+from egodepth.data.footage.unpacking import MIN_FRAMES, survey, unpack
 from egodepth.data.images import bit_depth, disagreement_in_time, image_size, is_image, list_images
 from egodepth.data.record import DatasetKind, TrainingSets, Wanted, visible_entries
 from egodepth.data.samples import NoUsableFrames
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
-from egodepth.geometry.cameras import Camera
 from egodepth.geometry.lenses import field_said
 
 log = logging.getLogger("egodepth")
 
-SHORT = 10
-"""So few frames are tried whole when they are checked."""
 TRIAL_SIZE = (96, 320)
+MOST_SAMPLES = "samples of mode mono, at most"
 
 
 def _holds_images(path: Path) -> bool:
@@ -105,6 +102,10 @@ def _check_folder(root: Path, findings: Findings) -> None:
     images = list_images(root)
     findings.look_at_images(images)
     findings.notes += _remarks(images)
+    _check_camera(root, findings)
+    if findings.reads_all(len(images)):
+        _check_frames(root, findings)
+        return
     sizes: Counter[tuple[int, int]] = Counter()
     for image in images:
         try:
@@ -114,32 +115,30 @@ def _check_folder(root: Path, findings: Findings) -> None:
     common = sizes.most_common(1)[0][1] if sizes else 0
     if common < sizes.total():
         findings.notes.append(f"{sizes.total() - common} frames differ in size from most and are left out")
-    _check_footage(root, findings, common)
+    if common < MIN_FRAMES:
+        raise NoUsableFrames(
+            f"{root}: {common} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
+        )
+    findings.count("frames", common)
+    findings.count(MOST_SAMPLES, common - 2)
 
 
 def _check_video(path: Path, findings: Findings) -> None:
-    survey = survey_video(path, *TRIAL_SIZE)
+    _check_frames(path, findings)
     _check_camera(path, findings)
-    findings.notes += survey.reports
-    if max(survey.runs) < MIN_FRAMES:
+
+
+def _check_frames(path: Path, findings: Findings) -> None:
+    """Choose frames as training does: all of them are decoded."""
+    found = survey(path, *TRIAL_SIZE)
+    findings.note_once(found.reports)
+    if max(found.runs) < MIN_FRAMES:
         raise NoUsableFrames(
             f"{path}: no {MIN_FRAMES} usable frames follow each other without a cut, which training needs. Give longer "
             "footage."
         )
-    findings.count("frames", survey.decoded)
-    findings.count("samples of mode mono, at most", sum(max(0, frames - 2) for frames in survey.runs))
-
-
-def _check_footage(path: Path, findings: Findings, frames: int) -> None:
-    _check_camera(path, findings)
-    if frames < MIN_FRAMES:
-        raise NoUsableFrames(
-            f"{path}: {frames} usable frames, training needs at least {MIN_FRAMES}. Give longer footage."
-        )
-    if frames <= SHORT:
-        _try_short(path)
-    findings.count("frames", frames)
-    findings.count("samples of mode mono, at most", max(0, frames - 2))
+    findings.count("frames", found.decoded)
+    findings.count(MOST_SAMPLES, sum(max(0, frames - 2) for frames in found.runs))
 
 
 def _check_camera(path: Path, findings: Findings) -> None:
@@ -152,13 +151,6 @@ def _check_camera(path: Path, findings: Findings) -> None:
     except UserError as error:
         if str(error) not in findings.faults:
             findings.faults.append(str(error))
-
-
-def _try_short(path: Path) -> None:
-    """Unpack a few frames as training does: a single one that stands still is one too few."""
-    camera = Camera.of_field_of_view(60, *TRIAL_SIZE)
-    with TemporaryDirectory() as cache:
-        Footage(path, (-1, 1), *TRIAL_SIZE, camera, cache)
 
 
 def _lacks_camera(path: Path) -> bool:

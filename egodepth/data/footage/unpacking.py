@@ -130,7 +130,7 @@ def _kept_source(file: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What `unpack` would make of a video.
+    """What `unpack` would make of footage.
 
     Attributes:
         decoded: frames that can be decoded.
@@ -143,14 +143,19 @@ class Survey:
     reports: tuple[str, ...]
 
 
-def survey_video(path: Path, height: int, width: int) -> Survey:
-    """Decode a video and choose its frames as `unpack` does, without writing any.
+def survey(path: Path, height: int, width: int) -> Survey:
+    """Decode footage and choose its frames as `unpack` does, without writing any.
 
     Raises:
         UserError: see `unpack`.
     """
     index = _Index()
-    for _ in _usable(_video_frames(path), height, width, path, index):
+    if path.is_dir():
+        images = list_images(path)
+        frames = _folder_frames(path, images, bit_depth(images))
+    else:
+        frames = _video_frames(path)
+    for _ in _usable(frames, height, width, path, index):
         pass
     return Survey(index.decoded, tuple(Counter(index.runs).values()), tuple(index.reports))
 
