@@ -17,6 +17,7 @@ from egodepth.data.samples import Batch
 from egodepth.data.transforms import Views, resized, without_augmentation
 from egodepth.geometry.depth import enlarged_depth
 from egodepth.geometry.poses import pose_to_transform, stereo_transform
+from egodepth.methods.anchor import Anchor
 from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
@@ -91,6 +92,7 @@ class ViewSynthesisMethod(Method):
         self.depth_network = depth_network
         self.pose_network = pose_network
         self.training_setup = setup
+        self.anchor: Anchor | None = None
         # Without view synthesis nothing reaches the pose network.
         self.uses_every_parameter = self.synthesises
 
@@ -128,8 +130,14 @@ class ViewSynthesisMethod(Method):
         parts = {"depth": self.depth_network, "pose": self.pose_network}
         return {name: network for name, network in parts.items() if network is not None}
 
+    def hold_to(self, anchor: Anchor) -> None:
+        """Hold depth to what a network saw before training, wherever view synthesis says little."""
+        self.anchor = anchor
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.anchor is not None:
+            self.anchor.to(self.device)
         if self.training_setup.teacher is not None:
             self.training_setup.teacher.to(self.device)
 
@@ -177,7 +185,7 @@ class ViewSynthesisMethod(Method):
         return self._synthesis_weight() * level_loss
 
     def _first_result(self, read: Views) -> StepResult:
-        """A result whose figures and pictures are kept, with what a teacher or its maps say in its loss.
+        """A result whose figures and pictures are kept, with what a teacher, its maps and the start say in its loss.
 
         Args:
             read: the views at the size at which they were read.
@@ -194,6 +202,10 @@ class ViewSynthesisMethod(Method):
             taught, parts = self._taught_loss(result, views)
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
+        if self.anchor is not None:
+            depth_range = self.depth_network.min_depth, self.depth_network.max_depth
+            held, parts = self.anchor.loss(result.disparities, views, depth_range)
+            result = replace(result, loss=result.loss + held, values=result.values | parts)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
         self.watch_depth(result.depth, self.depth_network.min_depth, self.depth_network.max_depth)
         if self.wants_panels():

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import nn
 
 from egodepth.data.configurations import Source
+from egodepth.methods.anchor import Anchor
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.networks.prior import ReferenceSet
@@ -51,6 +52,7 @@ class Needs:
         teacher: where the recipe has one.
         references: RPrDepth's reference set.
         licence: of RPrDepth's teacher, where anything says so.
+        anchor: the depth network that training starts from, where depth is held to it.
     """
 
     views: tuple[Source, ...]
@@ -58,3 +60,4 @@ class Needs:
     teacher: Teacher | RichTeacher | None = None
     references: ReferenceSet | None = None
     licence: str | None = None
+    anchor: Anchor | None = None

@@ -32,12 +32,11 @@ from egodepth.networks.configurations import (
 )
 from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
 
-"""Before the name of a model of transformers."""
-
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from egodepth.data.samples import TrainingDataset
+    from egodepth.methods.anchor import Anchor
     from egodepth.methods.distillation import Teacher
     from egodepth.methods.view_synthesis import ViewSynthesisMethod
     from egodepth.recipes.needs import Needs, OpenModel
@@ -70,6 +69,8 @@ class ViewSynthesisRecipe(Recipe):
             to learn from beside view synthesis; `exact` takes the depth that simulated drives come with.
         teacher_maps: what the files of that folder hold.
         taught: what the maps weigh.
+        anchor: with --from, weight of the distance in depth from what the network saw before training. It holds depth
+            where view synthesis tells nothing, or a lie: towards the horizon, and on what moves. 0 lets go.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -88,6 +89,7 @@ class ViewSynthesisRecipe(Recipe):
     teacher_depth: str | None = None
     teacher_maps: TeacherMapsConfig = field(default_factory=TeacherMapsConfig)
     taught: TaughtDepthConfig = field(default_factory=TaughtDepthConfig)
+    anchor: float = 0.0
 
     learns_camera: ClassVar[bool] = True
 
@@ -146,8 +148,9 @@ class ViewSynthesisRecipe(Recipe):
                 "--taught.checked: without view synthesis nothing contradicts a map. Leave it out, or leave out "
                 "--taught.synthesis-weight 0."
             )
+        anchor = self._anchor(open_model)
         if self.teacher is None:
-            return self, Needs(self.views, self.frame_size)
+            return self, Needs(self.views, self.frame_size, anchor=anchor)
         model = open_model(self.teacher)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
@@ -155,7 +158,20 @@ class ViewSynthesisRecipe(Recipe):
                 f"{self.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
             )
         size = tuple(map(max, self.frame_size, model.size))
-        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
+        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation), anchor=anchor)
+
+    def _anchor(self, open_model: "OpenModel") -> "Anchor | None":
+        from egodepth.methods.anchor import Anchor
+        from egodepth.networks.disparity import DisparityNetwork
+
+        if self.anchor < 0:
+            raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
+        if self.anchor == 0 or self.start_from is None:
+            return None
+        network = open_model(self.start_from).depth_network()
+        if not isinstance(network, DisparityNetwork):
+            raise UserError(f"--from {self.start_from}: is no disparity network, so depth cannot be held to it.")
+        return Anchor(network, self.anchor)
 
     def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
         if self.teacher_depth is not None and self.teacher_maps.units == "metres":
@@ -175,6 +191,8 @@ class ViewSynthesisRecipe(Recipe):
             unused["distillation"] = "it belongs to --teacher MODEL."
         if self.teacher_depth is None:
             unused |= dict.fromkeys(("teacher_maps", "taught"), "it belongs to --teacher-depth FOLDER.")
+        if self.start_from is None:
+            unused["anchor"] = "it belongs to --from."
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
         if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):
@@ -242,6 +260,7 @@ VIDEO = ViewSynthesisRecipe(
     start_from=STARTER,
     frozen_norms=True,
     keep_aspect=True,
+    anchor=0.1,
 )
 
 RECIPES: dict[str, Recipe] = {

@@ -114,6 +114,8 @@ def train(
     method = recipe.build_method(networks, needs.teacher, images)
     if recipe.frozen_norms and recipe.start_from is not None:
         method.freeze_norms()
+    if needs.anchor is not None:
+        method.hold_to(needs.anchor)
     focal = None
     if recipe.intrinsics in LEARNED_WAYS:
         check_learning(sets, recipe, data)

@@ -33,6 +33,7 @@ NO_PUBLISHED_MATTER = {
     "taught.synthesis_weight": "as above",
     "taught.checked": "as above",
     "frozen_norms": "for weights to start from, which is ours",
+    "anchor": "as above",
     "keep_aspect": "for footage of any form, which is ours",
     "fov": "of the user's camera",
     "learned_camera.rate": "for cameras that nobody knows, which is ours",

@@ -1,6 +1,7 @@
 """The starter: weights that egodepth comes with, used and trained on without naming a model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,6 @@ def test_training_on_footage_of_any_form_starts_from_it(tmp_path):
     assert float(ratio.log().std()) < 0.3
 
 
-@pytest.mark.realdata
 @pytest.mark.parametrize(("option", "kept"), [((), True), (("--no-frozen-norms",), False)])
 def test_its_batch_norms_keep_their_statistics_in_training(drive, tmp_path, option, kept):
     words = "--height", 64, "--width", 192, "--steps", 2, "--batch-size", 2, "--workers", 0
@@ -139,6 +139,46 @@ def test_frozen_norms_without_weights_to_start_from_are_refused(drive, tmp_path,
     assert "--frozen-norms: this training does not read it; it belongs to --from" in only_line(capsys.readouterr().err)
 
 
+def depths_of(model, drive) -> torch.Tensor:
+    image = next(drive.glob("*/*_0002_sync/image_02/data")).joinpath("0000000003.png")
+    pixels = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1)[None] / 255
+    return egodepth.load(model).predict_depth(pixels)
+
+
+def test_training_from_it_is_held_to_what_it_saw(drive, tmp_path):
+    """View synthesis alone, at a rate at which it goes astray, and the same with a strong anchor."""
+    words = "--height", 64, "--width", 192, "--steps", 6, "--batch-size", 2, "--workers", 0
+    moved = {}
+    for anchor in (0, 10):
+        out = tmp_path / f"run-{anchor}"
+        assert run("train", "video", drive, "--out", out, *words, "--optimiser.learning-rate", "3e-3",
+                   "--anchor", anchor) == 0  # fmt: skip
+        ratio = depths_of(out, drive) / depths_of("starter", drive)
+        moved[anchor] = float(ratio.log().abs().mean())
+    assert moved[10] < 0.5 * moved[0]
+    figures = (tmp_path / "run-10" / "logs" / "part_0" / "metrics.csv").read_text()
+    assert "anchor_distance" in figures.splitlines()[0]
+    assert not any("anchor" in name for name in ReleasedModel.open(tmp_path / "run-10").tensors)
+
+
+def test_a_run_that_is_held_goes_on_after_a_stop_as_if_there_was_none(drive, tmp_path, monkeypatch):
+    words = "--height", 64, "--width", 192, "--steps", 4, "--batch-size", 2, "--workers", 0
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run("train", "video", drive, "--out", whole, *words) == 0
+    assert run("train", "video", drive, "--out", stopped, *words, "--checkpoint-every", 2) == 0
+    shutil.rmtree(stopped / "model")
+    shutil.copy(stopped / "checkpoints" / "previous.ckpt", stopped / "checkpoints" / "last.ckpt")
+    assert run("train", "video", drive, "--out", stopped, *words, "--checkpoint-every", 2, "--resume") == 0
+    ends = [ReleasedModel.open(out).tensors for out in (whole, stopped)]
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_an_anchor_without_weights_to_start_from_is_refused(drive, tmp_path, capsys):
+    assert train(drive, tmp_path / "run", "--anchor", 0.1) == 2
+    assert "--anchor: this training does not read it; it belongs to --from" in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.realdata
 def test_it_knows_real_streets_that_it_never_saw():
     if not KITTI_2015.is_dir():
         pytest.skip("the KITTI sample is not beside the repository")
