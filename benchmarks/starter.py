@@ -1,6 +1,7 @@
 """How the starter weights were made: simulated streets first, then a free highway video beside them.
 
     python benchmarks/starter.py band HIGHWAY.mp4 CAMERA.json OUT    the video's band of road, as frames
+    python benchmarks/starter.py join RUN MODEL OUT                  RUN's depth network and MODEL's pose network
     python benchmarks/starter.py release RUN                         into the package, in half precision and as ONNX
 
 The commands between the two are in egodepth/starter/README.md.
@@ -51,6 +52,15 @@ def write_band(video: Path, camera_file: Path, out: Path) -> None:
     write_text(out / "camera.json", json.dumps(numbers, indent=2) + "\n")
 
 
+def join(run: str, model: str, out: Path) -> None:
+    """Write a model to start from: the depth network of one that learnt from depth alone, another's pose network."""
+    networks = {"depth": load_trained_networks(run)["depth"], "pose": load_trained_networks(model)["pose"]}
+    config = read_config(ReleasedModel.open(run).folder)
+    scale, camera = Scale(config["metres_per_unit"], config["metres_from"]), ReleasedCamera(focal=config["focal"])
+    recipe = restored_recipe("video", {})
+    save_model(out, "video", recipe, networks, scale, config["provenance"], False, camera)
+
+
 def release(run: Path) -> None:
     """Write a run's networks into the package as they can be trained on and used, and the depth network as ONNX."""
     networks = {part: network.half() for part, network in load_trained_networks(str(run)).items()}
@@ -77,10 +87,16 @@ def main() -> None:
     band = commands.add_parser("band")
     for name in ("video", "camera", "out"):
         band.add_argument(name, type=Path)
+    joined = commands.add_parser("join")
+    for name in ("run", "model"):
+        joined.add_argument(name)
+    joined.add_argument("out", type=Path)
     commands.add_parser("release").add_argument("run", type=Path)
     given = parser.parse_args()
     if given.command == "band":
         write_band(given.video, given.camera, given.out)
+    elif given.command == "join":
+        join(given.run, given.model, given.out)
     else:
         release(given.run)
 

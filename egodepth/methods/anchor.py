@@ -7,9 +7,10 @@ explains the views, or a wrong one explains them best. A network that starts fro
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from egodepth.data.transforms import Views
+from egodepth.data.transforms import Views, resize
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.photometric import at_size, mean_where
 from egodepth.losses.teacher_depth import gradient_matching, log_residual
@@ -24,12 +25,14 @@ class Anchor:
     It is no module, so that its weights are neither trained nor kept in checkpoints.
 
     Args:
-        network: of the same unit of depth and with the same scales as the one in training.
+        network: of the same unit of depth as the one in training.
+        height, width: of the pictures that it knows; at another size it sees worse.
         weight: of the distance from it.
     """
 
-    def __init__(self, network: DisparityNetwork, weight: float) -> None:
+    def __init__(self, network: DisparityNetwork, height: int, width: int, weight: float) -> None:
         self.network = network.eval().requires_grad_(False)
+        self.size = height, width
         self.weight = weight
 
     def to(self, device: torch.device) -> None:
@@ -48,15 +51,13 @@ class Anchor:
             the weighed sum, and the distance for the log.
         """
         with torch.no_grad():
-            first, _ = self.network.with_features(views.target)
-        spanned = self.network.min_depth, self.network.max_depth
+            first = 1 / self.network.predict_depth(resize(views.target, *self.size))
         distances, gradients = [], []
-        for own, start in zip(disparities, first, strict=True):
+        for own in disparities:
+            start = F.interpolate(first, own.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
             used = at_size(views.mask, own.shape[-2:])
             known = torch.ones_like(own, dtype=torch.bool) if used is None else used
-            residual = log_residual(
-                sigmoid_to_disparity(own, *depth_range), sigmoid_to_disparity(start, *spanned), known
-            )
+            residual = log_residual(sigmoid_to_disparity(own, *depth_range), start, known)
             distances.append(mean_where(residual.abs(), known))
             gradients.append(gradient_matching(residual, known))
         distance, gradient = (sum(parts) / len(parts) for parts in (distances, gradients))

@@ -29,6 +29,7 @@ from egodepth.networks.configurations import (
     PoseConfig,
     PoseNetworkConfig,
     SmallDepthConfig,
+    size_for,
 )
 from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
 
@@ -168,10 +169,11 @@ class ViewSynthesisRecipe(Recipe):
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
         if self.anchor == 0 or self.start_from is None:
             return None
-        network = open_model(self.start_from).depth_network()
+        model = open_model(self.start_from)
+        network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
             raise UserError(f"--from {self.start_from}: is no disparity network, so depth cannot be held to it.")
-        return Anchor(network, self.anchor)
+        return Anchor(network, *size_for(*model.size, (self.height, self.width)), self.anchor)
 
     def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
         if self.teacher_depth is not None and self.teacher_maps.units == "metres":
