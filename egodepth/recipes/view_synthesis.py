@@ -91,6 +91,8 @@ class ViewSynthesisRecipe(Recipe):
 
     learns_camera: ClassVar[bool] = True
 
+    stops_early: ClassVar[bool] = True
+
     @property
     def views(self) -> tuple[Source, ...]:
         return VIEWS[self.mode]
@@ -146,6 +148,8 @@ class ViewSynthesisRecipe(Recipe):
                 "--taught.checked: without view synthesis nothing contradicts a map. Leave it out, or leave out "
                 "--taught.synthesis-weight 0."
             )
+        if self.training.patience is not None and 0 in self._synthesis_weights():
+            raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size)
         model = open_model(self.teacher)
@@ -156,6 +160,11 @@ class ViewSynthesisRecipe(Recipe):
             )
         size = tuple(map(max, self.frame_size, model.size))
         return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
+
+    def _synthesis_weights(self) -> tuple[float, ...]:
+        """What view synthesis weighs beside each teacher that there is."""
+        teachers = (self.teacher, self.distillation), (self.teacher_depth, self.taught)
+        return tuple(config.synthesis_weight for teacher, config in teachers if teacher is not None)
 
     def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
         if self.teacher_depth is not None and self.teacher_maps.units == "metres":

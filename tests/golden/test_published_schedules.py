@@ -55,6 +55,7 @@ NO_PUBLISHED_MATTER = {
     "training.workers": "the user's machine",
     "training.log_every": "how often to look",
     "training.validate_every": "how often to look",
+    "training.patience": "for footage whose length nobody knows, which is ours",
     "training.checkpoint_every": "how often to look",
     "training.checkpoint_minutes": "how often to look",
     "training.panels_every": "how often to look",
