@@ -132,6 +132,10 @@ class Recipe:
         if self.start_from in (IMAGENET, NOTHING):
             object.__setattr__(self, "pretrained", self.start_from)
             object.__setattr__(self, "start_from", None)
+        if self.data.offsets == "drawn" and self.augmentation.native:
+            raise UserError(
+                "--data.offsets drawn: --augmentation.native reads frames of fixed offsets. Leave one of them out."
+            )
         if self.training.patience is not None and not self.stops_early:
             raise UserError(
                 "--patience: this recipe's held-out error of view synthesis is not measured. Leave it out, or train "

@@ -180,7 +180,7 @@ class _Batches(lightning.LightningDataModule):
             parts=getattr(self.training_set, "parts", None),
         )
         workers = _workers(self.config, self.trainer.world_size)
-        return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting))
+        return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting, self.config.seed))
 
     def val_dataloader(self) -> BatchLoader | list:
         if self.validation_set is None or len(self.validation_set) == 0:

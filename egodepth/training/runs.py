@@ -209,6 +209,8 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     Raises:
         UserError: the data cannot be used, or `out` holds something else.
     """
+    if recipe.data.offsets == "drawn":
+        raise UserError("--data.offsets drawn: a pack holds fixed neighbours. Train on the footage itself.")
     if recipe.data.also:
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
     recipe = _in_form_of(recipe, data)

@@ -44,6 +44,7 @@ NO_PUBLISHED_MATTER = {
     "data.split": "where the user's lists are",
     "data.bits": "of the user's frames",
     "data.stride": "of the user's footage",
+    "data.offsets": "of the user's footage",
     "data.mask": "of the user's footage",
     "data.beside": "the other videos of the user",
     "data.also": "further data of the user's",
