@@ -19,6 +19,8 @@ Crop = Literal["manydepth", "monodepth", "sdfa"]
 
 Sides = Literal["left", "both"]
 
+Offsets = Literal["nearest", "drawn"]
+
 
 DataKind = Literal[
     "kitti-raw",
@@ -99,6 +101,8 @@ class DataConfig:
             such as `ddad.json`, where there are several.
         stride: frames from a view to the next one. By default footage takes those between which half of the picture
             moved by 2 % of its width, whatever the frame rate; on Cityscapes it multiplies the published two.
+        offsets: which frames of footage are neighbours: the `nearest` by which half of the picture moved by 2 % of its
+            width, or some `drawn` from those up to 4 %, anew for each sample and epoch and for either side.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.
         sides: which images of stereo pairs are targets. With `left` the right ones are sources, and targets only where
@@ -108,14 +112,15 @@ class DataConfig:
         mask: which pixels of footage are trained on. `auto` finds what is always in the picture (a bonnet, a logo,
             black borders) and leaves it out, `none` takes all, a file is a picture of the frames' size, white where the
             scene is and black elsewhere.
-        also: further data to train on jointly, each with its own calibration and its default split (kind, split and
-            stride are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
+        also: further data to train on jointly, each with its own calibration and its default split (kind, split, stride
+            and offsets are DATA's alone, crop and sides are for all). DATA alone validates, and metres are those of its
             camera.
     """
 
     kind: DataKind | None = None
     split: str | None = None
     stride: int | None = None
+    offsets: Offsets = "nearest"
     crop: Crop = "manydepth"
     sides: Sides = "both"
     bits: int | None = None

@@ -88,6 +88,12 @@ def draw(config: AugmentationConfig, seed: int, key: int, index: int) -> Draw:
     return Draw(flip, operations, scale, (float(generator.random()), float(generator.random())))
 
 
+def draw_shares(seed: int, key: int, index: int, count: int) -> tuple[float, ...]:
+    """So many numbers in [0, 1), apart from those of `draw`: how far away one sample's sources are taken."""
+    # A zero at the end would give the numbers of `draw`.
+    return tuple(np.random.default_rng([seed, key, index, 1]).random(count).tolist())
+
+
 def draw_colours(config: AugmentationConfig, generator: np.random.Generator) -> tuple[Operation, ...]:
     """The colour operations of a sample that is jittered, in order."""
     if config.colours == "tone":

@@ -10,12 +10,12 @@ from itertools import chain
 import numpy as np
 from torch.utils.data import ConcatDataset
 
-from egodepth.data.samples import Sample, TrainingDataset
+from egodepth.data.samples import Sample, TrainingDataset, read_drawn
 from egodepth.errors import UserError
 
 
 class JointDataset(ConcatDataset[Sample]):
-    """Training sets one after the other (a `TrainingDataset`).
+    """Training sets one after the other (a `DrawingDataset`).
 
     Args:
         parts: with the same sources and the same size of picture.
@@ -45,6 +45,13 @@ class JointDataset(ConcatDataset[Sample]):
 
     def sample_names(self) -> Iterator[str]:
         return chain.from_iterable(part.sample_names() for part in self.datasets)
+
+    def read_drawn(self, index: int, shares: Sequence[float]) -> Sample:
+        for part in self.datasets:
+            if index < len(part):
+                return read_drawn(part, index, shares)
+            index -= len(part)
+        raise IndexError(index)
 
     def _check(self, first: Sample, part: TrainingDataset) -> None:
         other = part[0]

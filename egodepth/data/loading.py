@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from egodepth.data.configurations import Source
 from egodepth.data.cutting import Cutting
+from egodepth.data.draws import draw_shares
 from egodepth.data.packs.remote import Unreachable
-from egodepth.data.samples import Batch, Sample, TrainingDataset
+from egodepth.data.samples import Batch, Sample, TrainingDataset, read_drawn
 from egodepth.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -118,9 +119,10 @@ class _Read:
 class _Readable(Dataset[_Read]):
     """A dataset that answers with the next readable sample instead of failing; asked by step and index."""
 
-    def __init__(self, dataset: TrainingDataset, cutting: Cutting | None) -> None:
+    def __init__(self, dataset: TrainingDataset, cutting: Cutting | None, seed: int | None) -> None:
         self.dataset = dataset
         self.cutting = cutting
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -139,7 +141,11 @@ class _Readable(Dataset[_Read]):
         return _Read(index, None, broken)
 
     def _sample(self, index: int, step: int) -> Sample:
-        return self.dataset[index] if self.cutting is None else self.cutting.read(self.dataset, index, step)
+        if self.cutting is not None:
+            return self.cutting.read(self.dataset, index, step)
+        if self.seed is None:
+            return self.dataset[index]
+        return read_drawn(self.dataset, index, draw_shares(self.seed, step, index, len(self.dataset.source_ids)))
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,7 @@ def make_loader(
     workers: int,
     pin_memory: bool = False,
     cutting: Cutting | None = None,
+    seed: int | None = None,
 ) -> BatchLoader:
     """Load the sampler's batches with `workers` processes beside this one; 0 loads in this one.
 
@@ -223,9 +230,11 @@ def make_loader(
         sampler: gives the indices of each batch.
         pin_memory: put batches where a CUDA device can fetch them without waiting.
         cutting: how frames are scaled and cut at each step; none reads them whole.
+        seed: of the run, by which a data set that has several useful neighbours draws them at each step; none takes the
+            nearest ones.
     """
     loader = DataLoader(
-        _Readable(dataset, cutting),
+        _Readable(dataset, cutting, seed),
         batch_sampler=_Asked(sampler),
         num_workers=workers,
         collate_fn=_Collate(tuple(dataset.source_ids)),

@@ -83,6 +83,8 @@ def _open(wanted: Wanted) -> TrainingSets:
         check_bits("--data.bits", wanted.config.bits)
         if kind.name != "frames":
             raise UserError(f"--data.bits {wanted.config.bits}: is for folders of frames. Leave it out.")
+    if wanted.config.offsets == "drawn" and kind.name not in ("frames", "video", "videos"):
+        raise UserError(f"--data.offsets drawn: is for footage; those of {kind.name} data are given. Leave it out.")
     if wanted.config.mask not in ("auto", "none") and kind.name not in ("frames", "video"):
         raise UserError(f"--mask {wanted.config.mask}: a picture is for footage. Take none, or leave it out.")
     return kind.open_training(wanted)

@@ -213,6 +213,23 @@ class NativeDataset(TrainingDataset, Protocol):
         """The sample, its views cut to the window; intrinsics as of whole frames."""
 
 
+@runtime_checkable
+class DrawingDataset(TrainingDataset, Protocol):
+    """A training dataset that can take the sources of a sample from other times than its own."""
+
+    def read_drawn(self, index: int, shares: Sequence[float]) -> Sample:
+        """The sample with sources that lie so far on the way from the nearest useful frame to the farthest.
+
+        Args:
+            shares: in [0, 1), one for each source.
+        """
+
+
+def read_drawn(dataset: TrainingDataset, index: int, shares: Sequence[float]) -> Sample:
+    """A sample with sources drawn from the useful ones, where a data set has several; see `DrawingDataset`."""
+    return dataset.read_drawn(index, shares) if isinstance(dataset, DrawingDataset) else dataset[index]
+
+
 def spread_samples(dataset: PosedDataset, count: int) -> Iterator[tuple[int, Sample]]:
     """Up to `count` samples and their places; those that cannot be read are passed over."""
     count = min(count, len(dataset))

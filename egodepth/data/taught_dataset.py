@@ -13,7 +13,7 @@ from egodepth.data.configurations import Source
 from egodepth.data.cutting import read_window
 from egodepth.data.draws import Window
 from egodepth.data.map_names import found_maps, frame_keys
-from egodepth.data.samples import Sample, TrainingDataset
+from egodepth.data.samples import Sample, TrainingDataset, read_drawn
 from egodepth.data.teacher_maps import DepthMaps
 from egodepth.errors import UserError
 
@@ -49,7 +49,9 @@ def taught_sets(
 
 
 class TaughtDataset:
-    """A training set whose samples carry the maps of a teacher (a `NativeDataset`); those without one carry NaN.
+    """A training set whose samples carry the maps of a teacher; those without one carry NaN.
+
+    It is a `NativeDataset` and a `DrawingDataset`.
 
     Args:
         keys: of the samples.
@@ -85,13 +87,18 @@ class TaughtDataset:
         return iter(self.dataset.sample_names())
 
     def __getitem__(self, index: int) -> Sample:
-        sample = self.dataset[index]
-        size = tuple(sample.target.shape[-2:])
-        return self._with_map(sample, index, (0, 0, 1, 1), size, size)
+        return self._with_whole_map(self.dataset[index], index)
+
+    def read_drawn(self, index: int, shares: Sequence[float]) -> Sample:
+        return self._with_whole_map(read_drawn(self.dataset, index, shares), index)
 
     def read_window(self, index: int, window: Window) -> Sample:
         sample = read_window(self.dataset, index, window)
         return self._with_map(sample, index, window.shares(), window.size, window.frame)
+
+    def _with_whole_map(self, sample: Sample, index: int) -> Sample:
+        size = tuple(sample.target.shape[-2:])
+        return self._with_map(sample, index, (0, 0, 1, 1), size, size)
 
     def _with_map(
         self,

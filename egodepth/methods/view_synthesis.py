@@ -23,6 +23,7 @@ from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
 from egodepth.methods.taught_depth import TaughtDepth
+from egodepth.methods.warped_views import synthesis_error
 from egodepth.networks.disparity import DisparityNetwork, Features
 from egodepth.networks.pose import PoseNetwork
 
@@ -120,7 +121,9 @@ class ViewSynthesisMethod(Method):
         taught = self.training_setup.taught
         # Without view synthesis the motions are nobody's.
         if taught is None or self._synthesis_weight() > 0:
-            loss = self.step_result(views).loss
+            result = self.step_result(views)
+            loss, error = result.loss, synthesis_error(views, result.depth, result.transforms)
+            self.log("validation_synthesis", error, batch_size=len(batch), sync_dist=True)
         else:
             loss, parts = self._taught_loss(self._unjudged(views), views)
             self.log("validation_taught_abs_rel", parts["taught_abs_rel"], batch_size=len(batch), sync_dist=True)

@@ -48,6 +48,9 @@ class TrainingConfig:
         workers: loader processes; by default one less than the processor's cores, at most 8.
         log_every: steps between two lines of the log.
         validate_every: steps between two validations.
+        patience: after so many validations without a lower error of view synthesis on held-out frames, training ends,
+            and the weights of the best validation are released. By default it takes all its steps and releases the last
+            ones.
         checkpoint_every: steps between two checkpoints.
         checkpoint_minutes: minutes after which there is a checkpoint in any case.
         panels_every: steps between two image panels.
@@ -55,6 +58,7 @@ class TrainingConfig:
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("batch_size", "devices", "nodes"), (1, 65536)),
+        "patience": (1, 2**53),
         **dict.fromkeys(("steps", "log_every", "validate_every", "checkpoint_every", "panels_every"), (1, 2**53)),
         "checkpoint_minutes": (0, 1e6),
         "seed": (0, 2**32 - 1),
@@ -70,6 +74,7 @@ class TrainingConfig:
     workers: int | None = None
     log_every: int = 25
     validate_every: int = 500
+    patience: int | None = None
     checkpoint_every: int = 250
     checkpoint_minutes: float = 15.0
     panels_every: int = 500
@@ -127,6 +132,15 @@ class Recipe:
         if self.start_from in (IMAGENET, NOTHING):
             object.__setattr__(self, "pretrained", self.start_from)
             object.__setattr__(self, "start_from", None)
+        if self.data.offsets == "drawn" and self.augmentation.native:
+            raise UserError(
+                "--data.offsets drawn: --augmentation.native reads frames of fixed offsets. Leave one of them out."
+            )
+        if self.training.patience is not None and not self.stops_early:
+            raise UserError(
+                "--patience: this recipe's held-out error of view synthesis is not measured. Leave it out, or train "
+                "with a recipe of view synthesis alone, such as monodepth2."
+            )
         if self.intrinsics in LEARNED_WAYS and not self.learns_camera:
             raise UserError(
                 f"--intrinsics {self.intrinsics}: this recipe cannot learn them. Give --fov or --intrinsics, or learn "
@@ -145,6 +159,9 @@ class Recipe:
 
     learns_camera: ClassVar[bool] = False
     """Whether the scheme can learn the intrinsics of footage."""
+
+    stops_early: ClassVar[bool] = False
+    """Whether its validation measures view synthesis, so that `patience` can end a training."""
 
     lookups: ClassVar[tuple[int, ...] | None] = None
     """Time offsets of the frames that the released network matches with."""

@@ -94,6 +94,8 @@ class ViewSynthesisRecipe(Recipe):
 
     learns_camera: ClassVar[bool] = True
 
+    stops_early: ClassVar[bool] = True
+
     @property
     def views(self) -> tuple[Source, ...]:
         return VIEWS[self.mode]
@@ -149,6 +151,8 @@ class ViewSynthesisRecipe(Recipe):
                 "--taught.checked: without view synthesis nothing contradicts a map. Leave it out, or leave out "
                 "--taught.synthesis-weight 0."
             )
+        if self.training.patience is not None and 0 in self._synthesis_weights():
+            raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
         anchor = self._anchor(open_model)
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size, anchor=anchor)
@@ -174,6 +178,11 @@ class ViewSynthesisRecipe(Recipe):
         if not isinstance(network, DisparityNetwork):
             raise UserError(f"--from {self.start_from}: is no disparity network, so depth cannot be held to it.")
         return Anchor(network, *size_for(*model.size, (self.height, self.width)), self.anchor)
+
+    def _synthesis_weights(self) -> tuple[float, ...]:
+        """What view synthesis weighs beside each teacher that there is."""
+        teachers = (self.teacher, self.distillation), (self.teacher_depth, self.taught)
+        return tuple(config.synthesis_weight for teacher, config in teachers if teacher is not None)
 
     def scale_of_baseline(self, training_set: "TrainingDataset") -> Scale | None:
         if self.teacher_depth is not None and self.teacher_maps.units == "metres":

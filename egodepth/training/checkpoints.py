@@ -15,6 +15,7 @@ from torch import Tensor
 from egodepth.errors import UserError
 from egodepth.files import write_bytes
 from egodepth.networks.weights import read_pickled
+from egodepth.training.early_stop import EarlyStop
 
 log = logging.getLogger("egodepth")
 
@@ -80,13 +81,23 @@ def read_last_checkpoint(run: Path) -> tuple[Path, dict[str, Any]]:
     return files[-1], _read(files[-1], begin)
 
 
+def released_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights of the model that a run releases: of its best validation where it has patience, else the last."""
+    early_stop = checkpoint["callbacks"].get(EarlyStop.__qualname__, {})
+    return early_stop.get("weights") or checkpoint["state_dict"]
+
+
 def _read(file: Path, remedy: str) -> dict[str, Any]:
     content = read_pickled(file, remedy)
     for name, kind in ENTRIES.items():
         if not isinstance(content.get(name), kind):
             raise UserError(f"{file}: is no checkpoint of a training ({name} is missing). {remedy}")
-    if not all(isinstance(tensor, Tensor) for tensor in content["state_dict"].values()):
-        raise UserError(f"{file}: its state_dict holds something else than tensors. {remedy}")
+    early_stop = content["callbacks"].get(EarlyStop.__qualname__, {})
+    if not isinstance(early_stop, dict) or not isinstance(early_stop.get("weights", {}), dict):
+        raise UserError(f"{file}: is no checkpoint of a training (its best weights are missing). {remedy}")
+    for weights in (content["state_dict"], early_stop.get("weights", {})):
+        if not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+            raise UserError(f"{file}: its state_dict holds something else than tensors. {remedy}")
     steps = content["global_step"], content["_Batches"].get("step")
     if steps[0] != steps[1] or not 0 <= steps[0] < 2**53:
         raise UserError(f"{file}: says two different steps, {steps[0]} and {steps[1]}. {remedy}")

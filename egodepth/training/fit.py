@@ -35,6 +35,7 @@ from egodepth.training.checkpoints import (
     has_checkpoint,
     read_last_checkpoint,
 )
+from egodepth.training.early_stop import EarlyStop
 from egodepth.training.stopping import CheckpointWriter
 
 FLUSH_SECONDS = 5
@@ -49,16 +50,17 @@ def fit(
     config: TrainingConfig,
     run: Path,
     resume: bool,
-    release: Callable[[Method], None],
+    release: Callable[[Method, int], None],
     steady: Callable[[nn.Module], nn.Module] | None = None,
 ) -> None:
-    """Train, from the start or from the run's last checkpoint.
+    """Train, from the start or from the run's last checkpoint; the method is left with the weights that are released.
 
     Args:
         frame_size: height and width at which both sets give their frames.
         run: folder for checkpoints, logs and panels.
         resume: go on where the last checkpoint is; without one, start.
-        release: writes the released model; called with every checkpoint, by one process.
+        release: writes the released model, with the step that its weights are of; called with every checkpoint, by one
+            process.
         steady: from the depth network to the copy that validates; none means that it validates itself.
 
     Raises:
@@ -79,7 +81,10 @@ def fit(
     steps = config.steps or _schedule_steps(method.optimiser.epochs, len(training_set), config.batch_size * world)
     # Each start of a run logs to a folder of its own, because Lightning's CSV logger would empty an older one.
     part = f"part_{sum(1 for _ in run.glob('logs/part_*'))}"
-    writer = CheckpointWriter(run / LAST_CHECKPOINT, config.checkpoint_every, config.checkpoint_minutes, release)
+    validate_every = min(config.validate_every, steps)
+    early_stop = None if config.patience is None else EarlyStop(config.patience, validate_every)
+    intervals = config.checkpoint_every, config.checkpoint_minutes
+    writer = CheckpointWriter(run / LAST_CHECKPOINT, *intervals, release, early_stop)
     trainer = lightning.Trainer(
         accelerator="auto",
         strategy=_data_parallel(method) if world > 1 else "auto",
@@ -88,7 +93,7 @@ def fit(
         precision=config.precision,
         max_steps=steps,
         max_epochs=-1,
-        val_check_interval=min(config.validate_every, steps),
+        val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=min(config.log_every, steps),
@@ -112,6 +117,7 @@ def fit(
             LossWatch(steps),
             BorderWatch(steps),
             PanelWriter(run / "panels"),
+            *([] if early_stop is None else [early_stop]),
             writer,
         ],
     )
@@ -136,6 +142,8 @@ def fit(
             f"{checkpoint}: is no checkpoint of this training ({first_line(error)}). Resume with the egodepth that "
             f"wrote it, or remove {run / CHECKPOINT_FOLDER} and resume to begin anew."
         ) from error
+    if early_stop is not None:
+        early_stop.take_best(method)
 
 
 class _Batches(lightning.LightningDataModule):
@@ -172,7 +180,7 @@ class _Batches(lightning.LightningDataModule):
             parts=getattr(self.training_set, "parts", None),
         )
         workers = _workers(self.config, self.trainer.world_size)
-        return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting))
+        return _Endless(make_loader(self.training_set, sampler, workers, self._pin(), self.cutting, self.config.seed))
 
     def val_dataloader(self) -> BatchLoader | list:
         if self.validation_set is None or len(self.validation_set) == 0:

@@ -34,6 +34,7 @@ REPORT_FILE = "report.html"
 CURVES = (
     "loss",
     "validation_loss",
+    "validation_synthesis",
     "reprojected_scale_0",
     "share_at_near_border",
     "share_at_far_border",

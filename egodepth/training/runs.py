@@ -98,6 +98,8 @@ def train(
     sets = open_training_sets(data, recipe.data, recipe.intrinsics, views, *size, cache_folder=run / FRAMES_FOLDER)
     options = _run_options(name, recipe, data) | _fingerprint(sets)
     _check_same_samples(options, data, run, resume)
+    if recipe.training.patience is not None and sets.validation is None:
+        raise UserError(f"--patience: of {data} nothing is held out that could be watched. Leave it out.")
     training, validation = _taught(sets, maps)
     _report(sets, bool(recipe.data.also))
     if needs.licence is not None:
@@ -129,12 +131,12 @@ def train(
     steady = _steady(sets.training, networks["depth"], recipe)
     model = run / MODEL_FOLDER
 
-    def release(trained: Method) -> None:
+    def release(trained: Method, step: int) -> None:
         provenance = {
             "data": " + ".join(path.name for path in (data, *recipe.data.beside, *recipe.data.also)),
             "sources": views,
             "sides": recipe.data.sides,
-            "steps": trained.global_step,
+            "steps": step,
             "seed": recipe.training.seed,
         }
         licence = needs.licence if maps is None else maps.licence
@@ -209,6 +211,8 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     Raises:
         UserError: the data cannot be used, or `out` holds something else.
     """
+    if recipe.data.offsets == "drawn":
+        raise UserError("--data.offsets drawn: a pack holds fixed neighbours. Train on the footage itself.")
     if recipe.data.also:
         raise UserError("--also: a pack holds one data set. Pack each, then train on one with --also the other.")
     recipe = _in_form_of(recipe, data)
@@ -340,7 +344,10 @@ def _check_same_options(name: str, recipe: Recipe, data: Path, run: Path, resume
         # Until neighbours were chosen by motion, the next frames were the default.
         moved = moved or (option == "data.stride" and (then, now) == (1, None))
         unread = option.split(".")[0] in recipe.unused_options()
-        if not moved and not unread and option.split(".")[-1] not in (*LOADING_OPTIONS, "source"):
+        free = option.split(".")[-1] in (*LOADING_OPTIONS, "source")
+        # Patience counts validations.
+        free = free and (option != "training.validate_every" or recipe.training.patience is None)
+        if not moved and not unread and not free:
             raise UserError(
                 f"{run}: the run has {option} {then}, this call {now}. Resume with the options of the first call, "
                 "or choose another --out."

@@ -18,7 +18,7 @@ from egodepth.networks.weights import check_fit
 from egodepth.recipes import Recipe
 from egodepth.recipes.restoring import check_options, restored_recipe
 from egodepth.recipes.table import recipe_named
-from egodepth.training.checkpoints import has_checkpoint, read_last_checkpoint
+from egodepth.training.checkpoints import has_checkpoint, read_last_checkpoint, released_weights
 
 log = logging.getLogger("egodepth")
 
@@ -63,7 +63,7 @@ def load_trained_networks(source: str) -> dict[str, nn.Module]:
     networks = recipe.build_networks()
     if options.get("etm"):
         equivalent(networks["depth"], recipe.equivalent)
-    state = read_last_checkpoint(run)[1]["state_dict"]
+    state = released_weights(read_last_checkpoint(run)[1])
     for part, network in networks.items():
         prefix = f"{part}_network."
         weights = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -15,6 +15,7 @@ import lightning.pytorch as lightning
 import torch
 
 from egodepth.errors import Stopped
+from egodepth.training.early_stop import EarlyStop
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
@@ -29,14 +30,23 @@ class CheckpointWriter(lightning.Callback):
         path: of the checkpoint.
         every: steps between two.
         minutes: after which there is one in any case.
-        release: writes the released model; called by one process.
+        release: writes the released model, with the step that its weights are of; called by one process.
+        early_stop: whose best weights are released, and whose validations checkpoints of their steps wait for.
 
     Raises:
         Stopped: from within the training, after a signal; everything is saved then.
     """
 
-    def __init__(self, path: Path, every: int, minutes: float, release: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        every: int,
+        minutes: float,
+        release: Callable[[Any, int], None],
+        early_stop: EarlyStop | None = None,
+    ) -> None:
         self.path, self.every, self.seconds, self.release = path, every, 60 * minutes, release
+        self.early_stop = early_stop
         self.asked = 0
         self.has_begun = False
         self.saved_at = 0.0
@@ -49,9 +59,17 @@ class CheckpointWriter(lightning.Callback):
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: object) -> None:
+        if self.early_stop is None or not self.early_stop.validates(trainer):
+            self._save_where_due(trainer, module)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if self.early_stop is not None:
+            self._save_where_due(trainer, module)
+
+    def _save_where_due(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         step = trainer.global_step
         asked, late = self._agreed(trainer)
-        if asked or late or step % self.every == 0 or step == trainer.max_steps:
+        if asked or late or step % self.every == 0 or step == trainer.max_steps or trainer.should_stop:
             self._save(trainer, module)
         if asked:
             raise self._stopped(trainer, asked)
@@ -86,8 +104,11 @@ class CheckpointWriter(lightning.Callback):
 
     def _save(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         # The model first, so that a run that can be resumed always has one.
-        if trainer.is_global_zero:
-            self.release(module)
+        if trainer.is_global_zero and self.early_stop is None:
+            self.release(module, trainer.global_step)
+        elif trainer.is_global_zero:
+            with self.early_stop.best_weights(module) as step:
+                self.release(module, step)
         trainer.save_checkpoint(self.path)
         self.saved_at = time.monotonic()
 

@@ -12,6 +12,8 @@ from egodepth.data.footage.camera import footage_camera, parse_intrinsics
 from egodepth.data.footage.dataset import Footage
 from egodepth.data.footage.unpacking import unpack
 from egodepth.data.footage.video import read_video_frames, video_info
+from egodepth.data.joint import JointDataset
+from egodepth.data.loading import StepSampler, make_loader, sequential_batches
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import Camera, pinhole
 from tests.data.trees import FRAME_SIZE, moving_scene, write_frames, write_video
@@ -54,6 +56,71 @@ def test_a_stride_pairs_frames_that_are_further_apart(tmp_path):
     views = (sample.target, *sample.sources)
     for view, frame in zip(views, (3, 0, 6), strict=True):
         assert np.array_equal(view.permute(1, 2, 0).numpy(), moving_scene(frame))
+
+
+SLOW = [number / 4 for number in range(40)]
+"""Frames of a scene that slides by 0.8 % of the width from one to the next."""
+
+
+def sources_of(batches) -> dict[int, list[tuple[int, ...]]]:
+    """How many frames away each sample's sources are of the target, each time that it was read."""
+    scene = [moving_scene(frame) for frame in SLOW]
+    found: dict[int, list[tuple[int, ...]]] = {}
+    for batch in batches:
+        for place, target, views in zip(batch.indices.tolist(), batch.target, batch.sources, strict=True):
+            own, *others = (
+                next(number for number, each in enumerate(scene) if np.array_equal(view.permute(1, 2, 0), each))
+                for view in (target, *views)
+            )
+            found.setdefault(place, []).append(tuple(other - own for other in others))
+    return found
+
+
+def test_neighbours_are_drawn_anew_for_each_sample_and_epoch_by_the_seed(tmp_path):
+    folder = write_frames(tmp_path / "drive", SLOW)
+    nearest, drawn = footage(folder, tmp_path), footage(folder, tmp_path, offsets="drawn")
+    assert list(drawn.sample_names()) == list(nearest.sample_names())
+    assert drawn.neighbours == nearest.neighbours
+
+    def read(dataset, start=0, workers=0, seed=3):
+        sampler = StepSampler(len(dataset), 4, 0, start, 24)
+        return sources_of(make_loader(dataset, sampler, workers, seed=seed))
+
+    found = read(drawn)
+    for place, sources in found.items():
+        position = drawn._targets[place]
+        for found_before, found_after in sources:
+            first, last = drawn.neighbours[position], drawn.farthest[position]
+            assert last[0] <= position + found_before <= first[0]
+            assert first[1] <= position + found_after <= last[1]
+    offsets = [each for sources in found.values() for each in sources]
+    assert {before for before, _ in offsets} == {-3, -4, -5}
+    assert {after for _, after in offsets} == {3, 4, 5}
+    assert any(after != -before for before, after in offsets)
+    assert any(len(set(sources)) > 1 for sources in found.values())
+    # A run that goes on, and one with other loading processes, draw the same; another seed others.
+    later = read(drawn, start=12)
+    assert all(sources == found[place][-len(sources) :] for place, sources in later.items())
+    assert read(drawn, workers=1) == found
+    assert read(drawn, seed=4) != found
+    assert {each for sources in read(nearest).values() for each in sources} == {(-3, 3)}
+
+
+def test_validation_takes_the_nearest_neighbours_and_several_videos_draw_each(tmp_path):
+    folder = write_frames(tmp_path / "drive", SLOW)
+    held_out = footage(folder, tmp_path, stage="val", offsets="drawn")
+    batches = make_loader(held_out, sequential_batches(len(held_out), 2), 0)
+    assert {each for sources in sources_of(batches).values() for each in sources} == {(-3, 3)}
+    both = JointDataset([footage(folder, tmp_path), footage(folder, tmp_path, offsets="drawn")])
+    found = sources_of(make_loader(both, sequential_batches(len(both), 4), 0, seed=0))
+    half = len(both) // 2
+    assert {each for place, sources in found.items() if place < half for each in sources} == {(-3, 3)}
+    assert len({each for place, sources in found.items() if place >= half for each in sources}) > 3
+
+
+def test_drawn_neighbours_and_a_stride_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"--data.stride 2: --data.offsets drawn"):
+        footage(write_frames(tmp_path / "drive"), tmp_path, stride=2, offsets="drawn")
 
 
 def test_a_video_gives_its_frames_as_samples(tmp_path):

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from egodepth.data.motion import WANTED, is_flat, motion_between, neighbours_by_motion, thumbnail
+from egodepth.data.motion import (
+    FARTHEST,
+    WANTED,
+    SequenceMotion,
+    drawn_between,
+    farthest_by_motion,
+    is_flat,
+    motion_between,
+    neighbours_by_motion,
+    thumbnail,
+)
 
 
 def scene(seed, height=120, width=500):
@@ -87,6 +97,40 @@ def test_neighbours_are_of_one_run():
     assert [place for place, each in enumerate(found) if each] == [1, 2, 3, 6, 7, 8]
 
 
+def test_neighbours_are_drawn_up_to_twice_as_far_within_a_run():
+    way = np.arange(30) * WANTED / 4
+    runs = [0] * 16 + [1] * 14
+    nearest = neighbours_by_motion(way, runs, (-1, 1))
+    farthest = farthest_by_motion(way, runs, (-1, 1), nearest)
+    assert farthest[8] == (0, 15)
+    assert farthest[6] == (0, 14)
+    assert farthest[21] == (16, 29)
+    assert nearest[15] is farthest[15] is None
+    fast = np.arange(10) * WANTED * 3
+    nearest = neighbours_by_motion(fast, [0] * 10, (-1, 1))
+    assert farthest_by_motion(fast, [0] * 10, (-1, 1), nearest) == nearest
+
+
+def test_each_position_on_the_way_is_as_likely():
+    shares = np.arange(0, 1, 1 / 12)
+    assert [drawn_between(10, 13, share) for share in shares] == [10] * 3 + [11] * 3 + [12] * 3 + [13] * 3
+    assert [drawn_between(5, 3, share) for share in shares] == [5] * 4 + [4] * 4 + [3] * 4
+    assert drawn_between(7, 7, 0.99) == 7
+
+
+def test_a_run_says_what_neighbours_are_drawn_from():
+    way = np.arange(30) * WANTED / 4
+    nearest = neighbours_by_motion(way, [0] * 30, (-1, 1))
+    seconds = [place / 10 for place in range(30)]
+    fixed = SequenceMotion("a.mp4", way, [0] * 30, seconds, nearest)
+    assert "neighbours lie 4 frames, 0.40 s apart (median), in which" in fixed.said()
+    assert fixed.said().endswith("moves by 2.0% to 2.0% of its width")
+    farthest = farthest_by_motion(way, [0] * 30, (-1, 1), nearest)
+    drawn = SequenceMotion("a.mp4", way, [0] * 30, seconds, nearest, farthest)
+    assert "are drawn for each sample and epoch from 4 frames, 0.40 s to 8 frames, 0.80 s away" in drawn.said()
+    assert drawn.said().endswith("moves by 2.0% to 4.0% of its width")
+
+
 @settings(deadline=None)
 @given(
     steps=st.lists(st.floats(0, 0.1), min_size=2, max_size=40),
@@ -102,3 +146,25 @@ def test_neighbours_moved_enough_and_none_nearer_did(steps, offsets):
             nearer = other - int(np.sign(offset))
             moved = abs(way[nearer] - way[place])
             assert moved < abs(offset) * WANTED + 1e-6 or abs(nearer - place) < abs(offset)
+
+
+@settings(deadline=None)
+@given(
+    steps=st.lists(st.floats(0, 0.03), min_size=2, max_size=40),
+    cut=st.integers(0, 40),
+    offsets=st.lists(st.sampled_from([-2, -1, 1, 2]), min_size=1, max_size=4, unique=True),
+)
+def test_neighbours_are_drawn_from_all_between_the_nearest_and_the_farthest_useful_one(steps, cut, offsets):
+    way = np.concatenate([[0], np.cumsum(steps)])
+    runs = [int(place >= cut) for place in range(len(way))]
+    nearest = neighbours_by_motion(way, runs, offsets)
+    farthest = farthest_by_motion(way, runs, offsets, nearest)
+    for place, (near, far) in enumerate(zip(nearest, farthest, strict=True)):
+        assert (near is None) == (far is None)
+        for offset, first, last in zip(offsets, near or (), far or (), strict=False):
+            assert (last - first) * offset >= 0
+            assert runs[last] == runs[place]
+            assert last == first or abs(way[last] - way[place]) <= abs(offset) * FARTHEST + 1e-6
+            beyond = last + int(np.sign(offset))
+            if 0 <= beyond < len(way) and runs[beyond] == runs[place]:
+                assert abs(way[beyond] - way[place]) > abs(offset) * FARTHEST - 1e-6

@@ -15,12 +15,14 @@ from safetensors.torch import load_file
 from torch.distributed.run import main as torchrun
 
 import egodepth
+from egodepth.data.configurations import DataConfig
 from egodepth.errors import UserError
 from egodepth.recipes import RECIPES, Recipe
 from egodepth.training.callbacks import SteadyStatistics
 from egodepth.training.checkpoints import LAST_CHECKPOINT
-from egodepth.training.runs import train
+from egodepth.training.runs import pack_data, train
 from tests.command_line import TINY, only_line, run
+from tests.data.trees import write_frames
 from tests.processes import Command, in_two_processes
 
 OPTIONS = [
@@ -134,6 +136,26 @@ def test_two_nodes_of_torchrun_end_with_equal_weights_and_the_mean_of_their_metr
     logged = [float(row["validation_loss"]) for row in log_of(tmp_path / "run") if row.get("validation_loss")]
     assert logged[-1] == pytest.approx(expected, rel=1e-5)
     assert len(judged) >= 2
+
+
+def test_neighbours_of_footage_are_drawn_in_training(tmp_path, caplog):
+    """That a resumed run draws the same follows from test_footage: by seed and step."""
+    frames = write_frames(tmp_path / "frames", [number / 4 for number in range(20)], (64, 96))
+    caplog.set_level("INFO", logger="egodepth")
+    for offsets in ("nearest", "drawn"):
+        recipe = small_recipe(intrinsics="fov=60", data=DataConfig(offsets=offsets, mask="none"))
+        train("monodepth2", recipe, frames, tmp_path / offsets)
+    assert "neighbours are drawn for each sample and epoch from 3 frames to 5 frames away" in caplog.text
+    nearest, drawn = weights(tmp_path / "nearest"), weights(tmp_path / "drawn")
+    assert not all(torch.equal(nearest[name], drawn[name]) for name in nearest)
+
+
+def test_drawn_neighbours_are_refused_where_they_are_given(drive, tmp_path):
+    recipe = small_recipe(data=DataConfig(offsets="drawn"))
+    with pytest.raises(UserError, match="drawn: is for footage; those of simulated data are given"):
+        train("monodepth2", recipe, drive, tmp_path / "run")
+    with pytest.raises(UserError, match="a pack holds fixed neighbours"):
+        pack_data(recipe, drive, tmp_path / "pack")
 
 
 @pytest.mark.parametrize("mode", ["mono", "stereo", "mono+stereo"])

@@ -11,11 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from egodepth.data.configurations import Source
+from egodepth.data.configurations import Offsets, Source
 from egodepth.data.footage.unpacking import unpack
 from egodepth.data.frame_store import DEFAULT_CACHE_BYTES, FrameStore
 from egodepth.data.images import list_images
-from egodepth.data.motion import SequenceMotion, neighbours_by_motion, neighbours_by_number
+from egodepth.data.motion import (
+    SequenceMotion,
+    drawn_between,
+    farthest_by_motion,
+    neighbours_by_motion,
+    neighbours_by_number,
+)
 from egodepth.data.samples import LearningCamera, NoUsableFrames, Sample
 from egodepth.data.splits import Stage, validates
 from egodepth.errors import UserError
@@ -24,7 +30,7 @@ from egodepth.geometry.lenses import Lens
 
 
 class Footage:
-    """Training samples from a video or a folder of frames (a `TrainingDataset`).
+    """Training samples from a video or a folder of frames (a `DrawingDataset`).
 
     Args:
         path: video file or folder of frames.
@@ -39,15 +45,17 @@ class Footage:
         bits, lens: see `unpack`.
         mask: (1, height, width) bool, the pixels that show the scene; none means that all do.
         learned_camera: name of the camera that is learnt, from `camera` on; none where that is given.
+        offsets: whether `read_drawn` takes neighbours that are farther away than the nearest useful ones.
 
     Attributes:
         path: see there.
         left_out: one message per frame that was left out and one for all static frames.
         unpacked: the frames and how far the picture moved.
         neighbours: for each frame the positions of its sources; none where it lacks one.
+        farthest: the last positions that they are drawn up to.
 
     Raises:
-        UserError: `stereo` is asked for, or too few frames can be used.
+        UserError: `stereo` is asked for, a stride and drawn neighbours are, or too few frames can be used.
     """
 
     def __init__(
@@ -65,15 +73,20 @@ class Footage:
         lens: Lens | None = None,
         mask: Tensor | None = None,
         learned_camera: str | None = None,
+        offsets: Offsets = "nearest",
     ) -> None:
         if "stereo" in source_ids:
             raise UserError(f"{path}: footage has one camera, so it cannot train with stereo. Use --mode mono.")
+        if stride is not None and offsets == "drawn":
+            raise UserError(f"--data.stride {stride}: --data.offsets drawn has no one distance. Leave one of them out.")
         self.source_ids = tuple(source_ids)
         self.unpacked = unpacked = unpack(path, cache_folder, height, width, bits, lens)
         self.left_out = list(unpacked.reports)
         self.path = Path(path)
         self._name = self.path.name
         self.neighbours = self._find_neighbours(stride)
+        self._draws = offsets == "drawn"
+        self.farthest = self._find_farthest() if self._draws else self.neighbours
         self._targets = self._find_targets(stage)
         if not self._targets and stage == "train":
             remedy = "Give longer footage" if stride is None else "Give longer footage or a smaller --data.stride"
@@ -100,10 +113,18 @@ class Footage:
 
     def __getitem__(self, index: int) -> Sample:
         position = self._targets[index]
+        return self._sample(position, self.neighbours[position])
+
+    def read_drawn(self, index: int, shares: Sequence[float]) -> Sample:
+        position = self._targets[index]
+        reach = zip(self.neighbours[position], self.farthest[position], shares, strict=True)
+        return self._sample(position, [drawn_between(*each) for each in reach])
+
+    def _sample(self, position: int, sources: Sequence[int]) -> Sample:
         return Sample(
             name=self._names[position],
             target=self._frames[position],
-            sources=torch.stack([self._frames[neighbour] for neighbour in self.neighbours[position]]),
+            sources=torch.stack([self._frames[source] for source in sources]),
             intrinsics=self._intrinsics,
             mask=self._mask,
             learned_camera=self._learned_camera,
@@ -120,7 +141,10 @@ class Footage:
     def motion(self) -> SequenceMotion:
         """How the sequence moves, and which of its frames are neighbours."""
         unpacked = self.unpacked
-        return SequenceMotion(self._name, unpacked.travelled, unpacked.runs, unpacked.seconds, self.neighbours)
+        farthest = self.farthest if self._draws else None
+        return SequenceMotion(
+            self._name, unpacked.travelled, unpacked.runs, unpacked.seconds, self.neighbours, farthest
+        )
 
     def _names_of_frames(self) -> list[str]:
         stems = [path.stem for path in self._frames.paths]
@@ -136,6 +160,9 @@ class Footage:
         found = neighbours_by_motion(self.unpacked.travelled, runs, self.source_ids)
         # A short piece that hardly moves is better than none.
         return found if any(found) else neighbours_by_number(runs, self.source_ids)
+
+    def _find_farthest(self) -> list[tuple[int, ...] | None]:
+        return farthest_by_motion(self.unpacked.travelled, self.unpacked.runs, self.source_ids, self.neighbours)
 
     def _find_targets(self, stage: Stage) -> list[int]:
         paired = [position for position, each in enumerate(self.neighbours) if each is not None]

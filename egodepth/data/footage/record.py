@@ -79,6 +79,7 @@ def _open(wanted: Wanted) -> TrainingSets:
             lens,
             mask,
             learned,
+            wanted.config.offsets,
         )
 
     sets = TrainingSets.of_stages(frames)
