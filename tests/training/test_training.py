@@ -180,7 +180,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(drive, tra
         train("monodepth2", replace(recipe, training=replace(recipe.training, seed=seed)), drive, tmp_path / name)
         runs[name] = weights(tmp_path / name)
     assert all(torch.equal(runs["one"][key], runs["again"][key]) for key in runs["one"])
-    assert not all(torch.equal(runs["one"][key], runs["other"][key]) for key in runs["one"])
+    # Further apart than the order of the samples can take them in so few steps: they began elsewhere.
+    apart = max(float((runs["one"][key] - runs["other"][key]).abs().max()) for key in runs["one"] if "decoder" in key)
+    assert apart > 100 * recipe.optimiser.learning_rate
 
 
 def test_the_learning_rate_drops_after_three_quarters_of_the_steps(drive, tmp_path):
