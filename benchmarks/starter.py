@@ -1,14 +1,15 @@
-"""How the starter weights were made: simulated streets first, then a free highway video beside them.
+"""How the starter weights were made: simulated streets, and a free highway video for the pose network.
 
     python benchmarks/starter.py band HIGHWAY.mp4 CAMERA.json OUT    the video's band of road, as frames
-    python benchmarks/starter.py join RUN MODEL OUT                  RUN's depth network and MODEL's pose network
-    python benchmarks/starter.py release RUN                         into the package, in half precision and as ONNX
+    python benchmarks/starter.py merge STREETS MORE                  MORE's drives into STREETS, under other dates
+    python benchmarks/starter.py release RUN POSES                   into the package, in half precision and as ONNX
 
-The commands between the two are in egodepth/starter/README.md.
+The commands between them are in egodepth/starter/README.md.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from PIL import Image
@@ -24,7 +25,7 @@ from egodepth.models.folder import STARTER_FOLDER
 from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.model_config import read_config
 from egodepth.recipes.restoring import restored_recipe
-from egodepth.training.starting import load_trained_networks, run_options
+from egodepth.training.starting import load_trained_networks
 
 BAND = slice(256, 640)
 """Rows of the highway's 720 that have the streets' form, 10 : 3, without bonnet and most of the sky."""
@@ -52,31 +53,42 @@ def write_band(video: Path, camera_file: Path, out: Path) -> None:
     write_text(out / "camera.json", json.dumps(numbers, indent=2) + "\n")
 
 
-def join(run: str, model: str, out: Path) -> None:
-    """Write a model to start from: the depth network of one that learnt from depth alone, another's pose network."""
-    networks = {"depth": load_trained_networks(run)["depth"], "pose": load_trained_networks(model)["pose"]}
+def merge(streets: Path, more: Path) -> None:
+    """Move one simulation's drives into another's folder, ten years later, and list all frames but the test drives'."""
+    for date in sorted(more.glob("20*")):
+        for drive in sorted(date.iterdir()):
+            place = streets / _later(date.name) / _later(drive.name)
+            place.parent.mkdir(exist_ok=True)
+            drive.rename(place)
+    lists = Path("splits") / "simulated"
+    tests = {line.split()[0] for line in (streets / lists / "test_files.txt").read_text().splitlines()}
+    tests |= {_later(line.split()[0]) for line in (more / lists / "test_files.txt").read_text().splitlines()}
+    shown: dict[bool, list[str]] = {True: [], False: []}
+    for drive in sorted(streets.glob("20*/*_sync")):
+        name = f"{drive.parent.name}/{drive.name}"
+        frames = sorted(int(file.stem) for file in (drive / "image_02" / "data").glob("*.png"))
+        shown[name in tests] += [f"{name} {frame} {side}" for frame in frames for side in "lr"]
+    for stage, lines in (("train", shown[False]), ("val", shown[True][::2])):
+        write_text(streets / "splits" / "all" / f"{stage}_files.txt", "\n".join(lines) + "\n")
+
+
+def _later(name: str) -> str:
+    return re.sub(r"^20\d\d|(?<=/)20\d\d", lambda year: str(int(year[0]) + 10), name)
+
+
+def release(run: str, poses: str) -> None:
+    """Write networks into the package as they can be trained on and used, and the depth network as ONNX.
+
+    Args:
+        run: whose depth network is released.
+        poses: a run or model whose pose network goes with it; both mean the same unit.
+    """
+    networks = {"depth": load_trained_networks(run)["depth"], "pose": load_trained_networks(poses)["pose"]}
+    halves = {part: network.half() for part, network in networks.items()}
     config = read_config(ReleasedModel.open(run).folder)
     scale, camera = Scale(config["metres_per_unit"], config["metres_from"]), ReleasedCamera(focal=config["focal"])
     recipe = restored_recipe("video", {})
-    save_model(out, "video", recipe, networks, scale, config["provenance"], False, camera)
-
-
-def release(run: Path) -> None:
-    """Write a run's networks into the package as they can be trained on and used, and the depth network as ONNX."""
-    networks = {part: network.half() for part, network in load_trained_networks(str(run)).items()}
-    options, config = run_options(run), read_config(ReleasedModel.open(run).folder)
-    scale = Scale(config["metres_per_unit"], config["metres_from"])
-    recipe = restored_recipe("video", options)
-    save_model(
-        STARTER_FOLDER,
-        "video",
-        recipe,
-        networks,
-        scale,
-        config["provenance"],
-        False,
-        ReleasedCamera(focal=config["focal"]),
-    )
+    save_model(STARTER_FOLDER, "video", recipe, halves, scale, config["provenance"], False, camera)
     released = ReleasedModel.open(STARTER_FOLDER)
     export_onnx(released.predictor(), STARTER_FOLDER / "model.onnx", scale=released.scale.as_metadata())
 
@@ -87,18 +99,19 @@ def main() -> None:
     band = commands.add_parser("band")
     for name in ("video", "camera", "out"):
         band.add_argument(name, type=Path)
-    joined = commands.add_parser("join")
-    for name in ("run", "model"):
-        joined.add_argument(name)
-    joined.add_argument("out", type=Path)
-    commands.add_parser("release").add_argument("run", type=Path)
+    merged = commands.add_parser("merge")
+    for name in ("streets", "more"):
+        merged.add_argument(name, type=Path)
+    released = commands.add_parser("release")
+    for name in ("run", "poses"):
+        released.add_argument(name)
     given = parser.parse_args()
     if given.command == "band":
         write_band(given.video, given.camera, given.out)
-    elif given.command == "join":
-        join(given.run, given.model, given.out)
+    elif given.command == "merge":
+        merge(given.streets, given.more)
     else:
-        release(given.run)
+        release(given.run, given.poses)
 
 
 if __name__ == "__main__":
