@@ -79,6 +79,8 @@ HELP = ("-h", "--help", "--help-all")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; the exit codes are those of the module's docstring."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a name need not be UTF-8, nor a terminal know all letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with ended_by_signals():
             exit_code = _run(arguments)

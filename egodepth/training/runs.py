@@ -299,7 +299,7 @@ def _fingerprint(sets: TrainingSets) -> dict[str, Any]:
     digest = hashlib.sha256()
     for dataset in filter(None, (sets.training, sets.validation)):
         for name in dataset.sample_names():
-            digest.update(f"{name}\n".encode())
+            digest.update(f"{name}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
         digest.update(b"\n")
     return {"samples": len(sets.training), "fingerprint": digest.hexdigest()[:16]}
 

@@ -24,7 +24,7 @@ from egodepth.data.packs.reading import (
     read_part,
     samples_file,
 )
-from egodepth.data.packs.source import SOURCE_FILE, digest_of, source_identity
+from egodepth.data.packs.source import SOURCE_FILE, digest_of, identity_digest, source_identity
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
@@ -90,7 +90,7 @@ def pack(
         "egodepth": __version__,
         "source": whole[0],
         "beside": whole[1:],
-        "source_identity": digest_of("\n".join(identity).encode()),
+        "source_identity": identity_digest(identity),
         "options": json.loads(json.dumps(asdict(options))),
         "part_bytes": part_bytes,
         "samples": {stage: len(dataset) for stage, dataset in datasets.items()},
