@@ -26,6 +26,22 @@ LONGEST_PART = 255
 OLDER = ".old"
 """Suffix of a folder that is about to be replaced."""
 
+ATTEMPTS = 100
+"""At giving a folder its name while others give it theirs."""
+
+PLACE_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "EIO", "ENOENT", "ENOTDIR", "EISDIR"),
+        *("EEXIST", "ENOTEMPTY", "ENAMETOOLONG", "ELOOP", "ESTALE"),
+    )
+    if hasattr(errno, name)
+)
+"""What a place answers that nothing can be written to, or no longer."""
+
+WITHOUT_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems answer that bring nothing to a disk on demand."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -34,27 +50,28 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, because encoders choose their format by it, starts with a dot, and says which
     process writes it. On any exception, Ctrl-C included, the temporary file or folder is removed and an older `path`
     stays as it was; what a killed process left is removed by the next one that writes beside it. An existing folder at
-    `path` is replaced only by a folder.
+    `path` is replaced only by a folder. Of several processes that write one path at once, the last one's stays.
 
     Raises:
-        UserError: the disk is full, or the place cannot be written to.
+        UserError: the disk is full, the place cannot be written to, or there is a device or a pipe.
     """
     path = Path(path)
     # Cut, because a name of 255 bytes has no room for ours.
     temporary = path.with_name(f".{path.stem[:SHOWN_OF_NAME]}.{_owner()}{path.suffix}")
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # Root would put a file in the place of /dev/null, for all programs of the machine.
+            raise UserError(f"{path}: is a device or a pipe, which a file would replace. Name a file.")
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent.absolute())
         yield temporary
         _flush(temporary)
-        if temporary.is_dir() and path.is_dir():
-            _swap_folder(temporary, path)
-        else:
-            temporary.replace(path)
+        _give_name(temporary, path)
     except OSError as error:
-        raise _as_user_error(error, path) from error
+        raise place_error(error, path) from error
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # it would take the place of the error that tells why there is nothing to remove
+            _remove(temporary)
 
 
 @cache
@@ -66,7 +83,7 @@ def remove_leftovers(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for name in sorted(entry.name for entry in entries):
             found = TEMPORARY.fullmatch(name)
-            if found is None or found["machine"] != _machine() or _is_alive(int(found["process"])):
+            if found is None or found["machine"] != machine_name() or _is_alive(int(found["process"])):
                 continue
             if found["suffix"] == OLDER and not (folder / found["name"]).exists():
                 (folder / name).replace(folder / found["name"])
@@ -86,9 +103,9 @@ def kept_until_done(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+    """Write `text` to `path` as UTF-8, whole or not at all; what a name has that is none, as an escape."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -127,18 +144,31 @@ def within(folder: Path, name: object, remedy: str = "Rename the input.") -> Pat
     return folder / name
 
 
-def _owner() -> str:
-    return f"{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
 @cache
-def _machine() -> str:
+def machine_name() -> str:
     """What tells where a process id means something: the machine, since when it runs, and the container."""
     places = []
     for file in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         with suppress(OSError):
             places.append(str(Path(file).readlink()) if Path(file).is_symlink() else Path(file).read_text())
     return hashlib.blake2b("\n".join([platform.node(), *places]).encode(), digest_size=4).hexdigest()
+
+
+def place_error(error: OSError, path: Path) -> Exception:
+    """A `UserError` for what keeps `path` from being written; any other error as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: the disk is full; nothing was changed. Free some space and run again.")
+    if error.errno == errno.EFBIG:
+        return UserError(f"{path}: the file grew too large for this place; nothing was changed. Choose another.")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"{path}: too many files are open. Lower --workers, or raise the limit (ulimit -n).")
+    if error.errno in PLACE_ERRORS and (error.filename is None or _is_beside(str(error.filename), path)):
+        return UserError(f"{path}: cannot be written ({error.strerror}). Choose another place.")
+    return error  # of something that was read meanwhile
+
+
+def _owner() -> str:
+    return f"{machine_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 def _is_alive(process: int) -> bool:
@@ -155,16 +185,39 @@ def _is_alive(process: int) -> bool:
 
 def _flush(path: Path) -> None:
     """Bring a file's bytes to the disk before its name says that they are there."""
-    if path.is_file():
-        with path.open("rb") as handle:
+    if not path.is_file():
+        return
+    with path.open("rb") as handle:
+        try:
             os.fsync(handle.fileno())
+        except OSError as error:
+            if error.errno not in WITHOUT_FSYNC:
+                raise
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            if temporary.is_dir() and path.is_dir():
+                _swap_folder(temporary, path)
+            else:
+                temporary.replace(path)
+            return
+        except OSError as error:
+            # Another process moved its own folder there, or the older one away, since we looked.
+            overtaken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) and temporary.is_dir()
+            if not overtaken or attempt == ATTEMPTS:
+                raise
 
 
 def _swap_folder(temporary: Path, path: Path) -> None:
     older = path.with_name(f".{path.name}.{_owner()}{OLDER}")
     path.replace(older)
-    temporary.replace(path)
-    shutil.rmtree(older)
+    try:
+        temporary.replace(path)
+    finally:
+        if path.exists():
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:
@@ -174,13 +227,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _as_user_error(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path}: the disk is full; nothing was changed. Free some space and run again.")
-    if error.errno == errno.EFBIG:
-        return UserError(f"{path}: the file grew too large for this place; nothing was changed. Choose another.")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return UserError(f"{path}: too many files are open. Lower --workers, or raise the limit (ulimit -n).")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG):
-        return UserError(f"{path}: cannot be written ({error.strerror}). Choose another place.")
-    return error
+def _is_beside(file: str, path: Path) -> bool:
+    """Whether a file is a path, in it, on the way to it, or a temporary one beside it."""
+    place, whole = Path(file).absolute(), path.absolute()
+    if whole.is_relative_to(place) or place.is_relative_to(whole):
+        return True
+    beside = place.relative_to(whole.parent).parts[0] if place.is_relative_to(whole.parent) else ""
+    return TEMPORARY.fullmatch(beside) is not None

@@ -2,9 +2,19 @@
 
 import math
 import os
+import re
 from pathlib import Path
 
+from egodepth.environment import whole_number_said
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+
+MOST_THREADS = 4096
+"""More than any machine has processors; engines that are given a billion threads start them."""
+
+LEVELS = re.compile(r"([1-9]\d{0,3})(?:,[1-9]\d{0,3})+")
 
 BUSY_LOAD = 0.7
 """Load from which on at least one other process is at work most of the time."""
@@ -22,9 +32,15 @@ def available_processors(cgroup: Path = CGROUP_ROOT) -> int:
 
 
 def working_threads() -> int:
-    """How many threads an engine gets: as `OMP_NUM_THREADS` says, or one for each available processor."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdecimal() and int(said) > 0 else available_processors()
+    """How many threads an engine gets: as `OMP_NUM_THREADS` says, or one for each available processor.
+
+    Raises:
+        UserError: the variable says neither a number nor, as OpenMP has it, one for each level of nesting.
+    """
+    levels = LEVELS.fullmatch(os.environ.get(THREADS_VARIABLE, ""))
+    if levels is not None:
+        return int(levels[1])
+    return whole_number_said(THREADS_VARIABLE, available_processors(), 1, MOST_THREADS)
 
 
 def machine_is_busy(load: float | None = None) -> bool:

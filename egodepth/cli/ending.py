@@ -18,6 +18,9 @@ OUT_OF_MEMORY = (
 )
 """What programs say, in small letters, that could not have the memory that they asked for."""
 
+OUT_OF_FILES = ("too many open files", "received 0 items of ancdata")
+"""What programs say, in small letters, that could not open one more file: PyTorch where processes share a tensor."""
+
 LESS_MEMORY = {
     "train": "Lower --batch-size, --workers, or --height and --width",
     "prior": "Lower --images or --pixels-per-image, or give smaller frames",
@@ -68,16 +71,18 @@ def advice_on_resources(error: Exception, command: str) -> str | None:
         command: that ran, which decides what to lower.
     """
     said = str(error).lower()
+    place = f"{error.filename}: " if getattr(error, "filename", None) else ""
+    if any(phrase in said for phrase in OUT_OF_FILES):
+        return printable(f"{place}too many files are open. Lower --workers, or raise the limit (ulimit -n).")
     if isinstance(error, MemoryError) or any(phrase in said for phrase in OUT_OF_MEMORY):
         lower = LESS_MEMORY.get(command, "Close other programs, or give smaller inputs")
         return printable(f"memory ran out ({first_line(error)}). {lower}.")
     if not isinstance(error, OSError):
         return None
-    place = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return printable(f"{place}the disk is full. Free some space and run again.")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return printable(f"{place}too many files are open. Lower --workers, or raise the limit (ulimit -n).")
+    if error.errno == errno.EFBIG:
+        return printable(f"{place}the file grew too large for this place. Choose another.")
     if error.errno in PATH_ERRORS and error.filename:
         return printable(f"{place}cannot be used ({error.strerror}). Was it moved or removed while in use? Run again.")
     return None

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 
 from egodepth.cli.ending import EndedBySignal, advice_on_resources, ended_by_signals
 from egodepth.errors import Stopped, UserError, printable
-from egodepth.processors import available_processors, machine_is_busy
+from egodepth.processors import THREADS_VARIABLE, available_processors, machine_is_busy, working_threads
 from egodepth.version import __version__
 
 COMMANDS: dict[str, str] = {
@@ -79,6 +79,8 @@ HELP = ("-h", "--help", "--help-all")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; the exit codes are those of the module's docstring."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if hasattr(sys.stdout, "reconfigure"):  # a name need not be UTF-8, nor a terminal know all letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with ended_by_signals():
             exit_code = _run(arguments)
@@ -144,7 +146,8 @@ def _run(arguments: list[str]) -> int | None:
         return None
     _set_up_logging()
     # Both are read when PyTorch is imported, which knows nothing of a container's quota and of who else is at work.
-    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+    os.environ.setdefault(THREADS_VARIABLE, str(available_processors()))
+    working_threads()  # OpenMP would say that it does not understand the variable, and take all processors
     if machine_is_busy():
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return command()

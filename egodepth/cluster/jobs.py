@@ -4,7 +4,6 @@ submitit writes the scheduler's script, starts the processes and puts them into 
 notice on to the command, which finishes its step and saves (see `egodepth.training.stopping`), and waits for that.
 """
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
+from egodepth.environment import whole_number_said
 from egodepth.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ResumableJob:
 
     def _words_of_turn(self) -> tuple[str, ...]:
         """The command line, resumed where there is something to resume: also after the scheduler lost a machine."""
-        was_lost = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+        was_lost = whole_number_said("SLURM_RESTART_COUNT", 0) > 0
         return _resumed(self.words) if was_lost or self._has_begun() else self.words
 
     def _has_begun(self) -> bool:

@@ -289,6 +289,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is empty (0 bytes). Copy or download it again.")
     try:
         yield
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: was removed while it was in use. Put it back, and run again.") from error
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read (permission denied). Change its permissions.") from error
     except UnidentifiedImageError as error:

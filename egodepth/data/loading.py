@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 PARTS_AT_ONCE = 8
 """Parts of a fetched data set whose samples are mixed; for a pack they take 2 GiB."""
 
+OPEN_FILES, OPEN_FILES_EACH = 64, 16
+"""Files that a training has open, and those for each of its loading processes: two batches of some tensors."""
+
 BROKEN_SHARE_ALLOWED = 0.01
 BROKEN_ALWAYS_ALLOWED = 10
 
@@ -130,7 +133,7 @@ class _Readable(Dataset[_Read]):
     def __getitem__(self, asked: tuple[int, int]) -> _Read:
         step, index = asked
         broken: dict[int, str] = {}
-        for place in range(index, index + min(len(self), _broken_allowed(len(self)) + 1)):
+        for place in range(index, index + min(len(self), broken_allowed(len(self)) + 1)):
             wrapped = place % len(self)
             try:
                 return _Read(wrapped, self._sample(wrapped, step), broken)
@@ -206,7 +209,7 @@ class BatchLoader:
         for message in sorted(set(broken.values()) - messages):
             logger.warning("%s Another frame is used in its place.", message)
         self.broken |= broken
-        if len(self.broken) > _broken_allowed(self._samples):
+        if len(self.broken) > broken_allowed(self._samples):
             self._refuse()
 
     def _refuse(self) -> None:
@@ -232,7 +235,12 @@ def make_loader(
         cutting: how frames are scaled and cut at each step; none reads them whole.
         seed: of the run, by which a data set that has several useful neighbours draws them at each step; none takes the
             nearest ones.
+
+    Raises:
+        UserError: the system lets this process open too few files for so many workers.
     """
+    if workers:
+        _make_room_for_files(workers)
     loader = DataLoader(
         _Readable(dataset, cutting, seed),
         batch_sampler=_Asked(sampler),
@@ -251,8 +259,30 @@ def sequential_batches(length: int, batch_size: int, rank: int = 0, world_size: 
     return [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)]
 
 
-def _broken_allowed(samples: int) -> int:
+def broken_allowed(samples: int) -> int:
+    """How many samples of so many may be unreadable before a training, or a packing, says that the data are."""
     return max(BROKEN_ALWAYS_ALLOWED, int(samples * BROKEN_SHARE_ALLOWED))
+
+
+def _make_room_for_files(workers: int) -> None:
+    """Let this process open as many files as its loading processes need, each tensor on its way being one.
+
+    A loading process that cannot open one more drops its batch, and the one that trains waits for it for ever.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = OPEN_FILES + OPEN_FILES_EACH * workers
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"--workers {workers}: need {needed} open files, and this process may have {hard}. Lower --workers, or "
+            "raise the limit (ulimit -n)."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def one_thread(worker: int) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from egodepth.colour import colour_disparity, colour_error
+from egodepth.errors import printable
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, ImageRow, best_by_metric, metric_label
 from egodepth.evaluation.metrics import HIGHER_IS_BETTER, DepthMetrics
 from egodepth.files import write_bytes, write_text
@@ -137,7 +138,7 @@ def _sheet(pictures: Sequence[tuple[str, np.ndarray]], title: str) -> Image.Imag
     rows = (len(tiles) + 1) // 2
     sheet = Image.new("RGB", (2 * width + 3 * gap, bar + gap + rows * (height + bar + gap)), (24, 24, 27))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    draw.text((gap, 4), title, fill=(235, 235, 235), font=font)
+    draw.text((gap, 4), printable(title), fill=(235, 235, 235), font=font)
     for place, (label, tile) in enumerate(tiles):
         left = gap + (place % 2) * (width + gap)
         top = bar + gap + (place // 2) * (height + bar + gap)
@@ -301,7 +302,7 @@ def _embedded(picture: np.ndarray) -> str:
 def _curve(title: str, curve: Curve) -> str:
     """An inline SVG; its ink follows the page's colours, light or dark."""
     steps, values = np.asarray(curve, dtype=float).reshape(-1, 2).T
-    options = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif", "font.size": 9}
+    options = {"svg.fonttype": "none", "svg.hashsalt": printable(title), "font.family": "sans-serif", "font.size": 9}
     with rc_context(options):
         figure = Figure(figsize=(4.2, 2.3), layout="constrained")
         axes = figure.subplots()

@@ -212,7 +212,8 @@ class _Run:
             ]
         else:
             done = [each for each in self._inputs if self._has_all_depth(each, SUFFIXES[format])]
-        self._inputs = [each for each in self._inputs if each not in done]
+        names = {each.name for each in done}  # one by one, 20,000 pictures would be compared 400 million times
+        self._inputs = [each for each in self._inputs if each.name not in names]
         for each in done:
             self._videos.pop(each.path, None)
         return len(done)

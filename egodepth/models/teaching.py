@@ -24,6 +24,7 @@ from egodepth.data.teacher_maps import DESCRIPTION, read_description
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, within, write_bytes, write_text
 from egodepth.inference.costing import CostWatch
+from egodepth.locks import LOCK_FILE, only_writer
 from egodepth.models.foreign import report_licence
 from egodepth.models.teachers import Teacher, fingerprint, known_device, open_teacher, weights_bytes
 from egodepth.progress import progress_bar
@@ -77,16 +78,16 @@ def teach(
         views: of the training's mode, which say what frames are targets.
 
     Raises:
-        UserError: the model or the data cannot be used, or `out` holds something else.
+        UserError: the model or the data cannot be used, `out` holds something else, or another process writes there.
     """
     before = read_description(out)
-    if not before and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not before and out.exists() and (not out.is_dir() or any(file.name != LOCK_FILE for file in out.iterdir())):
         raise UserError(f"--out {out}: holds something else than a teacher's maps. Choose another folder.")
     known = intrinsics != "calibrated" or not any(lacks_camera(root, config) for root in (data, *config.beside))
     place = known_device(device)
     watch = CostWatch(place)
     teacher = open_teacher(model, place, width, known and intrinsics not in LEARNED_WAYS)
-    with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
+    with only_writer(out), kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         camera = intrinsics if known else LEARNED
         # What is left out of a training's pictures is no matter here, and takes a look at all frames to find.
         sets = open_training_sets(data, replace(config, mask="none"), camera, views, *teacher.size, cache_folder=frames)

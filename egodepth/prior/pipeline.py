@@ -1,7 +1,8 @@
 """RPrDepth from nothing: teacher, prior, student, both stages and the selection between them, in one resumable call."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from egodepth.data.opening import open_training_sets
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done
+from egodepth.locks import only_writer
 from egodepth.models.folder import LAST_STAGE
 from egodepth.models.foreign_teacher import open_as_teacher
 from egodepth.models.released import ReleasedModel, deployed
@@ -229,9 +231,16 @@ def select_prior(
         return select_references(network, references, sets.validation, out, keep, images, device=device)
 
 
-def _unpacked(frames: Path | None, out: Path) -> AbstractContextManager[Path]:
+@contextmanager
+def _unpacked(frames: Path | None, out: Path) -> Iterator[Path]:
     """The folder of unpacked frames: that of a run, which keeps it, or one of this call alone."""
-    return nullcontext(frames) if frames is not None else kept_until_done(out.with_name(f".{out.stem}.frames"))
+    if frames is not None:
+        yield frames
+        return
+    own = out.with_name(f".{out.stem}.frames")
+    alone = only_writer(own) if rank_zero_only.rank == 0 else nullcontext()
+    with alone, kept_until_done(own):
+        yield own
 
 
 def prior_settings(split: str | None, seed: int, intrinsics: str) -> PriorGuidedRecipe:

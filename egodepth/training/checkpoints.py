@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from egodepth.errors import UserError
-from egodepth.files import write_bytes
+from egodepth.files import replacing, write_bytes
 from egodepth.networks.weights import read_pickled
 from egodepth.training.early_stop import EarlyStop
 
@@ -109,11 +109,11 @@ def _keep_previous(path: Path) -> None:
     previous = path.with_name(PREVIOUS_CHECKPOINT.name)
     if not path.is_file():
         return
-    previous.unlink(missing_ok=True)
-    try:
-        os.link(path, previous)
-    except OSError:  # a file system without links
-        shutil.copyfile(path, previous)
+    with replacing(previous) as temporary:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, temporary)
 
 
 @rank_zero_only

@@ -1,7 +1,10 @@
 """The training engine: from a method and its data to checkpoints, logs and a released model, with exact resume."""
 
+import errno
 import logging
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning.pytorch as lightning
@@ -37,6 +40,8 @@ from egodepth.training.checkpoints import (
 )
 from egodepth.training.early_stop import EarlyStop
 from egodepth.training.stopping import CheckpointWriter
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 FLUSH_SECONDS = 5
 """Between two looks of TensorBoard's writer at what there is to do."""
@@ -126,7 +131,17 @@ def fit(
     method.to(memory_format=torch.channels_last)
     data = _Batches(training_set, validation_set, method.cutting(frame_size), config, steps)
     try:
-        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with _quiet_threads() as lost:
+            trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        if lost:
+            raise lost[0]
+    except OSError as error:
+        if error.errno not in DISK_ERRORS or error.filename is not None:
+            raise
+        # Checkpoints, the model and panels name their files themselves.
+        raise UserError(
+            f"{run}: the logs cannot be written ({error.strerror}). Make room, then run the same command with --resume."
+        ) from error
     except SystemExit as stop:
         if stop.code == 1:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from stop
@@ -144,6 +159,27 @@ def fit(
         ) from error
     if early_stop is not None:
         early_stop.take_best(method)
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[list[OSError]]:
+    """Keep what stops TensorBoard's writing thread from the terminal, and give it.
+
+    The thread's error is raised where the next value is logged; after the last value it was a traceback and no error.
+    """
+    before, lost = threading.excepthook, []
+
+    def keep(stopped: threading.ExceptHookArgs) -> None:
+        if isinstance(stopped.exc_value, OSError):
+            lost.append(stopped.exc_value)
+        else:
+            before(stopped)
+
+    threading.excepthook = keep
+    try:
+        yield lost
+    finally:
+        threading.excepthook = before
 
 
 class _Batches(lightning.LightningDataModule):

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from egodepth.data.motion import WANTED, SequenceMotion
+from egodepth.errors import printable
 from egodepth.files import replacing
 
 WIDTH, ROW = 7.0, 1.5
@@ -36,7 +37,8 @@ def _draw(axes: Axes, sequence: SequenceMotion) -> None:
     for number in np.flatnonzero(np.diff(sequence.runs)):
         axes.axvline((place[number] + place[number + 1]) / 2, linewidth=0.8, color="#c0392b")
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{sequence.name}: motion to the neighbours; red lines are cuts", fontsize=8, loc="left")
+    title = printable(f"{sequence.name}: motion to the neighbours; red lines are cuts")
+    axes.set_title(title, fontsize=8, loc="left", parse_math=False)  # a name with dollars is no formula
     axes.set_xlabel("seconds" if timed else "frames", fontsize=8)
     axes.set_ylabel("% of width", fontsize=8)
     axes.tick_params(labelsize=7)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from egodepth.data.transforms import resize
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, write_text
 from egodepth.geometry.scale import Scale
+from egodepth.locks import only_writer
 from egodepth.methods.method import Method
 from egodepth.models.folder import MODEL_FOLDER, RUN_FILE
 from egodepth.models.foreign import report_licence
@@ -83,13 +85,27 @@ def train(
         the folder of the released model.
 
     Raises:
-        UserError: the data or an option cannot be used; nothing was trained then, or the last good checkpoint stays.
+        UserError: the data or an option cannot be used, or another process trains there; nothing was trained then, or
+            the last good checkpoint stays.
     """
     recipe = _in_form_of(recipe, data)
     check_size(recipe)
     if metres is not None:
         check_metres(metres, recipe, data)
     check_run_folder(run, resume)
+    with _alone_in(run, recipe):
+        return _trained(name, recipe, data, run, resume, metres)
+
+
+def _alone_in(run: Path, recipe: Recipe) -> AbstractContextManager[None]:
+    """Keep other trainings out of a run's folder: the first process does, for all that train together.
+
+    On several nodes each has a first one, where nothing tells Lightning of the others before they meet.
+    """
+    return only_writer(run) if rank_zero_only.rank == 0 and recipe.training.nodes == 1 else nullcontext()
+
+
+def _trained(name: str, recipe: Recipe, data: Path, run: Path, resume: bool, metres: ScaleSource | None) -> Path:
     recipe, needs = _with_whole_paths(recipe).needs(open_as_teacher)
     recipe = replace(with_cameras(recipe, data), network=_sized_network(recipe, run, resume))
     recipe, maps = _with_maps(recipe, data)
@@ -209,7 +225,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     """Resize the frames of DATA once for a recipe, so that training reads them ready-made.
 
     Raises:
-        UserError: the data cannot be used, or `out` holds something else.
+        UserError: the data cannot be used, `out` holds something else, or another process packs there.
     """
     if recipe.data.offsets == "drawn":
         raise UserError("--data.offsets drawn: a pack holds fixed neighbours. Train on the footage itself.")
@@ -222,7 +238,7 @@ def pack_data(recipe: Recipe, data: Path, out: Path, workers: int = 0) -> PackRe
     config = recipe.data
     chosen = config.split, config.stride, config.crop, config.sides
     options = PackOptions(needs.views, *needs.size, recipe.intrinsics, *chosen)
-    with kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
+    with only_writer(out), kept_until_done(out.with_name(f".{out.name}.frames")) as frames:
         sets = open_training_sets(data, config, recipe.intrinsics, needs.views, *needs.size, cache_folder=frames)
         return pack(out, (data, *config.beside), sets.training, sets.validation, options, sets.left_out, workers)
 
@@ -289,7 +305,7 @@ def _fingerprint(sets: TrainingSets) -> dict[str, Any]:
     digest = hashlib.sha256()
     for dataset in filter(None, (sets.training, sets.validation)):
         for name in dataset.sample_names():
-            digest.update(f"{name}\n".encode())
+            digest.update(f"{name}\n".encode(errors="surrogatepass"))  # a name need not be UTF-8
         digest.update(b"\n")
     return {"samples": len(sets.training), "fingerprint": digest.hexdigest()[:16]}
 

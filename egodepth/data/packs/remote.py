@@ -15,6 +15,7 @@ import numpy as np
 
 from egodepth.cache import VARIABLE, cache_folder
 from egodepth.data.packs.source import SOURCE_FILE, digest_of
+from egodepth.environment import number_said
 from egodepth.errors import UserError, first_line
 from egodepth.files import replacing, write_bytes, write_text
 
@@ -46,6 +47,15 @@ def is_address(path: Path) -> bool:
     return len(scheme) > 2 and scheme.endswith(":") and not path.exists()
 
 
+def room_bytes() -> float:
+    """How much of a pack may be kept on this machine.
+
+    Raises:
+        UserError: the variable is no number.
+    """
+    return 1e9 * number_said(BYTES_VARIABLE, USUAL_GB)
+
+
 def stand_in(path: Path) -> Path:
     """The folder of this machine that stands for the pack at an address.
 
@@ -53,9 +63,11 @@ def stand_in(path: Path) -> Path:
         path: the address, as `is_address` knows it.
 
     Raises:
-        UserError: fsspec is not installed or cannot reach the address, there is no pack, or no place for it here.
+        UserError: fsspec is not installed or cannot reach the address, there is no pack, or no place for it here, or
+            `BYTES_VARIABLE` is no number.
     """
     address = f"{path.parts[0]}//{PurePosixPath(*path.parts[1:])}"
+    room_bytes()  # in a loading process, an hour later, nobody would see what is wrong
     root = cache_folder("packs")
     if root is None:
         raise UserError(f"{address}: needs a folder for what is fetched. Name one by {VARIABLE}.")
@@ -134,7 +146,7 @@ class RemoteParts:
 
     def _make_room(self, latest: Path) -> None:
         """Remove the parts that were read longest ago, as far as the others fill the room."""
-        room = float(os.environ.get(BYTES_VARIABLE, USUAL_GB)) * 1e9 - latest.stat().st_size
+        room = room_bytes() - latest.stat().st_size
         found = []
         for part in self.folder.glob("pixels-*.bin"):
             with suppress(FileNotFoundError):

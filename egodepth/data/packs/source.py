@@ -56,10 +56,11 @@ def check_source(folder: Path, manifest: Mapping[str, Any], remedy: str) -> None
     if not all(file.exists() for file in (*sources, *(() if camera is None else (camera,)))):
         return
     now = source_identity(sources, intrinsics)
-    if digest_of("\n".join(now).encode()) == manifest["source_identity"]:
+    if identity_digest(now) == manifest["source_identity"]:
         return
     then = read_text(folder / SOURCE_FILE).splitlines() if (folder / SOURCE_FILE).is_file() else []
-    names = sorted({line.split(" ", 2)[-1] for line in set(now) ^ set(then)})
+    written = [line.encode(errors="backslashreplace").decode() for line in now]
+    names = sorted({line.split(" ", 2)[-1] for line in set(written) ^ set(then)})
     example = f" (the first: {names[0]})" if names else ""
     raise UserError(f"{folder}: is stale: {len(names)} files of {sources[0]} have changed since{example}. {remedy}")
 
@@ -68,6 +69,11 @@ def _file_of(intrinsics: str) -> Path | None:
     """The file that a recipe's intrinsics name; it is whole, for a pack is read from anywhere."""
     file = Path(intrinsics.partition("#")[0])
     return file if file.is_absolute() else None
+
+
+def identity_digest(identity: Sequence[str]) -> str:
+    """The digest of what `source_identity` gives; a name need not be UTF-8."""
+    return digest_of("\n".join(identity).encode(errors="surrogatepass"))
 
 
 def digest_of(content: bytes) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from egodepth.checked_json import sealed
-from egodepth.data.loading import one_thread
+from egodepth.data.loading import broken_allowed, one_thread
 from egodepth.data.packs.reading import (
     FORMAT,
     MARKER,
@@ -24,11 +24,12 @@ from egodepth.data.packs.reading import (
     read_part,
     samples_file,
 )
-from egodepth.data.packs.source import SOURCE_FILE, digest_of, source_identity
+from egodepth.data.packs.source import SOURCE_FILE, digest_of, identity_digest, source_identity
 from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
+from egodepth.locks import LOCK_FILE
 from egodepth.version import __version__
 
 log = logging.getLogger("egodepth")
@@ -76,7 +77,8 @@ def pack(
         part_bytes: how much one part may hold.
 
     Raises:
-        UserError: the folder holds something else, or a pack of other data or options; the disk is full.
+        UserError: the folder holds something else, or a pack of other data or options; the disk is full; or the data
+            cannot be read, or change meanwhile.
     """
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
@@ -89,7 +91,7 @@ def pack(
         "egodepth": __version__,
         "source": whole[0],
         "beside": whole[1:],
-        "source_identity": digest_of("\n".join(identity).encode()),
+        "source_identity": identity_digest(identity),
         "options": json.loads(json.dumps(asdict(options))),
         "part_bytes": part_bytes,
         "samples": {stage: len(dataset) for stage, dataset in datasets.items()},
@@ -101,13 +103,29 @@ def pack(
     number_of, done = _whole_parts(out, len(parts))
     readings = iter(_read_all(datasets, parts[done:], workers))
     packed_now = 0
+    broken: list[str] = []
     for number, (stage, places) in enumerate(parts[done:], done):
-        _write_part(out, number, stage, [next(readings) for _ in places], number_of)
+        samples = [next(readings) for _ in places]
+        broken += [sample for sample in samples if isinstance(sample, str)]
+        _check_broken(out, broken, sum(manifest["samples"].values()))
+        _write_part(out, number, stage, samples, number_of)
         packed_now += len(places)
         log.info("packed part %d of %d", number + 1, len(parts))
+    if source_identity(sources, options.intrinsics) != identity:
+        raise UserError(
+            f"{out}: files of {whole[0]} have changed while they were packed. Remove the folder, pack again."
+        )
+    for message in broken:
+        log.warning("%s Training uses another frame in its place.", message)
     write_text(out / MARKER, json.dumps(manifest | {"complete": True}, indent=2) + "\n")
     size = len(number_of) * frame_bytes(options)
     return PackReport(sum(len(dataset) for dataset in datasets.values()), len(number_of), packed_now, size)
+
+
+def _check_broken(out: Path, broken: Sequence[str], samples: int) -> None:
+    """Raises UserError: so many that training would refuse them, as where the source went away meanwhile."""
+    if len(broken) > broken_allowed(samples):
+        raise UserError(f"{out}: {len(broken)} of {samples} samples cannot be packed, the first: {broken[0]}")
 
 
 def _begin(out: Path, manifest: dict[str, Any], identity: Sequence[str]) -> None:
@@ -119,7 +137,7 @@ def _begin(out: Path, manifest: dict[str, Any], identity: Sequence[str]) -> None
                 what = "files of the source that have changed since" if key == "source_identity" else f"another {key}"
                 raise UserError(f"{out}: holds a pack with {what}. Remove the folder, or choose another --out.")
         return
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(file.name != LOCK_FILE for file in out.iterdir()):
         raise UserError(f"{out}: already holds something else. Choose another --out.")
     write_text(out / SOURCE_FILE, "\n".join(identity) + "\n")
     write_text(out / MARKER, json.dumps(manifest, indent=2) + "\n")
