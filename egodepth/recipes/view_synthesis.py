@@ -70,8 +70,9 @@ class ViewSynthesisRecipe(Recipe):
             to learn from beside view synthesis; `exact` takes the depth that simulated drives come with.
         teacher_maps: what the files of that folder hold.
         taught: what the maps weigh.
-        anchor: with --from, weight of the distance in depth from what the network saw before training. It holds depth
-            where view synthesis tells nothing, or a lie: towards the horizon, and on what moves. 0 lets go.
+        anchor: with --from, and without a teacher, weight of the distance in depth from what the network saw before
+            training. It holds depth where view synthesis tells nothing, or a lie: towards the horizon, and on what
+            moves. 0 lets go.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -165,13 +166,17 @@ class ViewSynthesisRecipe(Recipe):
         size = tuple(map(max, self.frame_size, model.size))
         return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation), anchor=anchor)
 
+    @property
+    def _is_taught(self) -> bool:
+        return self.teacher is not None or self.teacher_depth is not None
+
     def _anchor(self, open_model: "OpenModel") -> "Anchor | None":
         from egodepth.methods.anchor import Anchor
         from egodepth.networks.disparity import DisparityNetwork
 
         if self.anchor < 0:
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
-        if self.anchor == 0 or self.start_from is None:
+        if self.anchor == 0 or self.start_from is None or self._is_taught:
             return None
         model = open_model(self.start_from)
         network = model.depth_network()
@@ -204,6 +209,8 @@ class ViewSynthesisRecipe(Recipe):
             unused |= dict.fromkeys(("teacher_maps", "taught"), "it belongs to --teacher-depth FOLDER.")
         if self.start_from is None:
             unused["anchor"] = "it belongs to --from."
+        elif self._is_taught:
+            unused["anchor"] = "the teacher holds depth already."
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
         if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):

@@ -178,6 +178,14 @@ def test_an_anchor_without_weights_to_start_from_is_refused(drive, tmp_path, cap
     assert "--anchor: this training does not read it; it belongs to --from" in only_line(capsys.readouterr().err)
 
 
+def test_a_teacher_takes_the_place_of_the_anchor(drive, tmp_path, capsys):
+    words = "--height", 64, "--width", 192, "--steps", 2, "--batch-size", 2, "--workers", 0, "--teacher-depth", "exact"
+    assert run("train", "video", drive, "--out", tmp_path / "held", *words, "--anchor", 0.2) == 2
+    assert "the teacher holds depth already" in only_line(capsys.readouterr().err)
+    assert run("train", "video", drive, "--out", tmp_path / "run", *words) == 0
+    assert "anchor_distance" not in (tmp_path / "run" / "logs" / "part_0" / "metrics.csv").read_text()
+
+
 @pytest.mark.realdata
 def test_it_knows_real_streets_that_it_never_saw():
     if not KITTI_2015.is_dir():
