@@ -29,8 +29,9 @@ LARGEST: Mapping[Quantisation, float] = {"fp32": 1e-3, "fp16": 5e-2, "int8": flo
 """Largest relative deviation of a depth at which a model counts as right. A wrong conversion is off by tens of percent;
 far pixels enlarge what rounding alone does."""
 
-MEAN: Mapping[Quantisation, float] = {"fp32": 1e-4, "fp16": 5e-3, "int8": 5e-2}
-"""The same of all of a picture's pixels, on the mean: eight bits move single pixels at borders by much."""
+MEAN: Mapping[Quantisation, float] = {"fp32": 1e-4, "fp16": 5e-3, "int8": 0.1}
+"""The same of all of a picture's pixels, on the mean: eight bits move single pixels at borders by much, and saturate on
+processors without VNNI, where 5 to 7 % were measured."""
 
 
 @dataclass(frozen=True)
