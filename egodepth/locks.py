@@ -41,6 +41,11 @@ def only_writer(folder: Path) -> Iterator[None]:
                 each.rmdir()
 
 
+def holds_anything(folder: Path) -> bool:
+    """Whether a folder holds more than the lock of who writes there."""
+    return any(file.name != LOCK_FILE for file in folder.iterdir())
+
+
 def _locked(file: Path) -> int:
     """A descriptor of the file, which is locked as long as that is open."""
     try:

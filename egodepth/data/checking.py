@@ -7,15 +7,14 @@ A fault is what keeps the data from being used, or would spoil training or figur
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from egodepth.data.configurations import DataConfig
-from egodepth.data.findings import DataReport, Findings
+from egodepth.data.configurations import FOOTAGE, DataConfig
+from egodepth.data.findings import TRIAL_SIZE, DataReport, Findings
 from egodepth.data.list_checking import check_lists
 from egodepth.data.opening import open_training_sets
 from egodepth.data.recognise import kind_of
 from egodepth.errors import UserError
 
 FILES_DECODED = 60
-TRIAL_SIZE = 96, 320
 
 
 def check_data(path: Path | str, split: str | None = None, every_file: bool = False) -> DataReport:
@@ -34,7 +33,7 @@ def check_data(path: Path | str, split: str | None = None, every_file: bool = Fa
         kind = kind_of(path)
         kind.check(path, findings)
         check_lists(path, kind, split, findings)
-        if every_file and not findings.faults:
+        if every_file and kind.name not in FOOTAGE and not findings.faults:
             findings.note_once(_left_out_of_training(path, split))
         if not findings.counts and not findings.faults:
             findings.faults.append(f"{path}: holds nothing to train or to evaluate on. Unpack the data again.")

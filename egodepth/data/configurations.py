@@ -37,6 +37,9 @@ DataKind = Literal[
     "videos",
 ]
 
+FOOTAGE: tuple[DataKind, ...] = ("frames", "video", "videos")
+"""Kinds whose frames are chosen by how they look and move; `check` decides on them as training does."""
+
 
 FIELD_OF_VIEW = "fov="
 """How intrinsics that were given as a field of view stand in a recipe: `fov=78`, in degrees from left to right."""

@@ -4,17 +4,16 @@ Source: SDFA-Net specification, section 7 and the corrections at its head. Enlar
 training size would blur what they are cut out of.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.draws import Window, draw
 from egodepth.data.frame_store import channels_first
 from egodepth.data.images import cut_image
+from egodepth.data.joint import JointDataset
 from egodepth.data.samples import NativeDataset, Sample, TrainingDataset
 from egodepth.data.transforms import ALL_USED, cut
 
@@ -47,8 +46,8 @@ class Cutting:
 
 def read_window(dataset: TrainingDataset, index: int, window: Window) -> Sample:
     """A sample cut to a window: from the native frames where the data set reads them, else from its own frames."""
-    if isinstance(dataset, ConcatDataset):
-        return read_window(*_place(dataset.datasets, index), window)
+    if isinstance(dataset, JointDataset):
+        return read_window(*dataset.place(index), window)
     if isinstance(dataset, NativeDataset):
         return dataset.read_window(index, window)
     sample = dataset[index]
@@ -58,15 +57,6 @@ def read_window(dataset: TrainingDataset, index: int, window: Window) -> Sample:
         sources=torch.stack([_cut(source, window) for source in sample.sources]),
         mask=None if sample.mask is None else cut(sample.mask.float(), window) > ALL_USED,
     )
-
-
-def _place(parts: Sequence[TrainingDataset], index: int) -> tuple[TrainingDataset, int]:
-    """The part that a sample of joint data is of, and its place in it."""
-    for part in parts:
-        if index < len(part):
-            return part, index
-        index -= len(part)
-    raise IndexError(index)
 
 
 def _cut(image: Tensor, window: Window) -> Tensor:

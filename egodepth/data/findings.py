@@ -13,6 +13,9 @@ from egodepth.errors import UserError
 PAIRS_COMPARED = 8
 NOTES_SHOWN = 20
 
+TRIAL_SIZE = 96, 320
+"""Height and width at which frames are read to see which of them training would use."""
+
 
 @dataclass(frozen=True)
 class DataReport:

@@ -47,9 +47,13 @@ class JointDataset(ConcatDataset[Sample]):
         return chain.from_iterable(part.sample_names() for part in self.datasets)
 
     def read_drawn(self, index: int, shares: Sequence[float]) -> Sample:
+        return read_drawn(*self.place(index), shares)
+
+    def place(self, index: int) -> tuple[TrainingDataset, int]:
+        """The part that a sample is of, and its place in it."""
         for part in self.datasets:
             if index < len(part):
-                return read_drawn(part, index, shares)
+                return part, index
             index -= len(part)
         raise IndexError(index)
 

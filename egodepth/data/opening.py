@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from egodepth.data import kinds
-from egodepth.data.configurations import LEARNED_EACH, DataConfig, EvaluationDataConfig, Source
+from egodepth.data.configurations import FOOTAGE, LEARNED_EACH, DataConfig, EvaluationDataConfig, Source
 from egodepth.data.footage.camera import footage_size
 from egodepth.data.images import check_bits
 from egodepth.data.recognise import kind_of
@@ -83,7 +83,7 @@ def _open(wanted: Wanted) -> TrainingSets:
         check_bits("--data.bits", wanted.config.bits)
         if kind.name != "frames":
             raise UserError(f"--data.bits {wanted.config.bits}: is for folders of frames. Leave it out.")
-    if wanted.config.offsets == "drawn" and kind.name not in ("frames", "video", "videos"):
+    if wanted.config.offsets == "drawn" and kind.name not in FOOTAGE:
         raise UserError(f"--data.offsets drawn: is for footage; those of {kind.name} data are given. Leave it out.")
     if wanted.config.mask not in ("auto", "none") and kind.name not in ("frames", "video"):
         raise UserError(f"--mask {wanted.config.mask}: a picture is for footage. Take none, or leave it out.")

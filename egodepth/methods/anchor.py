@@ -7,36 +7,29 @@ explains the views, or a wrong one explains them best. A network that starts fro
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from egodepth.data.transforms import Views, resize
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.photometric import at_size, mean_where
 from egodepth.losses.teacher_depth import gradient_matching, log_residual
+from egodepth.methods.frozen import FrozenNetwork
 from egodepth.networks.disparity import DisparityNetwork
 
 GRADIENT_SHARE = 0.5
 
 
-class Anchor:
+class Anchor(FrozenNetwork):
     """The depth network as it was before training.
-
-    It is no module, so that its weights are neither trained nor kept in checkpoints.
 
     Args:
         network: of the same unit of depth as the one in training.
-        height, width: of the pictures that it knows; at another size it sees worse.
         weight: of the distance from it.
     """
 
     def __init__(self, network: DisparityNetwork, height: int, width: int, weight: float) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.size = height, width
+        super().__init__(network, height, width)
         self.weight = weight
-
-    def to(self, device: torch.device) -> None:
-        self.network.to(device)
 
     def loss(
         self, disparities: Sequence[Tensor], views: Views, depth_range: tuple[float, float]
@@ -50,11 +43,10 @@ class Anchor:
         Returns:
             the weighed sum, and the distance for the log.
         """
-        with torch.no_grad():
-            first = 1 / self.network.predict_depth(resize(views.target, *self.size))
+        first = self.inverse_depth(views.target)
         distances, gradients = [], []
         for own in disparities:
-            start = F.interpolate(first, own.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+            start = resize(first, *own.shape[-2:])
             used = at_size(views.mask, own.shape[-2:])
             known = torch.ones_like(own, dtype=torch.bool) if used is None else used
             residual = log_residual(sigmoid_to_disparity(own, *depth_range), start, known)

@@ -67,7 +67,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
         )
 
     def _depth(self, disparity: Tensor, size: tuple[int, int]) -> Tensor:
-        return enlarged_depth(disparity, size, self.depth_network.min_depth, self.depth_network.max_depth)
+        return enlarged_depth(disparity, size, *self.depth_range)
 
 
 def _paired(frames: Tensor) -> Tensor:

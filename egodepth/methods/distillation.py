@@ -14,25 +14,19 @@ from egodepth.data.transforms import resize
 from egodepth.losses.distillation import axis_divergence, near_mask, spread
 from egodepth.losses.photometric import at_size
 from egodepth.methods.configurations import DistillationConfig
+from egodepth.methods.frozen import FrozenNetwork
 from egodepth.networks.disparity import DisparityNetwork, Features
 
 Seen = tuple[Sequence[Tensor], Features]
 """What a network makes of an image: sigmoid disparities and features."""
 
 
-class Teacher:
-    """A trained depth network that sees the student's images, at its own size.
-
-    It is no module, so that its weights are neither trained nor kept in the student's checkpoints.
-    """
+class Teacher(FrozenNetwork):
+    """A trained depth network that a student is to approximate."""
 
     def __init__(self, network: DisparityNetwork, height: int, width: int, config: DistillationConfig) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self.size = height, width
+        super().__init__(network, height, width)
         self.config = config
-
-    def to(self, device: torch.device) -> None:
-        self.network.to(device)
 
     @torch.no_grad()
     def taught(self, image: Tensor) -> Seen:
@@ -46,8 +40,7 @@ class Teacher:
         Args:
             student: depth (B, 1, H, W), to whose median the teacher's is brought: they share no unit.
         """
-        depth = self.network.predict_depth(resize(image, *self.size))
-        depth = resize(depth.reciprocal(), *student.shape[-2:]).reciprocal()
+        depth = resize(self.inverse_depth(image), *student.shape[-2:]).reciprocal()
         ratio = (student / depth).flatten(1).median(dim=1).values
         return depth * ratio[:, None, None, None], torch.ones_like(depth, dtype=torch.bool)
 

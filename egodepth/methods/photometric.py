@@ -128,7 +128,7 @@ class PhotometricMethod(ViewSynthesisMethod):
             transforms,
             views.intrinsics,
             self.config,
-            (self.depth_network.min_depth, self.depth_network.max_depth),
+            self.depth_range,
             views.mask,
         )
         values = {f"loss_scale_{scale}": value for scale, value in enumerate(loss.scales)}

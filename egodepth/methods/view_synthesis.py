@@ -206,11 +206,10 @@ class ViewSynthesisMethod(Method):
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
         if self.anchor is not None:
-            depth_range = self.depth_network.min_depth, self.depth_network.max_depth
-            held, parts = self.anchor.loss(result.disparities, views, depth_range)
+            held, parts = self.anchor.loss(result.disparities, views, self.depth_range)
             result = replace(result, loss=result.loss + held, values=result.values | parts)
         self.log_training({name: value.detach() for name, value in result.values.items()}, len(views.names))
-        self.watch_depth(result.depth, self.depth_network.min_depth, self.depth_network.max_depth)
+        self.watch_depth(result.depth, *self.depth_range)
         if self.wants_panels():
             self.show_panels({"input": views.target, "depth": result.depth} | result.pictures)
         return result
@@ -218,18 +217,15 @@ class ViewSynthesisMethod(Method):
     def _unjudged(self, views: Views) -> StepResult:
         """What the depth network makes of the target alone, with a loss of zero."""
         disparities, features = self.depth_network.with_features(views.target_jittered)
-        depth = enlarged_depth(
-            disparities[0].detach(), views.size, self.depth_network.min_depth, self.depth_network.max_depth
-        )
+        depth = enlarged_depth(disparities[0].detach(), views.size, *self.depth_range)
         return StepResult(torch.zeros_like(disparities[0].sum()), {}, disparities, features, depth, {})
 
     def _taught_loss(self, result: StepResult, views: Views) -> tuple[Tensor, dict[str, Tensor]]:
         """What the samples' depth maps say of a result, and its parts for the log."""
-        depth_range = self.depth_network.min_depth, self.depth_network.max_depth
         taught, unit_m, believed = self.training_setup.taught, self._unit_m(views), None
         if taught.config.checked and result.transforms is not None:
-            believed = taught.believed(result.depth, views, result.transforms, unit_m, depth_range)
-        return taught.loss(result.disparities, views, unit_m, depth_range, believed)
+            believed = taught.believed(result.depth, views, result.transforms, unit_m, self.depth_range)
+        return taught.loss(result.disparities, views, unit_m, self.depth_range, believed)
 
     def teacher_depth(self, views: Views, depth: Tensor) -> tuple[Tensor, Tensor] | None:
         """What a teacher sees in views, (B, 1, H, W) in units of training, and where; None where none teaches.
@@ -237,12 +233,17 @@ class ViewSynthesisMethod(Method):
         Args:
             depth: (B, 1, H, W), the student's, by which a teacher without a scale gets one.
         """
-        setup, depth_range = self.training_setup, (self.depth_network.min_depth, self.depth_network.max_depth)
+        setup = self.training_setup
         if setup.taught is not None and views.teacher_disparity is not None:
-            return setup.taught.depth(1 / depth, views, self._unit_m(views), depth_range)
+            return setup.taught.depth(1 / depth, views, self._unit_m(views), self.depth_range)
         if setup.teacher is not None:
             return setup.teacher.depth(views.target, depth)
         return None
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """That the depth network's sigmoid spans, in units of training."""
+        return self.depth_network.min_depth, self.depth_network.max_depth
 
     @property
     def synthesises(self) -> bool:

@@ -41,7 +41,7 @@ class ReleasedModel(ModelFolder):
 
     @property
     def licence(self) -> str | None:
-        """That of the teacher that it learnt from, where its config says so."""
+        """Licence of the weights: the teacher's that they learnt from. None where the config states none."""
         return self.config.get("provenance", {}).get("teacher_licence")
 
     def predictor(self, device: str | torch.device = "cpu") -> NetworkPredictor:

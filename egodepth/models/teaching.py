@@ -24,7 +24,7 @@ from egodepth.data.teacher_maps import DESCRIPTION, read_description
 from egodepth.errors import UserError
 from egodepth.files import kept_until_done, within, write_bytes, write_text
 from egodepth.inference.costing import CostWatch
-from egodepth.locks import LOCK_FILE, only_writer
+from egodepth.locks import holds_anything, only_writer
 from egodepth.models.foreign import report_licence
 from egodepth.models.teachers import Teacher, fingerprint, known_device, open_teacher, weights_bytes
 from egodepth.progress import progress_bar
@@ -81,7 +81,7 @@ def teach(
         UserError: the model or the data cannot be used, `out` holds something else, or another process writes there.
     """
     before = read_description(out)
-    if not before and out.exists() and (not out.is_dir() or any(file.name != LOCK_FILE for file in out.iterdir())):
+    if not before and out.exists() and (not out.is_dir() or holds_anything(out)):
         raise UserError(f"--out {out}: holds something else than a teacher's maps. Choose another folder.")
     known = intrinsics != "calibrated" or not any(lacks_camera(root, config) for root in (data, *config.beside))
     place = known_device(device)

@@ -23,7 +23,7 @@ class OpenedModel(Protocol):
 
     @property
     def licence(self) -> str | None:
-        """That of its weights, where anything says so."""
+        """Licence of the weights; None where none is stated."""
         ...
 
     def depth_network(self) -> nn.Module:
@@ -51,7 +51,7 @@ class Needs:
         size: height and width at which frames are read.
         teacher: where the recipe has one.
         references: RPrDepth's reference set.
-        licence: of RPrDepth's teacher, where anything says so.
+        licence: of RPrDepth's teacher; None where none is stated.
         anchor: the depth network that training starts from, where depth is held to it.
     """
 

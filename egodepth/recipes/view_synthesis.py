@@ -154,9 +154,8 @@ class ViewSynthesisRecipe(Recipe):
             )
         if self.training.patience is not None and 0 in self._synthesis_weights():
             raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
-        anchor = self._anchor(open_model)
         if self.teacher is None:
-            return self, Needs(self.views, self.frame_size, anchor=anchor)
+            return self, Needs(self.views, self.frame_size, anchor=self._anchor(open_model))
         model = open_model(self.teacher)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
@@ -164,7 +163,7 @@ class ViewSynthesisRecipe(Recipe):
                 f"{self.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
             )
         size = tuple(map(max, self.frame_size, model.size))
-        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation), anchor=anchor)
+        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
 
     @property
     def _is_taught(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from egodepth.data.configurations import LEARNED_WAYS
+from egodepth.data.configurations import FOOTAGE, LEARNED_WAYS
 from egodepth.data.footage.camera import CameraUnknown, camera_and_lens, footage_size
 from egodepth.data.footage.clips import clips
 from egodepth.data.footage.masking import footage_mask
@@ -26,7 +26,7 @@ from egodepth.scaling.estimate import unit_ratio
 
 NANOSECONDS = 1e9
 
-FOOTAGE, DRIVES = ("frames", "video", "videos"), ("kitti-raw", "simulated")
+DRIVES = ("kitti-raw", "simulated")
 
 SizeOf = Callable[[tuple[int, int]], tuple[int, int]]
 """From the height and width of native frames to those at which a network sees them."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from egodepth.data.findings import Findings
+from egodepth.data.findings import TRIAL_SIZE, Findings
 from egodepth.data.footage.camera import (
     CameraUnknown,
     camera_and_lens,
@@ -28,7 +28,6 @@ from egodepth.geometry.lenses import field_said
 
 log = logging.getLogger("egodepth")
 
-TRIAL_SIZE = (96, 320)
 MOST_SAMPLES = "samples of mode mono, at most"
 
 

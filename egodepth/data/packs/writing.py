@@ -29,7 +29,7 @@ from egodepth.data.samples import Sample, TrainingDataset
 from egodepth.data.splits import Stage
 from egodepth.errors import UserError
 from egodepth.files import replacing, write_text
-from egodepth.locks import LOCK_FILE
+from egodepth.locks import holds_anything
 from egodepth.version import __version__
 
 log = logging.getLogger("egodepth")
@@ -137,7 +137,7 @@ def _begin(out: Path, manifest: dict[str, Any], identity: Sequence[str]) -> None
                 what = "files of the source that have changed since" if key == "source_identity" else f"another {key}"
                 raise UserError(f"{out}: holds a pack with {what}. Remove the folder, or choose another --out.")
         return
-    if out.is_dir() and any(file.name != LOCK_FILE for file in out.iterdir()):
+    if out.is_dir() and holds_anything(out):
         raise UserError(f"{out}: already holds something else. Choose another --out.")
     write_text(out / SOURCE_FILE, "\n".join(identity) + "\n")
     write_text(out / MARKER, json.dumps(manifest, indent=2) + "\n")
