@@ -1,4 +1,4 @@
-"""What stands beside a varied street: houses of five kinds, five kinds of tree, and the clutter of many countries."""
+"""What stands beside a varied street: houses of five kinds, woods, and the clutter of many countries."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,21 +7,22 @@ import numpy as np
 
 from egodepth.data.simulator import textures as tiles
 from egodepth.data.simulator import varied_tiles as more_tiles
-from egodepth.data.simulator.planner import ROOF_COLOURS, Planner, make_car, rows_of
+from egodepth.data.simulator.planner import ROOF_COLOURS, make_car, rows_of
 from egodepth.data.simulator.road import turn
 from egodepth.data.simulator.solids import BOX, CYLINDER, ELLIPSOID, Skin
-from egodepth.data.simulator.variety import Scene
+from egodepth.data.simulator.varied_trees import TreePlanner
 
 METAL = Skin(tiles.ROUGH, (0.6, 1.2))
 GREY = (0.5, 0.52, 0.52)
+ACROSS_M = 46.0
+"""How far to either side what closes a road reaches."""
+
 BOARD_UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
 
 
 @dataclass(frozen=True)
-class VariedPlanner(Planner):
+class VariedPlanner(TreePlanner):
     """Puts the things of a place beside its road."""
-
-    scene: Scene
 
     def line_both_sides(self, start_m: float, end_m: float) -> None:
         for side in (-1, 1):
@@ -39,10 +40,6 @@ class VariedPlanner(Planner):
             self._bridge(self.random.uniform(start_m + 60, end_m - 200))
 
     @property
-    def _leaf_colours(self) -> list[tuple[float, float, float]]:
-        return [self._shaded(colour) for colour in self.scene.palette.leaves]
-
-    @property
     def _wall_colours(self) -> list[tuple[float, float, float]]:
         return self.scene.palette.walls
 
@@ -50,13 +47,6 @@ class VariedPlanner(Planner):
     def _back_m(self) -> float:
         """Where the plots begin, from the middle of the road."""
         return self.layout.kerb_m + max(self.layout.pavement_m, 1.6)
-
-    def _shaded(self, colour: tuple[float, float, float]) -> tuple[float, float, float]:
-        """A leaf's colour as dark as leaves are in this drive."""
-        return tuple(self.scene.palette.shade * value for value in colour)
-
-    def _shift(self) -> tuple[float, float]:
-        return tuple(self.random.random(2))
 
     # --- houses ------------------------------------------------------------------------------------------------
 
@@ -251,39 +241,27 @@ class VariedPlanner(Planner):
         while along_m < end_m:
             long_m = random.uniform(20, 120)
             if random.random() < share:
-                self._wood(along_m, min(along_m + long_m, end_m), side * (near_m + random.uniform(0, 22)))
+                lateral_m = side * (near_m + random.uniform(0, 22))
+                self._wood(
+                    along_m,
+                    min(along_m + long_m, end_m),
+                    random.uniform(6, 15),
+                    lambda reached_m, lateral_m=lateral_m: (reached_m, lateral_m),
+                    outward=(0.0, side),
+                )
             along_m += long_m
-
-    def _wood(self, start_m: float, end_m: float, lateral_m: float) -> None:
-        high_m, side, along_m = self.random.uniform(6, 15), np.sign(lateral_m), start_m
-        while along_m < end_m:
-            self._crowns(along_m, lateral_m, high_m, outward=(0.0, side))
-            along_m += self.random.uniform(2.2, 4.0)
-
-    def _crowns(self, along_m: float, lateral_m: float, high_m: float, outward: tuple[float, float]) -> None:
-        """One tree of a wood's edge: leaves from the ground to its top, the upper ones further back.
-
-        Args:
-            outward: along and across the road, unit length, the way into the wood.
-        """
-        random, tint, tall_m = self.random, self._leaf(), high_m * self.random.uniform(0.7, 1.2)
-        for share, back_m in ((0.18, 0.0), (0.5, 1.2), (0.78, 2.6)):
-            radius_m = random.uniform(1.8, 3.2)
-            half = (radius_m, tall_m * random.uniform(0.2, 0.28), radius_m * random.uniform(0.8, 1.3))
-            skin = Skin(tiles.LEAVES, (random.uniform(2, 6),) * 2, self._shift())
-            where = [middle + back_m * way for middle, way in zip((along_m, lateral_m), outward, strict=True)]
-            self._add(ELLIPSOID, *where, tall_m * share, half, skin, tint=self._varied(tint, 0.04), reach_m=260)
 
     def close(self, along_m: float) -> None:
         """A wood or a row of houses across the road, as it is seen where the road ends at another or turns away."""
-        random, across_m = self.random, -46.0
-        if random.random() < 0.5:
-            high_m = random.uniform(5, 14)
-            while across_m < 46:
-                self._crowns(along_m, across_m, high_m, outward=(1.0, 0.0))
-                across_m += random.uniform(2.2, 4.0)
-            return
-        while across_m < 46:
+        if self.random.random() < 0.5:
+            high_m = self.random.uniform(5, 14)
+            self._wood(-ACROSS_M, ACROSS_M, high_m, lambda across_m: (along_m, across_m), outward=(1.0, 0.0))
+        else:
+            self._houses_across(along_m)
+
+    def _houses_across(self, along_m: float) -> None:
+        random, across_m = self.random, -ACROSS_M
+        while across_m < ACROSS_M:
             wide_m, tall_m = random.uniform(8, 20), int(random.integers(1, 5)) * tiles.STOREY_M
             wall = Skin(tiles.FACADE + int(random.integers(tiles.FACADES)), (4 * tiles.BAY_M, 4 * tiles.STOREY_M))
             tint, roof_m = self._wall_colour(), random.uniform(1.5, 4.0)
@@ -429,85 +407,6 @@ class VariedPlanner(Planner):
         for lane in range(self.scene.lanes):
             where_m = np.sign(self.layout.own_lane_m) * (lane + 0.5) * self.scene.lane_m
             self._add(BOX, along_m - 0.3, where_m, 6.4, (1.2, 1.2, 0.06), board)
-
-    def _bush(self, along_m: float, lateral_m: float) -> None:
-        random, tint = self.random, self._pick(self._leaf_colours)
-        for _ in range(random.integers(1, 4)):
-            radius_m = random.uniform(0.4, 1.0)
-            half = (radius_m, radius_m * random.uniform(0.7, 1.0), radius_m * random.uniform(0.8, 1.3))
-            skin = Skin(tiles.LEAVES, (1.8, 1.8), self._shift())
-            where = along_m + random.uniform(-0.8, 0.8), lateral_m + np.sign(lateral_m) * random.uniform(0, 0.8)
-            self._add(ELLIPSOID, *where, radius_m * 0.6, half, skin, tint=self._varied(tint, 0.05), reach_m=150)
-
-    # --- trees -------------------------------------------------------------------------------------------------
-
-    def _tree(self, along_m: float, lateral_m: float, size: float) -> None:
-        kind = str(self._pick(self.scene.place.trees))
-        if kind == "broad":
-            super()._tree(along_m, lateral_m, size)
-        else:
-            getattr(self, f"_{kind}")(along_m, lateral_m, size)
-
-    def _leaf(self) -> tuple[float, float, float]:
-        return self._varied(self._pick(self._leaf_colours), 0.05)
-
-    def _trunk(self, along_m: float, lateral_m: float, high_m: float, radius_m: float, tint: tuple) -> None:
-        bark = Skin(tiles.ROUGH, (0.9, 1.8), self._shift())
-        half = (radius_m, high_m / 2 + 0.15, radius_m)
-        self._add(CYLINDER, along_m, lateral_m, high_m / 2 - 0.15, half, bark, tint=tint)
-
-    def _conifer(self, along_m: float, lateral_m: float, size: float) -> None:
-        """Three skirts, each a cone of four sides, turned against one another."""
-        random, tint = self.random, self._varied(self._shaded((0.22, 0.36, 0.24)), 0.05)
-        high_m = random.uniform(4.5, 8.0) * size
-        self._trunk(along_m, lateral_m, 0.35 * high_m, 0.12 * size, (0.36, 0.28, 0.22))
-        for skirt in range(3):
-            wide_m, low_m = high_m * (0.24 - 0.055 * skirt), high_m * (0.14 + 0.26 * skirt)
-            tall_m = high_m * 0.38
-            self._add(BOX, along_m, lateral_m, low_m + tall_m / 2, (wide_m, tall_m / 2, wide_m),
-                      Skin(tiles.LEAVES, (2.2, 2.2), self._shift()), tint=tint, taper=(0.92, 0.92),
-                      angle=random.uniform(0, 1.5), reach_m=220)  # fmt: skip
-
-    def _slim(self, along_m: float, lateral_m: float, size: float) -> None:
-        """A poplar or a cypress."""
-        random, high_m = self.random, self.random.uniform(6, 11) * size
-        wide_m, tint = high_m * random.uniform(0.1, 0.16), self._leaf()
-        self._trunk(along_m, lateral_m, 0.3 * high_m, 0.13 * size, (0.42, 0.34, 0.27))
-        for middle, tall, wide in ((0.42, 0.28, 1.0), (0.62, 0.30, 0.85), (0.8, 0.2, 0.55)):
-            half = (wide_m * wide, high_m * tall, wide_m * wide)
-            skin = Skin(tiles.LEAVES, (2.4, 2.4), self._shift())
-            self._add(
-                ELLIPSOID, along_m, lateral_m, high_m * middle, half, skin, tint=self._varied(tint, 0.04), reach_m=220
-            )
-
-    def _palm(self, along_m: float, lateral_m: float, size: float) -> None:
-        random, high_m = self.random, self.random.uniform(4.5, 8.5) * size
-        self._trunk(along_m, lateral_m, high_m, 0.16 * size, (0.58, 0.48, 0.36))
-        tint = self._varied((0.42, 0.56, 0.24), 0.06)
-        leaves = Skin(tiles.LEAVES, (1.4, 1.4), self._shift())
-        point, rotation = self.road.place(along_m, lateral_m)
-        for frond in range(8):
-            turned = turn(frond * np.pi / 4 + random.uniform(-0.2, 0.2))
-            droop = random.uniform(0.1, 0.65)
-            tilt = np.array([[1, 0, 0], [0, np.cos(droop), np.sin(droop)], [0, -np.sin(droop), np.cos(droop)]])
-            away = rotation @ turned @ tilt
-            centre = point - [0, high_m, 0] + away @ [0, 0, 1.0 * size]
-            half = (0.22 * size, 0.06, 1.15 * size)
-            self.solids.add(ELLIPSOID, tuple(centre), half, leaves, tint, away, reach_m=180)
-
-    def _bare(self, along_m: float, lateral_m: float, size: float) -> None:
-        """A trunk and its boughs in winter."""
-        random, tint, high_m = self.random, self._varied((0.40, 0.34, 0.30), 0.06), self.random.uniform(3, 5) * size
-        self._trunk(along_m, lateral_m, high_m, 0.16 * size, tint)
-        point, rotation = self.road.place(along_m, lateral_m)
-        bark = Skin(tiles.ROUGH, (0.6, 1.5), self._shift())
-        for bough in range(9):
-            long_m, lean = random.uniform(1.0, 2.2) * size, random.uniform(0.3, 1.0)
-            tilt = np.array([[1, 0, 0], [0, np.cos(lean), np.sin(lean)], [0, -np.sin(lean), np.cos(lean)]])
-            away = rotation @ turn(2.4 * bough) @ tilt
-            foot = point - [0, high_m * random.uniform(0.55, 1.0), 0]
-            half = (0.055 * size, long_m / 2, 0.055 * size)
-            self.solids.add(CYLINDER, tuple(foot - away @ [0, long_m / 2, 0]), half, bark, tint, away, reach_m=120)
 
     # --- on the road -------------------------------------------------------------------------------------------
 
