@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,9 @@ OLDER = ".old"
 
 ATTEMPTS = 100
 """At giving a folder its name while others give it theirs."""
+
+OVERTAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+"""What a rename answers when another process moved its own folder there, or the older one away, since we looked."""
 
 PLACE_ERRORS = frozenset(
     getattr(errno, name)
@@ -59,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
     # Cut, because a name of 255 bytes has no room for ours.
     temporary = path.with_name(f".{path.stem[:SHOWN_OF_NAME]}.{_owner()}{path.suffix}")
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
+        if _is_device(path):
             # Root would put a file in the place of /dev/null, for all programs of the machine.
             raise UserError(f"{path}: is a device or a pipe, which a file would replace. Name a file.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,6 +187,14 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode  # one look: between two another process may move its folder there
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _flush(path: Path) -> None:
     """Bring a file's bytes to the disk before its name says that they are there."""
     if not path.is_file():
@@ -204,9 +216,7 @@ def _give_name(temporary: Path, path: Path) -> None:
                 temporary.replace(path)
             return
         except OSError as error:
-            # Another process moved its own folder there, or the older one away, since we looked.
-            overtaken = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT) and temporary.is_dir()
-            if not overtaken or attempt == ATTEMPTS:
+            if error.errno not in OVERTAKEN or not temporary.is_dir() or attempt == ATTEMPTS:
                 raise
 
 
@@ -215,8 +225,18 @@ def _swap_folder(temporary: Path, path: Path) -> None:
     path.replace(older)
     try:
         temporary.replace(path)
-    finally:
-        if path.exists():
+    except OSError:
+        _give_back(older, path)
+        raise
+    # Not "if the path exists": another process may have moved ours aside by now to put its own there.
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _give_back(older: Path, path: Path) -> None:
+    try:
+        older.replace(path)
+    except OSError as error:
+        if error.errno in OVERTAKEN:
             shutil.rmtree(older, ignore_errors=True)
 
 

@@ -41,6 +41,10 @@ from egodepth.training.checkpoints import (
 from egodepth.training.early_stop import EarlyStop
 from egodepth.training.stopping import CheckpointWriter
 
+NARROW = 8
+"""Input channels below which oneDNN's gradient of a strided 1x1 convolution writes past its buffer, with channels last on
+processors without AVX-512 (its issue 6035): a crash, a hang, or wrong gradients."""
+
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 FLUSH_SECONDS = 5
@@ -127,8 +131,9 @@ def fit(
         ],
     )
     trainer.panels_every = min(config.panels_every, steps)
-    # Convolutions run 15 % faster so on a CPU, and on tensor cores under mixed precision.
-    method.to(memory_format=torch.channels_last)
+    if not _has_narrow_strides(method):
+        # Convolutions run 15 % faster so on a CPU, and on tensor cores under mixed precision.
+        method.to(memory_format=torch.channels_last)
     data = _Batches(training_set, validation_set, method.cutting(frame_size), config, steps)
     try:
         with _quiet_threads() as lost:
@@ -241,6 +246,14 @@ class _Endless:
 
 def _data_parallel(method: Method) -> DDPStrategy:
     return DDPStrategy(broadcast_buffers=False, find_unused_parameters=not method.uses_every_parameter)
+
+
+def _has_narrow_strides(network: nn.Module) -> bool:
+    return any(
+        layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels // layer.groups < NARROW
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d)
+    )
 
 
 def _schedule_steps(epochs: int, samples: int, samples_per_step: int) -> int:
