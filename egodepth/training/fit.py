@@ -42,8 +42,8 @@ from egodepth.training.early_stop import EarlyStop
 from egodepth.training.stopping import CheckpointWriter
 
 NARROW = 8
-"""Input channels below which oneDNN's gradient of a strided 1x1 convolution writes past its buffer, with channels last on
-processors without AVX-512 (its issue 6035): a crash, a hang, or wrong gradients."""
+"""Input channels below which oneDNN's gradient of a strided 1x1 convolution writes past its buffer, with channels last
+on processors without AVX-512 (its issue 6035): a crash, a hang, or wrong gradients."""
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 

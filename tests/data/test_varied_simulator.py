@@ -17,6 +17,7 @@ from egodepth.data.simulator.casting import GROUND, Hits, ShadowMap, StereoView,
 from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.profile import Profile
 from egodepth.data.simulator.shading import light_pair
+from egodepth.data.simulator.solids import BOX
 from egodepth.data.simulator.street import GROUND_REACH_M, Street
 from egodepth.data.simulator.textures import Atlas
 from egodepth.data.simulator.varied_street import STEEPEST, build_varied_street
@@ -167,6 +168,40 @@ def test_the_ground_has_the_height_of_its_profile(number: int) -> None:
     error = -world[1] - drive.street.road.profile.height(world[2])
     assert np.abs(error).max() < 0.02
     assert np.abs(np.diff(drive.street.road.profile.heights_m) / 2).max() <= STEEPEST + 1e-9
+
+
+def paved_beside(street: Street) -> np.ndarray:
+    """Indices of the solids that pave ground beside the road."""
+    solids = street.solids
+    lateral_m = solids.centre[:, 0] - street.road.middle(solids.centre[:, 2])
+    return np.flatnonzero((solids.half[:, 1] < 0.02) & (np.abs(lateral_m) > street.layout.kerb_m + 2))
+
+
+def test_streets_open_to_paved_ground_on_which_no_house_stands() -> None:
+    opened = 0
+    for number in range(1, 10):
+        drive = Drive.of(5, number)
+        street, solids, paved = drive.street, drive.street.solids, paved_beside(drive.street)
+        is_wall = (solids.kind == BOX) & (solids.half[:, 1] > 1.3) & (solids.taper == 0).all(axis=1)
+        # Houses that close the road stand where they will.
+        closed_m = np.inf if drive.scene.closed_m is None else street.poses[-1, 2, 3] + drive.scene.closed_m
+        walls = np.flatnonzero(is_wall & (solids.centre[:, 2] < closed_m))
+        opened += len(paved) > 0
+        away = solids.centre[paved][:, None] - solids.centre[walls]
+        own = np.einsum("nij,mni->mnj", solids.rotation[walls], away)
+        within = np.abs(own[..., [0, 2]]) < solids.half[walls][:, [0, 2]]
+        assert not within.all(axis=-1).any(), number
+    assert opened >= 7
+
+
+@pytest.mark.parametrize("number", hilly_and_winding(5, 2))
+def test_paved_ground_lies_on_the_hill(number: int) -> None:
+    street = Drive.of(5, number).street
+    solids, paved = street.solids, paved_beside(street)
+    assert len(paved) > 20
+    corners = solids.half[paved][:, None] * np.array([[x, -1, z] for x in (-1, 1) for z in (-1, 1)])
+    world = solids.centre[paved][:, None] + np.einsum("nij,nkj->nki", solids.rotation[paved], corners)
+    assert np.abs(-world[..., 1] - street.road.profile.height(world[..., 2])).max() < 0.15
 
 
 @settings(max_examples=60, deadline=None)

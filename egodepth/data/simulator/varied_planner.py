@@ -17,6 +17,9 @@ GREY = (0.5, 0.52, 0.52)
 ACROSS_M = 46.0
 """How far to either side what closes a road reaches."""
 
+GARAGE_M = 3.4
+"""Width of a garage at a house's end."""
+
 BOARD_UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
 
 
@@ -26,18 +29,21 @@ class VariedPlanner(TreePlanner):
 
     def line_both_sides(self, start_m: float, end_m: float) -> None:
         for side in (-1, 1):
-            if self.layout.pavement_m > 0:
-                self._pavement(side, start_m, end_m, step_m=5.0)
-            self._plots(side, start_m, end_m)
-            self._border(side, start_m, end_m)
-            self._roadside(side, start_m, end_m)
-            self._behind(side, start_m, end_m)
-            self._woods(side, start_m, end_m)
-            if self.scene.place.parking:
-                self._park(side, start_m, end_m)
+            self._line(side, start_m, end_m)
         self._crossings(start_m, end_m)
         if self.scene.kind in ("motorway", "industry", "country") and self.random.random() < 0.6:
             self._bridge(self.random.uniform(start_m + 60, end_m - 200))
+
+    def _line(self, side: int, start_m: float, end_m: float) -> None:
+        if self.layout.pavement_m > 0:
+            self._pavement(side, start_m, end_m, step_m=5.0)
+        self._plots(side, start_m, end_m)
+        self._border(side, start_m, end_m)
+        self._roadside(side, start_m, end_m)
+        self._behind(side, start_m, end_m)
+        self._woods(side, start_m, end_m)
+        if self.scene.place.parking:
+            self._park(side, start_m, end_m)
 
     @property
     def _wall_colours(self) -> list[tuple[float, float, float]]:
@@ -52,10 +58,12 @@ class VariedPlanner(TreePlanner):
 
     def _plots(self, side: int, start_m: float, end_m: float) -> None:
         place, random = self.scene.place, self.random
-        along_m = start_m + random.uniform(0, 8)
+        along_m = start_m + random.uniform(GARAGE_M, 8)
         while along_m < end_m:
             if random.random() > place.houses:
                 gap_m = random.uniform(6, 16)
+                if along_m + gap_m + GARAGE_M > end_m:
+                    break
                 if place.house in ("row", "tower") and place.houses > 0.5:
                     self._gap(side, along_m, gap_m)
                 along_m += gap_m
@@ -71,6 +79,9 @@ class VariedPlanner(TreePlanner):
             if place.house in ("row", "tower"):
                 bays = int(random.integers(3, 8))
                 wide_m = bays * tiles.BAY_M * random.uniform(0.9, 1.2)
+            if along_m + wide_m + GARAGE_M > end_m:
+                break
+            if place.house in ("row", "tower"):
                 self._plinth(side, along_m + wide_m / 2, front_m, 10, wide_m)
                 self._building(side, along_m + wide_m / 2, front_m, bays, wide_m)
             elif place.house == "hall":
@@ -120,9 +131,15 @@ class VariedPlanner(TreePlanner):
                       tint=(0.6, 0.42, 0.36), reach_m=150)  # fmt: skip
         setback_m = front_m - self._back_m
         if setback_m > 3.5 and random.random() < 0.6:  # a garage, and the car before it
-            end_m = along_m + (wide_m / 2 + 1.7) * random.choice([-1, 1])
+            end_m = along_m + (wide_m + GARAGE_M) / 2 * random.choice([-1, 1])
             self._add(
-                BOX, end_m, side * (front_m + 3), 1.3, (3.0, 1.3, 1.7), Skin(more_tiles.PLANKS, (3, 3)), tint=colour
+                BOX,
+                end_m,
+                side * (front_m + 3),
+                1.3,
+                (3.0, 1.3, GARAGE_M / 2),
+                Skin(more_tiles.PLANKS, (3, 3)),
+                tint=colour,
             )
             self._add(BOX, end_m, side * (front_m + 3), 2.7, (3.1, 0.12, 1.8), roof, tint=tint, reach_m=150)
             if setback_m > 5 and random.random() < 0.7:
@@ -198,6 +215,8 @@ class VariedPlanner(TreePlanner):
                 along_m += 0.0 if near_road else random.uniform(3, 12)
                 if self.scene.place.houses > 0.5 and not near_road:
                     left_m = random.uniform(8, 24)
+                if along_m >= end_m:
+                    break
             half = (thick_m, high_m / 2 + 0.1, step_m / 2 + 0.03)
             if kind == "rail":
                 half = (thick_m, 0.16, step_m / 2 + 0.03)
@@ -229,9 +248,8 @@ class VariedPlanner(TreePlanner):
         if share:
             for along_m in np.arange(start_m, end_m, 10 / share):
                 where_m = along_m + random.uniform(-4, 4)
-                self._tree(
-                    where_m, side * (self._back_m + 2.2 + deep_m * random.random() ** 1.6), random.uniform(0.9, 1.8)
-                )
+                lateral_m = side * (self._back_m + 2.2 + deep_m * random.random() ** 1.6)
+                self._tree(float(np.clip(where_m, start_m, end_m)), lateral_m, random.uniform(0.9, 1.8))
 
     def _woods(self, side: int, start_m: float, end_m: float) -> None:
         """Stretches of a wood's edge behind the plots, so near and so dense that nothing is seen through it."""

@@ -6,7 +6,7 @@ from egodepth.data.simulator.profile import FLAT, Profile
 from egodepth.data.simulator.road import Road, drive_along
 from egodepth.data.simulator.solids import Builder
 from egodepth.data.simulator.street import GROUND_REACH_M, VIEW_M, Street
-from egodepth.data.simulator.varied_planner import VariedPlanner
+from egodepth.data.simulator.varied_openings import OpenPlanner
 from egodepth.data.simulator.varied_traffic import vary_traffic
 from egodepth.data.simulator.variety import Scene
 
@@ -30,7 +30,7 @@ def build_varied_street(
     start_m, end_m = -30.0, float(poses[-1, 2, 3]) + VIEW_M
     azimuth, elevation = random.uniform(-np.pi, np.pi), scene.sun_elevation
     sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
-    planner = VariedPlanner(random, road, Builder(), scene.layout, scene)
+    planner = OpenPlanner(random, road, Builder(), scene.layout, scene)
     planner.line_both_sides(start_m, end_m)
     if scene.closed_m is not None:
         planner.close(float(poses[-1, 2, 3]) + scene.closed_m)

@@ -51,7 +51,7 @@ class TreePlanner(Planner):
     def _trunk(self, along_m: float, lateral_m: float, high_m: float, radius_m: float, tint: tuple) -> None:
         bark = Skin(tiles.ROUGH, (0.9, 1.8), self._shift())
         half = (radius_m, high_m / 2 + 0.15, radius_m)
-        self._add(CYLINDER, along_m, lateral_m, high_m / 2 - 0.15, half, bark, tint=tint)
+        self._add(CYLINDER, along_m, lateral_m, high_m / 2 - 0.15, half, bark, tint=self._shaded(tint))
 
     def _conifer(self, along_m: float, lateral_m: float, size: float) -> None:
         """Three skirts, each a cone of four sides, turned against one another."""

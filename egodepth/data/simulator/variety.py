@@ -18,6 +18,9 @@ CAMERA_HEIGHT_M = (1.1, 2.6)
 PITCH_OF_VIEW = (-0.04, 0.11)
 MOST_PITCH_DEGREES = 9.0
 CLOSED_SHARE = 0.4
+ASIDE_SHARE = 0.3
+ASIDE_DEGREES = 22.0
+"""How far a camera looks to a side of the road in that share of drives, as a car does that turns."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +240,7 @@ def draw_scene(seed: int, number: int) -> Scene:
     mount = Mount(
         height_m=_between(CAMERA_HEIGHT_M, height_share),
         pitch=float(np.deg2rad(min(view_degrees * random.uniform(*PITCH_OF_VIEW), MOST_PITCH_DEGREES))),
-        yaw=float(np.deg2rad(random.normal(0, 1.0))),
+        yaw=float(np.deg2rad(_draw_yaw(random))),
         roll=float(np.deg2rad(random.normal(0, 0.7))),
         pace=float(random.uniform(*place.pace)),
     )
@@ -287,6 +290,12 @@ def seen_by(scene: Scene, fov: float | None, camera_height: float | None) -> Sce
     view = float(np.deg2rad(fov))
     pitch = min(mount.pitch * view / scene.field_of_view, float(np.deg2rad(MOST_PITCH_DEGREES)))
     return replace(scene, mount=replace(mount, pitch=pitch), field_of_view=view)
+
+
+def _draw_yaw(random: np.random.Generator) -> float:
+    if random.random() < ASIDE_SHARE:
+        return random.uniform(-ASIDE_DEGREES, ASIDE_DEGREES)
+    return random.normal(0, 1.0)
 
 
 def _between(bounds: tuple[float, float], share: float) -> float:
