@@ -11,11 +11,9 @@ import argparse
 import json
 import statistics
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
-from egodepth.data.simulator.configuration import SimulatorConfig
-from egodepth.data.simulator.writer import simulate
+from benchmarks.judged_streets import judged_streets
 from egodepth.files import write_text
 from egodepth.models.evaluating import evaluate_model
 from egodepth.models.released import ReleasedModel
@@ -30,17 +28,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--drives", type=int, default=16, help="of which one in four is looked at")
     parser.add_argument("--seed", type=int, default=4000)
     options = parser.parse_args()
-    config = SimulatorConfig(frames=8 * options.drives, varied=True, drives=options.drives, seed=options.seed)
     model = ReleasedModel.open(options.model)
     before = model.scale.metres_per_unit
     found = []
     for degrees in FIELDS_OF_VIEW:
         for height in HEIGHTS_M:
             with tempfile.TemporaryDirectory() as folder:
-                street = simulate(Path(folder) / "street", replace(config, fov=degrees, camera_height=height), False)
+                street = judged_streets(Path(folder) / "street", options.seed, degrees, height)
                 result = evaluate_model(options.model, street, "simulated", scaling="none")
                 rescaled = ScaleSource(camera_height=height).find(model, Footage(street), "cpu")
             found.append(

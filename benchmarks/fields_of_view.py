@@ -12,16 +12,14 @@ import json
 import statistics
 import tempfile
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.judged_streets import judged_streets
 from egodepth.data.ddad.scenes import DdadFrames
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.data.samples import EvaluationFrame
-from egodepth.data.simulator.configuration import SimulatorConfig
-from egodepth.data.simulator.writer import simulate
 from egodepth.errors import UserError
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
@@ -42,11 +40,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=4000)
     options = parser.parse_args()
     predictor = load(options.model)
-    config = SimulatorConfig(frames=128, varied=True, drives=16, seed=options.seed, camera_height=HEIGHT_M)
     found = {}
     for degrees in FIELDS_OF_VIEW:
         with tempfile.TemporaryDirectory() as folder:
-            street = simulate(Path(folder) / "street", replace(config, fov=degrees), False)
+            street = judged_streets(Path(folder) / "street", options.seed, degrees, HEIGHT_M)
             frames = open_evaluation_frames(street, protocol_named("simulated").frames)
             found[f"street, {degrees} degrees"] = compared(predictor, frames)
     for number, where in DDAD_CAMERAS.items() if options.ddad else ():

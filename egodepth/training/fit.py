@@ -156,6 +156,11 @@ def fit(
             raise SystemExit(0) from None
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if world > 1 and _is_of_another_process(error):
+            raise UserError(
+                f"{run}: another process of this training was lost ({first_line(error)}). What was saved is whole; run "
+                "the same command with --resume."
+            ) from error
         if checkpoint is None or writer.has_begun:
             raise
         raise UserError(
@@ -254,6 +259,11 @@ def _has_narrow_strides(network: nn.Module) -> bool:
         for layer in network.modules()
         if isinstance(layer, nn.Conv2d)
     )
+
+
+def _is_of_another_process(error: Exception) -> bool:
+    """Whether an exchange with another process failed; Gloo says so by its name in the message alone."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def _schedule_steps(epochs: int, samples: int, samples_per_step: int) -> int:

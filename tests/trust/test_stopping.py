@@ -1,7 +1,12 @@
 """A training that is stopped, and checkpoints that were damaged: nothing is lost but what was promised."""
 
+import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ from egodepth.errors import UserError
 from egodepth.training.checkpoints import LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, read_last_checkpoint
 from egodepth.training.starting import load_trained_networks
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
+from tests.processes import PATIENCE_S
 from tests.signals import AT_ONCE, signalled
 from tests.trust.inputs import MADE
 
@@ -93,3 +99,20 @@ def test_damage_of_every_checkpoint_is_one_line_for_resume_and_for_a_start(whole
 def test_a_checkpoint_from_before_there_were_two_is_read():
     file, content = read_last_checkpoint(MADE / "run")
     assert (file.name, content["global_step"]) == ("last.ckpt", 2)
+
+
+def test_a_training_whose_other_process_is_killed_says_so_in_one_line(drive, tmp_path):
+    words = ["train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS, "--devices", 2, "--checkpoint-every", 1]
+    command = [sys.executable, "-m", "egodepth", *map(str, words), "--steps", "500"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
+        while not (tmp_path / "run" / PREVIOUS_CHECKPOINT).exists():
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.1)
+        for child in Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        said = first.communicate(timeout=PATIENCE_S)[1]
+    assert first.returncode == 2
+    assert "Traceback" not in said
+    assert re.search(r"run: another process of this training was lost \(.*\)\. What was saved is whole", said)
+    _, saved = read_last_checkpoint(tmp_path / "run")
+    assert saved["global_step"] >= 2
