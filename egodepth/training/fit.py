@@ -158,8 +158,8 @@ def fit(
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
         if world > 1 and _is_of_another_process(error):
             raise UserError(
-                f"{run}: another process of this training was lost ({first_line(error)}). What was saved is whole; run "
-                "the same command with --resume."
+                f"{run}: another process of this training was lost. What was saved is whole; run the same command with "
+                "--resume."
             ) from error
         if checkpoint is None or writer.has_begun:
             raise

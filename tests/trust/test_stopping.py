@@ -1,7 +1,6 @@
 """A training that is stopped, and checkpoints that were damaged: nothing is lost but what was promised."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -113,6 +112,6 @@ def test_a_training_whose_other_process_is_killed_says_so_in_one_line(drive, tmp
         said = first.communicate(timeout=PATIENCE_S)[1]
     assert first.returncode == 2
     assert "Traceback" not in said
-    assert re.search(r"run: another process of this training was lost \(.*\)\. What was saved is whole", said)
+    assert "run: another process of this training was lost. What was saved is whole" in said
     _, saved = read_last_checkpoint(tmp_path / "run")
     assert saved["global_step"] >= 2
