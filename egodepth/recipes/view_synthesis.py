@@ -70,9 +70,9 @@ class ViewSynthesisRecipe(Recipe):
             to learn from beside view synthesis; `exact` takes the depth that simulated drives come with.
         teacher_maps: what the files of that folder hold.
         taught: what the maps weigh.
-        anchor: with --from, and without a teacher, weight of the distance in depth from what the network saw before
-            training. It holds depth where view synthesis tells nothing, or a lie: towards the horizon, and on what
-            moves. 0 lets go.
+        anchor: with --from, and without a teacher or pairs, weight of the distance in depth from what the network saw
+            before training. It holds depth where video tells nothing, or a lie: towards the horizon, and on what moves.
+            0 lets go.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -175,7 +175,7 @@ class ViewSynthesisRecipe(Recipe):
 
         if self.anchor < 0:
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
-        if self.anchor == 0 or self.start_from is None or self._is_taught:
+        if self.anchor == 0 or self.start_from is None or self._is_taught or self.mode != "mono":
             return None
         model = open_model(self.start_from)
         network = model.depth_network()
@@ -210,6 +210,8 @@ class ViewSynthesisRecipe(Recipe):
             unused["anchor"] = "it belongs to --from."
         elif self._is_taught:
             unused["anchor"] = "the teacher holds depth already."
+        elif self.mode != "mono":
+            unused["anchor"] = "pairs hold depth already."
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
         if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):

@@ -178,10 +178,15 @@ def test_an_anchor_without_weights_to_start_from_is_refused(drive, tmp_path, cap
     assert "--anchor: this training does not read it; it belongs to --from" in only_line(capsys.readouterr().err)
 
 
-def test_a_teacher_takes_the_place_of_the_anchor(drive, tmp_path, capsys):
-    words = "--height", 64, "--width", 192, "--steps", 2, "--batch-size", 2, "--workers", 0, "--teacher-depth", "exact"
+@pytest.mark.parametrize(
+    ("what", "holds"),
+    [(("--teacher-depth", "exact"), "the teacher holds"), (("--mode", "mono+stereo"), "pairs hold")],
+    ids=["teacher", "pairs"],
+)
+def test_a_teacher_and_pairs_take_the_place_of_the_anchor(what, holds, drive, tmp_path, capsys):
+    words = "--height", 64, "--width", 192, "--steps", 2, "--batch-size", 2, "--workers", 0, *what
     assert run("train", "video", drive, "--out", tmp_path / "held", *words, "--anchor", 0.2) == 2
-    assert "the teacher holds depth already" in only_line(capsys.readouterr().err)
+    assert f"{holds} depth already" in only_line(capsys.readouterr().err)
     assert run("train", "video", drive, "--out", tmp_path / "run", *words) == 0
     assert "anchor_distance" not in (tmp_path / "run" / "logs" / "part_0" / "metrics.csv").read_text()
 
