@@ -1,6 +1,6 @@
 """Memory and time of commands over a long video: what grows with its length shows here.
 
-    python benchmarks/long_inputs.py [--frames 20000] [--only COMMAND ...] [--json FILE]
+    python -m benchmarks.long_inputs [--frames 20000] [--only COMMAND ...] [--json FILE]
 
 Each command runs in a process of its own, on a video of moving stripes at 96x32. The resident memory of the process
 and its children is read each half second; what is said is the median of the second tenth of the time, that of the last
