@@ -242,7 +242,7 @@ class ViewSynthesisMethod(Method):
 
     @property
     def depth_range(self) -> tuple[float, float]:
-        """That the depth network's sigmoid spans, in units of training."""
+        """The nearest and the farthest depth that the network can predict, in units of training."""
         return self.depth_network.min_depth, self.depth_network.max_depth
 
     @property

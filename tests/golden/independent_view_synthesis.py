@@ -1,8 +1,9 @@
 """The training step of view synthesis written once more, straight from the formulas, to make the golden numbers with.
 
 Nothing of the package is used but the batch and the networks, as functions from images to disparities, features and
-motions: their forward passes are pinned elsewhere. Warping, SSIM, masks, smoothness, L_cr, pyramid loss, APX and
-augmentation are written out here with plain loops, in float64, and every constant is a number of this file.
+motions: their forward passes are pinned elsewhere. Warping, SSIM, masks, smoothness, L_cr, pyramid loss and APX are
+written out here with plain loops, in float64, augmentation in `independent_views`, and every constant is a number of
+these two files.
 
 Sections named below are those of the specifications of Monodepth2 (M), of FA-Depth (F) and of the losses (L). Where
 these leave something open, the comment says "ours", and docs/systems names the choice.
@@ -10,25 +11,21 @@ these leave something open, the comment says "ours", and docs/systems names the 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional
 
 from egodepth.data.samples import Batch
+from tests.golden.independent_views import SEED, Seen, at_size, augmented, in_form, resized
 from tests.golden.steps import Step, gradient_norms
 from tests.golden.view_synthesis_cases import STEPS, TEACHER_SIZE, Case
 
 PHOTOMETRIC = "monodepth2", "dna-depth-b0", "diffnet"
 """Recipes with Monodepth2's loss and augmentation; the others have FA-Depth's."""
-
-SEED = 0
-METRES_PER_UNIT = 5.4  # M 2.6: KITTI's 0.54 m is 0.1 units.
-LARGEST_ENLARGEMENT = 1.15  # F 9, ours.
 
 LEVELS = {  # F 4, table IX: alpha, beta, gamma.
     "low": (0.5, 1.0, 0.5),
@@ -38,123 +35,6 @@ LEVELS = {  # F 4, table IX: alpha, beta, gamma.
 }
 
 APX_WEIGHTS = {"distilled_encoder": 0.02, "distilled_decoder": 0.02, "distilled_disparity": 0.02}  # ours
-
-
-# --- frames to views (M 7, F 9; what is drawn in which order is ours) ------------------------------------------
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Views of a step: frames (1 + S, B, 3, H, W) float32, the target first.
-
-    Attributes:
-        clean, jittered: for the losses, for the networks.
-        intrinsics: (B, 3, 3) float64 in pixels.
-        offset: (B,), x of the target camera in the other one, in units of the network.
-    """
-
-    clean: Tensor
-    jittered: Tensor
-    intrinsics: Tensor
-    offset: Tensor
-
-
-def augmented(batch: Batch, step: int, enlarges: bool) -> Seen:
-    size = batch.target.shape[-2:]
-    clean, jittered, cameras, offsets = [], [], [], []
-    for row, index in enumerate(batch.indices.tolist()):
-        generator = np.random.default_rng([SEED, step, index])
-        changes_colours, mirrors = generator.random() < 0.5, generator.random() < 0.5
-        colours = drawn_colours(generator) if changes_colours else []
-        images = torch.cat([batch.target[row][None], batch.sources[row]])
-        fx, fy, cx, cy = (batch.intrinsics[row].double()[place] for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
-        camera = [fx * size[1], fy * size[0], cx * size[1] - 0.5, cy * size[0] - 0.5]
-        offset = float(batch.stereo_offset[row]) * float(batch.baseline_m[row]) / METRES_PER_UNIT
-        if mirrors:
-            images, offset = images.flip(-1), -offset
-            camera[2] = size[1] - 1 - camera[2]
-        changed = recoloured(images, colours)
-        images, changed = images.float() / 255, changed.float() / 255
-        if enlarges:
-            factor = generator.uniform(1.0, LARGEST_ENLARGEMENT)
-            down, right = generator.random(), generator.random()
-            large = int(size[0] * factor), int(size[1] * factor)
-            top, left = int(down * (large[0] - size[0] + 1)), int(right * (large[1] - size[1] + 1))
-            images, changed = (
-                resized(frames, large)[..., top : top + size[0], left : left + size[1]] for frames in (images, changed)
-            )
-            camera = scaled(camera, size, large)
-            camera = [camera[0], camera[1], camera[2] - left, camera[3] - top]
-        clean.append(images)
-        jittered.append(changed)
-        cameras.append(matrix(camera))
-        offsets.append(offset)
-    offset = torch.tensor(offsets, dtype=torch.float64)
-    return Seen(torch.stack(clean, 1), torch.stack(jittered, 1), torch.stack(cameras), offset)
-
-
-def drawn_colours(generator: np.random.Generator) -> list[tuple]:
-    amounts = [generator.uniform(0.8, 1.2), generator.uniform(0.8, 1.2), generator.uniform(0.8, 1.2)]
-    amounts.append(generator.uniform(-0.1, 0.1))
-    changes = (
-        functional.adjust_brightness,
-        functional.adjust_contrast,
-        functional.adjust_saturation,
-        functional.adjust_hue,
-    )
-    return [(changes[place], float(amounts[place])) for place in generator.permutation(4)]
-
-
-def recoloured(images: Tensor, colours: list[tuple]) -> Tensor:
-    for change, amount in colours:
-        images = change(images, amount)
-    return images
-
-
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(images.shape[-2:]) == tuple(size):
-        return images
-    flat = images.flatten(0, -4)
-    return F.interpolate(flat, size, mode="bilinear", align_corners=False, antialias=True).view(
-        *images.shape[:-2], *size
-    )
-
-
-def scaled(camera: list, size: tuple[int, int], new: tuple[int, int]) -> list:
-    """Focal lengths and principal point of a resized picture: its border stays its border."""
-    x, y = new[1] / size[1], new[0] / size[0]
-    return [camera[0] * x, camera[1] * y, (camera[2] + 0.5) * x - 0.5, (camera[3] + 0.5) * y - 0.5]
-
-
-def matrix(camera: list) -> Tensor:
-    fx, fy, cx, cy = map(float, camera)
-    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-
-
-def at_size(seen: Seen, size: tuple[int, int]) -> Seen:
-    old = seen.clean.shape[-2:]
-    cameras = [
-        matrix(scaled([k[0, 0], k[1, 1], k[0, 2], k[1, 2]], old, size)) if tuple(old) != tuple(size) else k
-        for k in seen.intrinsics
-    ]
-    return Seen(resized(seen.clean, size), resized(seen.jittered, size), torch.stack(cameras), seen.offset)
-
-
-def in_form(seen: Seen, level: str, size: tuple[int, int], step: int) -> Seen:
-    """F 4: smaller, larger, mirrored, in other colours."""
-    if level in ("low", "high"):
-        factor = {"low": 0.8, "high": 1.2}[level]
-        return at_size(seen, tuple(32 * max(1, round(factor * length / 32)) for length in size))
-    seen = at_size(seen, size)
-    if level == "flip":
-        intrinsics = seen.intrinsics.clone()
-        intrinsics[:, 0, 2] = size[1] - 1 - intrinsics[:, 0, 2]
-        return Seen(seen.clean.flip(-1), seen.jittered.flip(-1), intrinsics, -seen.offset)
-    rows = [
-        recoloured(seen.clean[:, row], drawn_colours(np.random.default_rng([SEED, step, row])))
-        for row in range(seen.clean.shape[1])
-    ]
-    return replace(seen, clean=torch.stack(rows, 1), jittered=torch.stack(rows, 1))
 
 
 # --- geometry (M 2) --------------------------------------------------------------------------------------------
