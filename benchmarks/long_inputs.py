@@ -2,13 +2,14 @@
 
     python -m benchmarks.long_inputs [--frames 20000] [--only COMMAND ...] [--json FILE]
 
-Each command runs in a process of its own, on a video of moving stripes at 96x32. The resident memory of the process
-and its children is read each half second; what is said is the median of the second tenth of the time, that of the last
-tenth and the peak, in MB.
+Each command runs in a process of its own, on a video of a wall that slides past at 96x32. The resident memory of the
+process and its children is read each half second; what is said is the median of the second tenth of the time, that of
+the last tenth and the peak, in MB.
 """
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,10 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import av
-import numpy as np
-
 from egodepth.files import write_text
+from tests.data.trees import write_video
 
 HEIGHT, WIDTH = 32, 96
 EVERY_S = 0.5
@@ -32,7 +31,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        video = write_video(Path(folder) / "long.mp4", options.frames)
+        video = write_video(Path(folder) / "long.mp4", range(options.frames), (HEIGHT, WIDTH))
         found = {
             name: measured([*words, "--out", str(Path(folder) / name)] if writes else words)
             for name, (words, writes) in commands(video).items()
@@ -46,28 +45,14 @@ def main() -> None:
 
 def commands(video: Path) -> dict[str, tuple[list[str], bool]]:
     """Words of each command by its name, and whether it writes a folder."""
-    trained = "--steps 4 --batch-size 2 --fov 70 --pretrained none --height 32 --width 96".split()  # noqa: SIM905
+    size = ["--height", str(HEIGHT), "--width", str(WIDTH)]
+    little = ["--steps", "4", "--batch-size", "2", "--pretrained", "none"]
     return {
         "predict": (["predict", "starter", str(video), "--format", "png16", "--runtime", "onnx"], True),
         "steady": (["predict", "starter", str(video), "--format", "video", "--runtime", "onnx", "--steady"], True),
         "check": (["data", "check", str(video)], False),
-        "train": (["train", "monodepth2", str(video), *trained], True),
+        "train": (["train", "monodepth2", str(video), "--fov", "70", *size, *little], True),
     }
-
-
-def write_video(place: Path, frames: int) -> Path:
-    """Stripes that move by a pixel a frame."""
-    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
-    noise = np.random.default_rng(0).integers(0, 90, (HEIGHT, 4 * WIDTH))
-    with av.open(str(place), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        for number in range(frames):
-            grey = noise[rows, (columns + number) % (4 * WIDTH)] + 80 + 60 * np.sin((columns + number) / 7)
-            picture = np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return place
 
 
 def measured(words: list[str]) -> dict[str, float]:
@@ -96,7 +81,7 @@ def resident_mb(process: int) -> float:
     while children:
         place = Path(f"/proc/{children.pop()}")
         try:
-            total += int((place / "statm").read_text().split()[1]) * 4096 / 1e6
+            total += int((place / "statm").read_text().split()[1]) * resource.getpagesize() / 1e6
             for task in (place / "task").iterdir():
                 children += map(int, (task / "children").read_text().split())
         except OSError:  # it has just ended

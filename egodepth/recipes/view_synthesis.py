@@ -166,8 +166,13 @@ class ViewSynthesisRecipe(Recipe):
         return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
 
     @property
-    def _is_taught(self) -> bool:
-        return self.teacher is not None or self.teacher_depth is not None
+    def _why_no_anchor(self) -> str | None:
+        """Why depth is not held to the start in this training, whatever the weight; None where it can be."""
+        if self.start_from is None:
+            return "it belongs to --from."
+        if self.teacher is not None or self.teacher_depth is not None:
+            return "the teacher holds depth already."
+        return None if self.mode == "mono" else "pairs hold depth already."
 
     def _anchor(self, open_model: "OpenModel") -> "Anchor | None":
         from egodepth.methods.anchor import Anchor
@@ -175,7 +180,7 @@ class ViewSynthesisRecipe(Recipe):
 
         if self.anchor < 0:
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
-        if self.anchor == 0 or self.start_from is None or self._is_taught or self.mode != "mono":
+        if self.anchor == 0 or self._why_no_anchor is not None:
             return None
         model = open_model(self.start_from)
         network = model.depth_network()
@@ -206,12 +211,8 @@ class ViewSynthesisRecipe(Recipe):
             unused["distillation"] = "it belongs to --teacher MODEL."
         if self.teacher_depth is None:
             unused |= dict.fromkeys(("teacher_maps", "taught"), "it belongs to --teacher-depth FOLDER.")
-        if self.start_from is None:
-            unused["anchor"] = "it belongs to --from."
-        elif self._is_taught:
-            unused["anchor"] = "the teacher holds depth already."
-        elif self.mode != "mono":
-            unused["anchor"] = "pairs hold depth already."
+        if self._why_no_anchor is not None:
+            unused["anchor"] = self._why_no_anchor
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
         if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):

@@ -102,6 +102,7 @@ def test_a_checkpoint_from_before_there_were_two_is_read():
 
 def test_a_training_whose_other_process_is_killed_says_so_in_one_line(drive, tmp_path):
     words = ["train", "monodepth2", drive, "--out", tmp_path / "run", *OPTIONS, "--devices", 2, "--checkpoint-every", 1]
+    # No `Command` of tests.processes: the first process starts the second by the words of its own command line.
     command = [sys.executable, "-m", "egodepth", *map(str, words), "--steps", "500"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as first:
         while not (tmp_path / "run" / PREVIOUS_CHECKPOINT).exists():

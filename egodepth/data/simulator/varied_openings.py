@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from egodepth.data.simulator import textures as tiles
-from egodepth.data.simulator.planner import make_car, rows_of
-from egodepth.data.simulator.road import turn
 from egodepth.data.simulator.solids import BOX, Skin
 from egodepth.data.simulator.varied_planner import VariedPlanner
 
@@ -64,7 +62,8 @@ class OpenPlanner(VariedPlanner):
             kind = random.choice(["street", "street", "square", "lawn"])
             wide_m = random.uniform(6, 16) if kind == "street" else random.uniform(12, 45)
             deep_m = random.uniform(35, 80) if kind == "street" else random.uniform(10, 45)
-            parked = {"street": 0.2, "square": random.choice([0.0, 0.5, 0.8]), "lawn": 0.0}[str(kind)]
+            on_square = random.choice([0.0, 0.5, 0.8])
+            parked = {"street": 0.2, "square": on_square, "lawn": 0.0}[str(kind)]
             yield Opening(along_m, along_m + wide_m, deep_m, kind != "lawn", parked)
             along_m += wide_m + random.uniform(*BETWEEN_M)
 
@@ -104,8 +103,6 @@ class OpenPlanner(VariedPlanner):
         for out_m in np.arange(4.5, opening.deep_m - 4, 9.0):
             for along_m in np.arange(opening.start_m + 1.8, opening.end_m - 1.5, 2.9):
                 if random.random() < opening.parked:
-                    point, rotation = self.road.place(along_m, side * (self.layout.kerb_m + out_m))
-                    way = np.pi / 2 * random.choice([-1, 1]) + random.uniform(-0.05, 0.05)
-                    turned = self.road.tilted(point, rotation) @ turn(way)
-                    car = make_car(random, towards=bool(random.random() < 0.5))
-                    self.solids.rows.extend(rows_of(car.moved(point, turned)))
+                    angle = np.pi / 2 * random.choice([-1, 1]) + random.uniform(-0.05, 0.05)
+                    lateral_m = side * (self.layout.kerb_m + out_m)
+                    self._car(along_m, lateral_m, angle, towards=bool(random.random() < 0.5))

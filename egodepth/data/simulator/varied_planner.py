@@ -58,11 +58,11 @@ class VariedPlanner(TreePlanner):
 
     def _plots(self, side: int, start_m: float, end_m: float) -> None:
         place, random = self.scene.place, self.random
-        along_m = start_m + random.uniform(GARAGE_M, 8)
+        along_m, last_m = start_m + random.uniform(GARAGE_M, 8), end_m - GARAGE_M
         while along_m < end_m:
             if random.random() > place.houses:
                 gap_m = random.uniform(6, 16)
-                if along_m + gap_m + GARAGE_M > end_m:
+                if along_m + gap_m > last_m:
                     break
                 if place.house in ("row", "tower") and place.houses > 0.5:
                     self._gap(side, along_m, gap_m)
@@ -79,7 +79,7 @@ class VariedPlanner(TreePlanner):
             if place.house in ("row", "tower"):
                 bays = int(random.integers(3, 8))
                 wide_m = bays * tiles.BAY_M * random.uniform(0.9, 1.2)
-            if along_m + wide_m + GARAGE_M > end_m:
+            if along_m + wide_m > last_m:
                 break
             if place.house in ("row", "tower"):
                 self._plinth(side, along_m + wide_m / 2, front_m, 10, wide_m)
@@ -132,20 +132,11 @@ class VariedPlanner(TreePlanner):
         setback_m = front_m - self._back_m
         if setback_m > 3.5 and random.random() < 0.6:  # a garage, and the car before it
             end_m = along_m + (wide_m + GARAGE_M) / 2 * random.choice([-1, 1])
-            self._add(
-                BOX,
-                end_m,
-                side * (front_m + 3),
-                1.3,
-                (3.0, 1.3, GARAGE_M / 2),
-                Skin(more_tiles.PLANKS, (3, 3)),
-                tint=colour,
-            )
+            half, planks = (3.0, 1.3, GARAGE_M / 2), Skin(more_tiles.PLANKS, (3, 3))
+            self._add(BOX, end_m, side * (front_m + 3), 1.3, half, planks, tint=colour)
             self._add(BOX, end_m, side * (front_m + 3), 2.7, (3.1, 0.12, 1.8), roof, tint=tint, reach_m=150)
             if setback_m > 5 and random.random() < 0.7:
-                point, rotation = self.road.place(end_m, side * (front_m - 2.8))
-                turned = self.road.tilted(point, rotation) @ turn(-side * np.pi / 2)
-                self.solids.rows.extend(rows_of(make_car(random, towards=True).moved(point, turned)))
+                self._car(end_m, side * (front_m - 2.8), -side * np.pi / 2, towards=True)
         if setback_m > 2 and random.random() < 0.7:
             self._bush(along_m + random.uniform(-0.4, 0.4) * wide_m, side * (front_m - random.uniform(0.8, 1.6)))
 
@@ -434,11 +425,14 @@ class VariedPlanner(TreePlanner):
         while along_m < end_m:
             along_m += random.choice([5.4, 5.8, 6.5, 9.0])
             if random.random() < self.scene.place.parking:
-                point, rotation = self.road.place(
-                    along_m, side * (self.layout.kerb_m - 1.1 + random.uniform(-0.1, 0.1))
-                )
-                turned = self.road.tilted(point, rotation) @ turn(random.uniform(-0.04, 0.04) + (0 if own else np.pi))
-                self.solids.rows.extend(rows_of(make_car(random, towards=not own).moved(point, turned)))
+                lateral_m = side * (self.layout.kerb_m - 1.1 + random.uniform(-0.1, 0.1))
+                self._car(along_m, lateral_m, random.uniform(-0.04, 0.04) + (0 if own else np.pi), towards=not own)
+
+    def _car(self, along_m: float, lateral_m: float, angle: float, towards: bool) -> None:
+        """A car that stands there, turned from the road's way by an angle."""
+        point, rotation = self.road.place(along_m, lateral_m)
+        turned = self.road.tilted(point, rotation) @ turn(angle)
+        self.solids.rows.extend(rows_of(make_car(self.random, towards).moved(point, turned)))
 
     def _crossings(self, start_m: float, end_m: float) -> None:
         """Zebra crossings, painted in pieces a centimetre over the road."""

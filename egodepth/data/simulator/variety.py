@@ -18,9 +18,8 @@ CAMERA_HEIGHT_M = (1.1, 2.6)
 PITCH_OF_VIEW = (-0.04, 0.11)
 MOST_PITCH_DEGREES = 9.0
 CLOSED_SHARE = 0.4
-ASIDE_SHARE = 0.3
-ASIDE_DEGREES = 22.0
-"""How far a camera looks to a side of the road in that share of drives, as a car does that turns."""
+ASIDE_SHARE, ASIDE_DEGREES = 0.3, 22.0
+"""In what share of drives the camera looks to a side of the road, as in a car that turns, and how far at most."""
 
 
 @dataclass(frozen=True)
