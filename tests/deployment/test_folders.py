@@ -140,6 +140,18 @@ def test_eight_bits_stay_near_and_are_smaller(tmp_path):
     assert 0 < difference.mean() < 0.1
 
 
+def test_eight_bit_weights_do_not_overflow_where_two_products_are_added_in_sixteen_bits(tmp_path):
+    """As processors without VNNI do: 2 x 255 x 64 is within 32,767, and 2 x 255 x 127 is not."""
+    onnx = pytest.importorskip("onnx")
+    for number in range(8):
+        Image.open(EXAMPLES[number % 2]).resize((96, 64)).save(tmp_path / f"{number}.png")
+    assert export(tmp_path / "eight", "--quantize", "int8", "--data", tmp_path / "*.png") == 0
+    tensors = onnx.load(tmp_path / "eight" / "model.onnx").graph.initializer
+    weights = [each for each in tensors if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4]
+    assert len(weights) > 20
+    assert max(np.abs(onnx.numpy_helper.to_array(each).astype(int)).max() for each in weights) == 64
+
+
 def test_core_ml_is_written_and_says_that_it_was_not_checked(tmp_path, capsys):
     pytest.importorskip("coremltools")
     assert export(tmp_path / "model", "--format", "coreml") == 0
