@@ -188,9 +188,10 @@ def measure_ladder(trial: Trial, arm: Arm, keep: bool) -> Measured:
 
 def train(words: Sequence[str], run: Path, keep: bool) -> float | None:
     """Train, unless it is done; the minutes, where it was done in one go."""
-    if (run / MODEL_FOLDER / "config.json").is_file():
-        return None
     resumed = ["--resume"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+    # A stopped run has a model too, but it has its checkpoints still.
+    if not resumed and (run / MODEL_FOLDER / "config.json").is_file():
+        return None
     if run.exists() and not resumed:
         shutil.rmtree(run)
     start = time.monotonic()

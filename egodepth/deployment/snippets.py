@@ -27,7 +27,8 @@ RUN: dict[FormatName, tuple[str, str, str]] = {
     "openvino": (
         "openvino",
         "import openvino",
-        'model = openvino.Core().compile_model("model.xml", "CPU")\n'
+        'exact = {"INFERENCE_PRECISION_HINT": "f32"}  # without it, bfloat16 where the processor has it\n'
+        'model = openvino.Core().compile_model("model.xml", "CPU", exact)\n'
         "depth = model([image])[0][0, 0]  # metres, or up to scale: see config.json",
     ),
     "torch-export": (
@@ -93,7 +94,8 @@ CPP_OPENVINO = """// Depth of one image by OpenVINO: g++ -std=c++17 run.cpp -lop
 
 int main() {
   ov::Core core;
-  auto request = core.compile_model("model.xml", "CPU").create_infer_request();
+  auto exact = ov::hint::inference_precision(ov::element::f32);  // without it, bfloat16 where the processor has it
+  auto request = core.compile_model("model.xml", "CPU", exact).create_infer_request();
   ov::Tensor image(ov::element::f32, {1, %(channels)d, %(height)d, %(width)d});  // RGB in [0, 1], plane after plane
   std::fill_n(image.data<float>(), image.get_size(), 0.5f);
   request.set_input_tensor(image);

@@ -46,7 +46,8 @@ def test_a_folder_runs_by_its_own_code_alone(exported):
     result = subprocess.run([sys.executable, "run.py"], cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "egodepth" not in (folder / "run.py").read_text()
-    assert float(result.stdout.split()[-1]) < 0.02  # OpenVINO chooses the precision itself
+    # ncnn takes half precision where the processor has it.
+    assert float(result.stdout.split()[-1]) < (0.02 if name == "ncnn" else 1e-3)
     facts = json.loads((folder / "config.json").read_text())["exported"]
     assert facts["outputs"][FORMATS[name].names[1]].endswith("metres")
     assert (folder / facts["file"]).exists()
@@ -77,7 +78,7 @@ def test_its_c_plus_plus_compiles_and_gives_the_same_depth(exported):
     model = egodepth.load(folder)
     grey = np.full((1, 3, model.height, model.width), 0.5, np.float32)
     expected = float(model.predict_depth(grey)[0, 0, 0, 0])
-    assert float(said.rpartition(" ")[2]) == pytest.approx(expected, rel=0.02)  # as above
+    assert float(said.rpartition(" ")[2]) == pytest.approx(expected, rel=0.02 if name == "ncnn" else 1e-3)
 
 
 def test_a_folder_is_a_model_again_where_an_engine_runs_it(exported):

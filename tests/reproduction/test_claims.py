@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import claims
 from benchmarks.claimed import Arm, Claim, Found, find, mean_and_spread, read_claims
 from benchmarks.regions import lit_sides, moving, shadows
 from benchmarks.results_page import results_page
@@ -73,6 +74,34 @@ def test_the_table_of_claims_shows_both_sides_and_the_verdict():
 def one(arm: str, seed: int | None, abs_rel: float, experiment: str = "tiny") -> Measured:
     result = Evaluated("simulated", "median", False, 9, {"abs_rel": abs_rel}, None)
     return Measured(f"{arm}-{seed}", arm, (result,), table=experiment, seed=seed)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (("model/config.json",), []),
+        (("model/config.json", "checkpoints/last.ckpt"), [["train", "tiny", "--resume"]]),
+        (("run.json",), [["train", "tiny"]]),
+    ],
+    ids=["ended", "stopped, which leaves a model too", "killed before its first checkpoint"],
+)
+def test_only_a_run_that_has_ended_is_measured(files, expected, tmp_path, monkeypatch):
+    started = []
+
+    def ended(words, run):
+        started.append(list(words[3:]))
+        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(claims, "run_logged", ended)
+    for file in files:
+        (tmp_path / "run" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / file).touch()
+    claims.train(["train", "tiny"], tmp_path / "run", keep=False)
+    assert started == expected
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 # --- the experiments -------------------------------------------------------------------------------------------------
