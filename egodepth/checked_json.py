@@ -181,10 +181,12 @@ class Object:
     Attributes:
         entries: the shape of each.
         required: those that must be there; None means all.
+        closed: nothing is passed over, but for a digest: whose name may be damaged, too.
     """
 
     entries: Mapping[str, Shape]
     required: tuple[str, ...] | None = None
+    closed: bool = False
 
     def check(self, value: Any, place: str) -> None:
         if not isinstance(value, dict):
@@ -192,6 +194,8 @@ class Object:
         for key in self.entries if self.required is None else self.required:
             if key not in value:
                 raise Fault(_joined(place, key), "is missing")
+        if self.closed and (unknown := value.keys() - self.entries.keys() - {DIGEST}):
+            raise Fault(place, f"has the key {shown(min(unknown))}, expected {', '.join(self.entries)}")
         for key, shape in self.entries.items():
             if key in value:
                 shape.check(value[key], _joined(place, key))

@@ -45,7 +45,7 @@ MOST_PIXELS = 100_000_000
 """Largest picture or frame of a video; one takes 0.3 GB decoded, and several times that on its way."""
 
 # What Pillow raises for a file whose bytes end early or contradict each other, according to the format.
-BROKEN_FILE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+BROKEN_FILE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error)
 
 
 def read_image(path: Path | str, bits: int | None = None) -> np.ndarray:

@@ -85,7 +85,7 @@ class ModelFolder:
     @property
     def _time_offsets(self) -> tuple[int, ...]:
         """The frames that the network looks at beside the current one."""
-        if not restored_network(self.config["network"]).multi_frame:
+        if not restored_network(self.config["network"], self.folder / CONFIG_FILE).multi_frame:
             return ()
         return offsets_to(self.config["lookups"])
 

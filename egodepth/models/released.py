@@ -16,7 +16,7 @@ from egodepth.models.folder import ModelFolder, scale_entries
 from egodepth.networks.configurations import NetworkConfig
 from egodepth.networks.equivalent import merge
 from egodepth.networks.folding import fold_batch_norms
-from egodepth.networks.model_config import CONFIG_FORMAT, RELEASE_AGAIN
+from egodepth.networks.model_config import CONFIG_FILE, CONFIG_FORMAT, RELEASE_AGAIN
 from egodepth.networks.weights import WEIGHTS_FILE, check_fit, read_weights, save_released
 from egodepth.recipes import Recipe
 from egodepth.recipes.restoring import as_data, restored_network, restored_recipe
@@ -37,7 +37,7 @@ class ReleasedModel(ModelFolder):
     @cached_property
     def network(self) -> NetworkConfig:
         """The config of the depth network."""
-        return restored_network(self.config["network"])
+        return restored_network(self.config["network"], self.folder / CONFIG_FILE)
 
     @property
     def licence(self) -> str | None:
@@ -73,7 +73,7 @@ class ReleasedModel(ModelFolder):
         """
         if self.config.get("pose") is None:
             raise UserError(f"{self.name}: has no pose network (it was trained from stereo pairs). Give another model.")
-        network = restored_network(self.config["pose"]).build()
+        network = restored_network(self.config["pose"], self.folder / CONFIG_FILE).build()
         self._load(network, "pose")
         return network.eval()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
@@ -191,6 +192,11 @@ class SmallDepthConfig(NetworkConfig):
     pb_dsr: float = 0.9
     pb_sd: float = 0.5
     ramp_share: float | None = 2 / 3
+
+    def __post_init__(self) -> None:
+        for finer, coarser in pairwise(self.widths):
+            if finer < 1 or coarser < 1 or coarser % finer:
+                raise UserError(f"widths: {coarser} is no multiple of {finer}, the one before it. Give whole multiples.")
 
 
 @dataclass(frozen=True)

@@ -58,16 +58,22 @@ def _in_place_of(default: Any, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def restored_network(data: Mapping[str, Any]) -> Any:
+def restored_network(data: Mapping[str, Any], source: object = "network") -> Any:
     """The config of a network that `as_data` made data of; the data name its kind.
 
+    Args:
+        source: where the data are from, for messages.
+
     Raises:
-        UserError: there is no such kind of network.
+        UserError: there is no such kind of network, or none that its numbers make.
     """
     kind = data.get("kind")
     if kind not in KINDS:
-        raise UserError(f"{kind}: this egodepth knows no such network. Use the egodepth that wrote the model.")
-    return restored(KINDS[kind](), data)
+        raise UserError(f"{source}: this egodepth knows no network {kind}. Use the egodepth that wrote the model.")
+    try:
+        return restored(KINDS[kind](), data)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
 
 
 def restored_recipe(name: str, options: Mapping[str, Any]) -> Recipe:

@@ -90,6 +90,8 @@ class DdadScene:
                 (sample["calibration_key"], {_name(datums[key]): datums[key] for key in sample["datum_keys"]})
                 for sample in entries["samples"]
             ]
+            if not all(isinstance(key, str) for key, _ in self._samples):
+                raise UserError(f"{file}: has a calibration_key that is no text. {UNPACK_AGAIN}")
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: has no {error}, which every scene has. Unpack the scene again.") from None
         self._calibrations: dict[str, Calibration] = {}

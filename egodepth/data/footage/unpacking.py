@@ -206,6 +206,7 @@ INDEX = Object(
         "source": Text(),
     },
     required=("names", "runs", "reports", "seconds", "travelled"),
+    closed=True,
 )
 
 

@@ -135,7 +135,8 @@ PART = Object(
         "stage": Text(("train", "val")),
         "frames": ListOf(Row((Text(longest=64), Whole(0, 2**32 - 1)))),
         "samples": ListOf(Either(BROKEN, SAMPLE)),
-    }
+    },
+    closed=True,
 )
 
 
@@ -188,9 +189,9 @@ def open_pack(folder: Path, asked: PackOptions) -> Pack:
     for number, part in enumerate(parts):
         entries[part["stage"]] += part["samples"]
         part_of[part["stage"]] += [number] * len(part["samples"])
-    for stage, count in manifest["samples"].items():
-        if len(entries[stage]) != count:
-            raise UserError(f"{folder}: has {len(entries[stage])} of {count} {stage} samples. {REPACK}")
+    for stage, found in entries.items():
+        if len(found) != (count := manifest["samples"].get(stage, 0)):
+            raise UserError(f"{folder}: has {len(found)} of {count} {stage} samples. {REPACK}")
     training, validation = (
         PackedDataset(store, options.source_ids, entries[stage], part_of[stage]) for stage in ("train", "val")
     )
