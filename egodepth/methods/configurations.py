@@ -39,21 +39,19 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class LearnedCameraConfig:
-    """How the intrinsics of footage are learnt beside depth and motion (--intrinsics learned, learned-each).
+    """How the intrinsics of footage are found and learnt (--intrinsics learned, learned-each).
 
     Attributes:
-        rate: learning rate, as a multiple of the optimiser's.
-        freeze_from: share of the run after which they stay as they are.
-        square_pixels: fx and fy are one number. A camera that only turns left and right tells nothing of fy.
-        largest_uncertainty: the training ends where a pair of frames would not show a focal length that is wrong by
-            this share, because the camera hardly turns (`LearnedCameras.uncertainties`).
-        insist: end there; otherwise it is said, and training goes on with what was found.
+        rate: learning rate of the principal point, as a multiple of the optimiser's.
+        freeze_from: share of the run after which it stays as it is.
+        largest_uncertainty: the footage determines a focal length where its pictures agree on it to this share, as
+            those of a camera do that turns (egodepth/calibration/turning.py).
+        insist: end where it does not; otherwise it is said, and the camera stays as it starts.
     """
 
     rate: float = 30.0
     freeze_from: float = 0.75
-    square_pixels: bool = True
-    largest_uncertainty: float = 1.0
+    largest_uncertainty: float = 0.06
     insist: bool = True
 
 

@@ -15,14 +15,12 @@ from typing import Self
 import lightning.pytorch as lightning
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from egodepth.data.configurations import AugmentationConfig
 from egodepth.data.cutting import Cutting
 from egodepth.data.samples import Batch, LearningCamera
 from egodepth.data.transforms import Views, augment
-from egodepth.errors import UserError
 from egodepth.methods.configurations import LearnedCameraConfig, OptimiserConfig
 from egodepth.methods.learned_camera import LearnedCameras
 from egodepth.networks.drop import set_drop_rates
@@ -171,11 +169,6 @@ class Method(lightning.LightningModule):
             return torch.ones_like(views.baseline_m)
         return views.intrinsics[:, 0, 0] / (views.size[1] * self.focal)
 
-    def watch_turns(self, transforms: Tensor, views: Views) -> None:
-        """Tell the learnt cameras, where there are any, of the motions (S, B, 4, 4) that a step found in its views."""
-        if self.cameras is not None and self.training:
-            self.cameras.watch(transforms, views.learned_cameras)
-
     def training_step(self, batch: Batch, _: int) -> dict[str, Tensor]:
         optimiser = self.optimizers()
         optimiser.zero_grad()
@@ -188,38 +181,12 @@ class Method(lightning.LightningModule):
         self.log_training({"loss": total}, len(batch))
         if self.cameras is not None:
             self.log_training(self.cameras.values(), len(batch))
-            self._judge_cameras(*batch.frame_size)
         return {"loss": total}
 
     def _parts(self, batch: Batch) -> Iterator[Tensor]:
         yield from self.losses(batch)
         if self.cameras is not None:
             yield from self.cameras.wishes()
-
-    def _judge_cameras(self, height: int, width: int) -> None:
-        """Raises UserError: the motion does not determine one of the cameras that are about to be frozen."""
-        cameras = self.cameras
-        # The optimiser has counted this step already.
-        if not cameras.judged(self.global_step - 1, self.trainer.max_steps):
-            return
-        # One word for all processes, or those that go on would wait for the others for ever.
-        weighted = torch.cat([cameras.squared_turn * cameras.turns_seen[:, None], cameras.turns_seen[:, None]], dim=1)
-        weighted = self.trainer.strategy.reduce(weighted, reduce_op="sum")
-        squared_turn = weighted[:, :2] / weighted[:, 2:].clamp(min=1)
-        uncertainties = cameras.uncertainties(height, width, squared_turn)
-        for name, uncertainty, turn in zip(cameras.names, uncertainties, squared_turn, strict=True):
-            if uncertainty <= cameras.config.largest_uncertainty:
-                continue
-            whose = "the focal length" if len(cameras.names) == 1 else f"the focal length of camera {name}"
-            found = (
-                f"--intrinsics learned: the motion found until step {self.global_step} does not determine {whose}: "
-                f"between two views the camera turns by {math.degrees(float(turn.sum().sqrt())):.2f} degrees, at which "
-                f"one that is wrong by a factor of {1 + uncertainty:.1f} hardly shows. Give --fov or --intrinsics, "
-                "footage with bends, or more --steps where the motion was not learnt yet."
-            )
-            if cameras.config.insist:
-                raise UserError(found)
-            rank_zero_only(log.warning)("%s Training goes on with the camera as it is.", found)
 
     def configure_optimizers(self) -> dict:
         config, total = self.optimiser, self.trainer.max_steps

@@ -141,7 +141,6 @@ class MultiFrameMethod(Method):
         places = [views.source_ids.index(source) for source in explained]
         frames = {offset: views.sources_jittered[:, places[row]] for row, offset in enumerate((-1, 1))}
         motions = [motion_to(self.pose_network, views.target_jittered, frames, offset) for offset in frames]
-        self.watch_turns(torch.stack(motions), views)
         if "stereo" in explained:
             unit_m = self.metres_per_unit * self.focal_ratio(views)
             motions.append(stereo_transform(views.stereo_offset * views.baseline_m / unit_m))

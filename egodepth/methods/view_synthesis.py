@@ -22,6 +22,7 @@ from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfi
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
+from egodepth.methods.solved_motions import SolvedMotions
 from egodepth.methods.taught_depth import TaughtDepth
 from egodepth.methods.warped_views import synthesis_error
 from egodepth.networks.disparity import DisparityNetwork, Features
@@ -94,6 +95,8 @@ class ViewSynthesisMethod(Method):
         self.pose_network = pose_network
         self.training_setup = setup
         self.anchor: Anchor | None = None
+        self.solved: SolvedMotions | None = None
+        self._pose_distance: Tensor | None = None
         # Without view synthesis nothing reaches the pose network.
         self.uses_every_parameter = self.synthesises
 
@@ -137,21 +140,28 @@ class ViewSynthesisMethod(Method):
         """Hold depth to what a network saw before training, wherever view synthesis says little."""
         self.anchor = anchor
 
+    def solve_motions(self, solved: SolvedMotions) -> None:
+        """See views of other times by the motions that flow gives; the pose network learns to say the same."""
+        self.solved = solved
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        if self.solved is not None:
+            self.solved.to(self.device)
         if self.anchor is not None:
             self.anchor.to(self.device)
         if self.training_setup.teacher is not None:
             self.training_setup.teacher.to(self.device)
 
     def transforms(self, views: Views) -> Tensor:
-        """Target to source, (S, B, 4, 4): predicted between frames, known between the cameras of a pair."""
+        """Target to source, (S, B, 4, 4): predicted or solved between frames, known between the cameras of a pair."""
         transforms: dict[int, Tensor] = {}
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
-            predicted = self._motions(views, places)
-            self.watch_turns(torch.stack(predicted), views)
-            transforms |= dict(zip(places, predicted, strict=True))
+            motions = self._motions(views, places)
+            if self.solved is not None:
+                motions, self._pose_distance = self.solved.in_place_of(motions, views, places)
+            transforms |= dict(zip(places, motions, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":
                 baseline = views.baseline_m / self._unit_m(views)
@@ -205,6 +215,10 @@ class ViewSynthesisMethod(Method):
             taught, parts = self._taught_loss(result, views)
             loss = self._synthesis_weight() * result.loss + taught
             result = replace(result, loss=loss, values=result.values | parts)
+        if self._pose_distance is not None:
+            distance, self._pose_distance = self._pose_distance, None
+            values = result.values | {"pose_distance": distance}
+            result = replace(result, loss=result.loss + distance, values=values)
         if self.anchor is not None:
             held, parts = self.anchor.loss(result.disparities, views, self.depth_range)
             result = replace(result, loss=result.loss + held, values=result.values | parts)

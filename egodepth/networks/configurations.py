@@ -196,7 +196,9 @@ class SmallDepthConfig(NetworkConfig):
     def __post_init__(self) -> None:
         for finer, coarser in pairwise(self.widths):
             if finer < 1 or coarser < 1 or coarser % finer:
-                raise UserError(f"widths: {coarser} is no multiple of {finer}, the one before it. Give whole multiples.")
+                raise UserError(
+                    f"widths: {coarser} is no multiple of {finer}, the one before it. Give whole multiples."
+                )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from egodepth.data.configurations import Source
 from egodepth.methods.anchor import Anchor
 from egodepth.methods.distillation import Teacher
 from egodepth.methods.rich_teachers import RichTeacher
+from egodepth.methods.solved_motions import SolvedMotions
 from egodepth.networks.prior import ReferenceSet
 
 
@@ -53,6 +54,7 @@ class Needs:
         references: RPrDepth's reference set.
         licence: of RPrDepth's teacher; None where none is stated.
         anchor: the depth network that training starts from, where depth is held to it.
+        solved: the same, where it gives the motions.
     """
 
     views: tuple[Source, ...]
@@ -61,3 +63,4 @@ class Needs:
     references: ReferenceSet | None = None
     licence: str | None = None
     anchor: Anchor | None = None
+    solved: SolvedMotions | None = None

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from egodepth.data.samples import TrainingDataset
     from egodepth.methods.anchor import Anchor
     from egodepth.methods.distillation import Teacher
+    from egodepth.methods.solved_motions import SolvedMotions
     from egodepth.methods.view_synthesis import ViewSynthesisMethod
+    from egodepth.networks.disparity import DisparityNetwork
     from egodepth.recipes.needs import Needs, OpenModel
 
 MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019"
@@ -73,6 +75,8 @@ class ViewSynthesisRecipe(Recipe):
         anchor: with --from, and without a teacher or pairs, weight of the distance in depth from what the network saw
             before training. It holds depth where video tells nothing, or a lie: towards the horizon, and on what moves.
             0 lets go.
+        motion: with --from, where views of other times are seen from: `flow` solves the motion from optical flow and
+            the depth that the network saw before training, whose unit it keeps; `network` takes the pose network's.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -92,6 +96,7 @@ class ViewSynthesisRecipe(Recipe):
     teacher_maps: TeacherMapsConfig = field(default_factory=TeacherMapsConfig)
     taught: TaughtDepthConfig = field(default_factory=TaughtDepthConfig)
     anchor: float = 0.0
+    motion: Literal["flow", "network"] = "network"
 
     learns_camera: ClassVar[bool] = True
 
@@ -155,7 +160,9 @@ class ViewSynthesisRecipe(Recipe):
         if self.training.patience is not None and 0 in self._synthesis_weights():
             raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
         if self.teacher is None:
-            return self, Needs(self.views, self.frame_size, anchor=self._anchor(open_model))
+            return self, Needs(
+                self.views, self.frame_size, anchor=self._anchor(open_model), solved=self._solved(open_model)
+            )
         model = open_model(self.teacher)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
@@ -163,7 +170,8 @@ class ViewSynthesisRecipe(Recipe):
                 f"{self.teacher}: is no disparity network, so its features cannot teach. Give another teacher."
             )
         size = tuple(map(max, self.frame_size, model.size))
-        return self, Needs(self.views, size, Teacher(network, *model.size, self.distillation))
+        teacher = Teacher(network, *model.size, self.distillation)
+        return self, Needs(self.views, size, teacher, solved=self._solved(open_model))
 
     @property
     def _why_no_anchor(self) -> str | None:
@@ -174,19 +182,38 @@ class ViewSynthesisRecipe(Recipe):
             return "the teacher holds depth already."
         return None if self.mode == "mono" else "pairs hold depth already."
 
+    @property
+    def _why_not_solved(self) -> str | None:
+        """Why no motion is solved in this training, whatever is asked for; None where it can be."""
+        if self.start_from is None:
+            return "it belongs to --from."
+        return None if self.mode == "mono" else "pairs say the unit of depth, by which the pose network goes."
+
     def _anchor(self, open_model: "OpenModel") -> "Anchor | None":
         from egodepth.methods.anchor import Anchor
-        from egodepth.networks.disparity import DisparityNetwork
 
         if self.anchor < 0:
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
         if self.anchor == 0 or self._why_no_anchor is not None:
             return None
+        return Anchor(*self._first_network(open_model, "depth cannot be held to it"), self.anchor)
+
+    def _solved(self, open_model: "OpenModel") -> "SolvedMotions | None":
+        from egodepth.methods.solved_motions import SolvedMotions
+
+        if self.motion == "network" or self._why_not_solved is not None:
+            return None
+        return SolvedMotions(*self._first_network(open_model, "its depth gives no motion"))
+
+    def _first_network(self, open_model: "OpenModel", otherwise: str) -> "tuple[DisparityNetwork, int, int]":
+        """The depth network that training starts from, and the size at which it sees pictures of this form."""
+        from egodepth.networks.disparity import DisparityNetwork
+
         model = open_model(self.start_from)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
-            raise UserError(f"--from {self.start_from}: is no disparity network, so depth cannot be held to it.")
-        return Anchor(network, *size_for(*model.size, (self.height, self.width)), self.anchor)
+            raise UserError(f"--from {self.start_from}: is no disparity network, so {otherwise}.")
+        return network, *size_for(*model.size, (self.height, self.width))
 
     def _synthesis_weights(self) -> tuple[float, ...]:
         """What view synthesis weighs beside each teacher that there is."""
@@ -213,6 +240,8 @@ class ViewSynthesisRecipe(Recipe):
             unused |= dict.fromkeys(("teacher_maps", "taught"), "it belongs to --teacher-depth FOLDER.")
         if self._why_no_anchor is not None:
             unused["anchor"] = self._why_no_anchor
+        if self._why_not_solved is not None:
+            unused["motion"] = self._why_not_solved
         if self.mode == "stereo":
             unused |= dict.fromkeys(("pose", "pose_pretrained"), "it belongs to --mode mono or mono+stereo.")
         if self.mode == "mono" and (self.teacher_depth is None or self.teacher_maps.units not in (None, "metres")):
@@ -271,7 +300,7 @@ VIDEO = ViewSynthesisRecipe(
     source="egodepth's own way from a video to a model: SmallDepth from its starter weights",
     network=SmallDepthConfig(pb_dsr=0.0, pb_sd=0.0),
     pose=PoseConfig(encoder="mobilenetv3_small_100"),
-    optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=2e-4, epochs=20, warm_up=0.02),
+    optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=4e-4, epochs=20, warm_up=0.02),
     augmentation=AugmentationConfig(max_scale=1.15),
     training=TrainingConfig(batch_size=8),
     height=96,
@@ -280,7 +309,8 @@ VIDEO = ViewSynthesisRecipe(
     start_from=STARTER,
     frozen_norms=True,
     keep_aspect=True,
-    anchor=0.1,
+    anchor=0.01,
+    motion="flow",
 )
 
 RECIPES: dict[str, Recipe] = {

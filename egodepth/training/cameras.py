@@ -1,21 +1,31 @@
 """Which cameras a training learns, and what its released model says of them."""
 
 import logging
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
-from egodepth.data.configurations import LEARNED
+from egodepth.calibration.turning import Pair, focal_of_turns
+from egodepth.data.configurations import LEARNED, Source
 from egodepth.data.opening import lacks_camera
 from egodepth.data.record import TrainingSets
+from egodepth.data.samples import LearningCamera, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import field_of_view_degrees
 from egodepth.methods.method import Method
-from egodepth.models.released import LearnedCamera, ReleasedCamera
+from egodepth.models.folder import STARTER
+from egodepth.models.released import LearnedCamera, ReleasedCamera, ReleasedModel
+from egodepth.networks.disparity import DisparityNetwork
 from egodepth.recipes import Recipe
 
 log = logging.getLogger("egodepth")
+
+MOST_PAIRS = 96
+"""Pictures of all cameras together that are looked at for how they turn."""
 
 
 def with_cameras(recipe: Recipe, data: Path) -> Recipe:
@@ -26,8 +36,8 @@ def with_cameras(recipe: Recipe, data: Path) -> Recipe:
     if not unknown:
         return recipe
     rank_zero_only(log.warning)(
-        "%s: the camera is not known, so its intrinsics are learnt, from a view of 60 degrees on. Give --fov DEGREES "
-        "or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
+        "%s: the camera is not known, so its intrinsics are found from how the picture turns, and learnt. Give "
+        "--fov DEGREES or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
         ", ".join(map(str, unknown)),
     )
     return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
@@ -40,6 +50,51 @@ def check_learning(sets: TrainingSets, recipe: Recipe, data: Path) -> None:
             f"--intrinsics {recipe.intrinsics}: the camera of {data} is known from a file beside it, so there is none "
             "to learn. Leave --intrinsics out, or move the file away."
         )
+
+
+def started_cameras(sets: TrainingSets, recipe: Recipe) -> tuple[LearningCamera, ...]:
+    """The cameras that are to be learnt, each from where the turns in its footage put it.
+
+    Raises:
+        UserError: the footage does not tell a focal length, and the recipe insists.
+    """
+    network = ReleasedModel.open(STARTER).depth_network().eval()
+    return tuple(_started(camera, sets.training, network, recipe) for camera in sets.learning)
+
+
+def _started(
+    camera: LearningCamera, samples: TrainingDataset, network: DisparityNetwork, recipe: Recipe
+) -> LearningCamera:
+    found = focal_of_turns(_pairs(camera.name, samples, recipe.views), network, camera.start)
+    whose = ", ".join(camera.footage)
+    if found is not None and found.spread <= recipe.learned_camera.largest_uncertainty:
+        wider, narrower = (field_of_view_degrees(found.focal * math.exp(sign * found.spread)) for sign in (-1, 1))
+        rank_zero_only(log.info)(
+            "%s: by how the picture turns, the camera is %.0f degrees wide (%.0f to %.0f).",
+            *(whose, found.degrees, narrower, wider),
+        )
+        start = camera.start.clone()
+        start[0, 0], start[1, 1] = found.focal, found.focal * camera.start[1, 1] / camera.start[0, 0]
+        return replace(camera, start=start)
+    said = (
+        f"{whose}: the camera hardly turns, or where it turns too little is seen, so that the footage does not tell "
+        "its focal length. Give --fov or --intrinsics, or footage with bends."
+    )
+    if recipe.learned_camera.insist:
+        raise UserError(f"--intrinsics {recipe.intrinsics}: {said}")
+    degrees = field_of_view_degrees(float(camera.start[0, 0]))
+    rank_zero_only(log.warning)("%s It is taken to be %.0f degrees wide.", said, degrees)
+    return replace(camera, determined=False)
+
+
+def _pairs(camera: str, samples: TrainingDataset, views: Sequence[Source]) -> Iterator[Pair]:
+    """Pictures of a camera and those after them, spread over its footage."""
+    after = views.index(max(view for view in views if view != "stereo"))
+    for place in np.linspace(0, len(samples) - 1, min(MOST_PAIRS, len(samples))).round().astype(int):
+        sample = samples[int(place)]
+        if sample.learned_camera == camera:
+            first, second = (picture[None].float() / 255 for picture in (sample.target, sample.sources[after]))
+            yield first, second, None if sample.mask is None else sample.mask[None]
 
 
 def released_camera(sets: TrainingSets, method: Method, recipe: Recipe, focal: float | None) -> ReleasedCamera:

@@ -40,7 +40,7 @@ from egodepth.recipes import Recipe
 from egodepth.recipes.recipe import check_size
 from egodepth.recipes.restoring import as_data
 from egodepth.scaling.asked import ScaleSource
-from egodepth.training.cameras import check_learning, released_camera, with_cameras
+from egodepth.training.cameras import check_learning, released_camera, started_cameras, with_cameras
 from egodepth.training.checkpoints import has_checkpoint
 from egodepth.training.fit import check_run_folder, fit
 from egodepth.training.mask_picture import write_mask_picture
@@ -134,10 +134,14 @@ def _trained(name: str, recipe: Recipe, data: Path, run: Path, resume: bool, met
         method.freeze_norms()
     if needs.anchor is not None:
         method.hold_to(needs.anchor)
+    if needs.solved is not None:
+        method.solve_motions(needs.solved)
     focal = None
     if recipe.intrinsics in LEARNED_WAYS:
         check_learning(sets, recipe, data)
-        method.learn_cameras(sets.learning, recipe.learned_camera)
+        # A run that goes on finds its cameras in its checkpoint.
+        cameras = sets.learning if resume and has_checkpoint(run) else started_cameras(sets, recipe)
+        method.learn_cameras(cameras, recipe.learned_camera)
     elif resume and (run / MODEL_FOLDER).is_dir():
         # A run goes on with the unit that it began with, whatever became of the model that it started from.
         focal = method.focal = ReleasedModel.open(run).config.get("focal")

@@ -208,8 +208,8 @@ def test_an_empty_folder_is_refused(tmp_path, capsys):
 
 def test_footage_without_intrinsics_trains_with_those_that_are_learnt(frames, tmp_path, caplog):
     assert train(frames, tmp_path / "run") == 0
-    assert "its intrinsics are learnt" in caplog.text
-    assert "Training goes on with the camera as it is" in caplog.text
+    assert "its intrinsics are found from how the picture turns" in caplog.text
+    assert "It is taken to be 60 degrees wide" in caplog.text
     released = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert released["intrinsics_from"] == "learned"
     assert train(frames, tmp_path / "run", "--resume") == 0

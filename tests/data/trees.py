@@ -253,6 +253,30 @@ def write_frames(folder, frames=range(12), size=FRAME_SIZE):
     return folder
 
 
+def turning_scene(yaw_degrees, size, fov=70.0, pitch_degrees=0.0):
+    """What a camera sees of far away, (H, W, 3) uint8: colours of directions, with no parallax."""
+    height, width = size
+    focal = width / 2 / np.tan(np.radians(fov) / 2)
+    x, y = np.meshgrid(np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2)
+    yaw, pitch = np.radians(yaw_degrees), np.radians(pitch_degrees)
+    x, y, z = x, y * np.cos(pitch) + focal * np.sin(pitch), focal * np.cos(pitch) - y * np.sin(pitch)
+    east, up, north = x * np.cos(yaw) + z * np.sin(yaw), y, z * np.cos(yaw) - x * np.sin(yaw)
+    direction = np.stack([east, up, north], axis=-1)
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    waves = np.random.default_rng(0).normal(scale=22, size=(3, 6, 3))
+    values = np.sin(np.einsum("hwd,cnd->hwcn", direction, waves) + np.arange(6)).sum(-1)
+    return (127 + 40 * values).clip(0, 255).astype(np.uint8)
+
+
+def write_turning_frames(folder, count=14, size=FRAME_SIZE, fov=70.0):
+    """Frames of a camera that turns to and fro by up to six degrees a frame, and goes nowhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture = turning_scene(14 * np.sin(number / 2.2), size, fov, 2 * np.sin(number / 1.3))
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    return folder
+
+
 QUARTER_TURNS = {0: (1, 0, 0, 1), 1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}
 """The first four numbers a, b, c, d of display matrices that turn the picture counterclockwise so many times."""
 

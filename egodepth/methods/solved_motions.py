@@ -1,0 +1,49 @@
+"""Motions of the camera that optical flow and a trained network's depth give, in place of a pose network's.
+
+View synthesis teaches a pose network how far a camera goes, and long not how it turns, since most footage goes straight
+on; until then it teaches depth what is not so where the camera turns. Where points of one view are in another, and how
+far away they were for the network that training starts from, gives the motion at once, and in the unit of that network,
+so that depth keeps its scale. The pose network learns to say the same, for the uses of a model that need one.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from egodepth.calibration.matches import Flow, matches
+from egodepth.data.transforms import Views, resize
+from egodepth.geometry.resection import resection, seen_from
+from egodepth.methods.frozen import FrozenNetwork
+
+
+class SolvedMotions(FrozenNetwork):
+    """The depth network as it was before training, and the motions that follow from its depth."""
+
+    def in_place_of(
+        self, predicted: Sequence[Tensor], views: Views, places: Sequence[int]
+    ) -> tuple[list[Tensor], Tensor]:
+        """The motions that flow gives, and how far a pose network is from them.
+
+        Args:
+            predicted: (B, 4, 4) for each source, target to source, the pose network's.
+            places: the sources' places in the views.
+
+        Returns:
+            the motions, without gradient; and the mean distance at which the pose network's show the points that were
+            found, in widths of the picture.
+        """
+        flow, width = Flow(), views.size[1]
+        intrinsics = views.intrinsics.detach().float()
+        depth = resize(self.inverse_depth(views.target), *views.size).reciprocal()
+        motions, behind = [], []
+        for own, place in zip(predicted, places, strict=True):
+            found = matches(flow, views.target, views.sources[:, place], depth, views.mask)
+            points = found.points(intrinsics)
+            motion = resection(points, found.places, found.valid, intrinsics)
+            apart = (seen_from(own.float(), points, intrinsics) - seen_from(motion, points, intrinsics)).norm(dim=-1)
+            # A point that one of them puts beside the camera is as wrong as it can be.
+            share = (apart / width).clamp(max=1)
+            behind.append((share * found.valid).sum() / found.valid.sum().clamp(min=1))
+            motions.append(motion)
+        return motions, torch.stack(behind).mean()

@@ -1,0 +1,85 @@
+"""Motions from flow and depth, in place of a pose network's, which learns to say the same."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from egodepth.data.transforms import without_augmentation
+from egodepth.geometry.cameras import Camera
+from egodepth.geometry.poses import pose_to_transform
+from egodepth.methods.solved_motions import SolvedMotions
+from egodepth.recipes import RECIPES
+from tests.data.trees import turning_scene
+from tests.methods.batches import random_batch
+
+SIZE = 64, 192
+FOV = 80.0
+TURN_DEGREES = 2.0
+
+
+class Wall(nn.Module):
+    """Sees everything ten units away."""
+
+    def predict_depth(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(image[:, :1], 10.0)
+
+
+def turning_batch():
+    """A sample whose camera turns to the right: by 2 degrees from the frame before, and by 2 to the one after."""
+    views = [turning_scene(yaw, SIZE, FOV) for yaw in (0.0, -TURN_DEGREES, TURN_DEGREES)]
+    target, *sources = (torch.from_numpy(view).permute(2, 0, 1)[None] for view in views)
+    camera = Camera.of_field_of_view(FOV, *SIZE)
+    batch = random_batch(SIZE, (-1, 1), count=1)
+    intrinsics = torch.from_numpy(camera.normalised())[None].float()
+    return replace(batch, target=target, sources=torch.stack(sources, dim=1), intrinsics=intrinsics)
+
+
+def true_motions():
+    """Points of a camera that turns right by an angle turn left around it."""
+    turns = torch.tensor([[0.0, math.radians(TURN_DEGREES), 0.0], [0.0, -math.radians(TURN_DEGREES), 0.0]])
+    return [pose_to_transform(turn[None], torch.zeros(1, 3)) for turn in turns]
+
+
+def test_a_turn_is_found_and_a_pose_network_that_says_it_is_not_corrected():
+    views = without_augmentation(turning_batch())
+    solved = SolvedMotions(Wall(), *SIZE)
+    motions, behind = solved.in_place_of(true_motions(), views, (0, 1))
+    for found, expected in zip(motions, true_motions(), strict=True):
+        torch.testing.assert_close(found[:, :3, :3], expected[:, :3, :3], atol=3e-3, rtol=0)
+    assert float(behind) < 0.005
+    # Two degrees are 2 % of the width in the middle of the picture, and more at its border.
+    _, behind = solved.in_place_of([torch.eye(4)[None]] * 2, views, (0, 1))
+    assert 0.02 < float(behind) < 0.04
+
+
+def test_what_a_pose_network_says_is_pulled_to_the_turn():
+    views, said = without_augmentation(turning_batch()), torch.full((1, 3), 1e-3, requires_grad=True)
+    predicted = [pose_to_transform(sign * said, torch.zeros(1, 3)) for sign in (1, -1)]
+    _, behind = SolvedMotions(Wall(), *SIZE).in_place_of(predicted, views, (0, 1))
+    (gradient,) = torch.autograd.grad(behind, said)
+    assert gradient[0, 1] < 0  # a turn to the right makes it less
+    assert gradient[0, 1].abs() > 3 * gradient[0, [0, 2]].abs().max()
+
+
+@pytest.mark.parametrize("loss", ["photometric", "bidirectional"])
+def test_views_are_seen_by_the_solved_motions(loss):
+    torch.manual_seed(0)
+    pose = replace(RECIPES["video"].pose, encoder="mobilenetv3_small_050")
+    recipe = replace(RECIPES["video"], height=SIZE[0], width=SIZE[1], loss=loss, start_from=None, pose=pose)
+    method = recipe.build_method(recipe.build_networks())
+    method.solve_motions(SolvedMotions(Wall(), *SIZE))
+    method.wants_panels = lambda: False
+    logged = {}
+    method.log_training = lambda values, *_: logged.update(values)
+    views = without_augmentation(turning_batch())
+    expected, _ = method.solved.in_place_of(true_motions(), views, (0, 1))
+    torch.testing.assert_close(method.transforms(views), torch.stack(expected))
+    method._first_result(views).loss.backward()
+    assert 0 < float(logged["pose_distance"]) < 0.1
+    for network in (method.depth_network, method.pose_network):
+        gradients = [each.grad for each in network.parameters() if each.grad is not None]
+        assert gradients
+        assert max(float(each.abs().max()) for each in gradients) > 0
