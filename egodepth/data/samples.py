@@ -150,13 +150,13 @@ class LearningCamera:
         name: see `Sample.learned_camera`.
         footage: the videos and folders that it took, by name.
         start: (3, 3), normalised, what it is learnt from.
-        determined: whether the footage tells its focal length; otherwise it stays as it starts.
+        moves: whether training moves its principal point; otherwise it stays as it starts.
     """
 
     name: str
     footage: tuple[str, ...]
     start: Tensor
-    determined: bool = True
+    moves: bool = True
 
     @staticmethod
     def joined(cameras: Iterable["LearningCamera"]) -> tuple["LearningCamera", ...]:

@@ -34,7 +34,7 @@ class LearnedCameras(nn.Module):
     Attributes:
         names: of the cameras.
         centre_shift: (C, 2), of the principal point, in units of `CENTRE_SHARE` pictures.
-        loose: (C, 1), 1 for cameras that the footage determines; 0 for those that stay where they start.
+        moves: (C, 1), 1 for cameras whose principal point is learnt; 0 for those that stay where they start.
     """
 
     def __init__(self, cameras: Sequence[LearningCamera], config: LearnedCameraConfig) -> None:
@@ -44,12 +44,12 @@ class LearnedCameras(nn.Module):
         count = len(cameras)
         self.centre_shift = nn.Parameter(torch.zeros(count, 2))
         self.register_buffer("start", torch.stack([camera.start.detach().float() for camera in cameras]))
-        self.register_buffer("loose", torch.tensor([[float(camera.determined)] for camera in cameras]))
+        self.register_buffer("moves", torch.tensor([[float(camera.moves)] for camera in cameras]))
         self._held: tuple[Tensor, Tensor] | None = None
 
     def forward(self) -> Tensor:
         """(C, 3, 3), normalised."""
-        centre = self.start[:, :2, 2] + CENTRE_SHARE * self.loose * self.centre_shift
+        centre = self.start[:, :2, 2] + CENTRE_SHARE * self.moves * self.centre_shift
         upper = torch.cat([self.start[:, :2, :2], centre[..., None]], dim=2)
         return torch.cat([upper, self.start[:, 2:]], dim=1)
 

@@ -52,18 +52,21 @@ def check_learning(sets: TrainingSets, recipe: Recipe, data: Path) -> None:
         )
 
 
-def started_cameras(sets: TrainingSets, recipe: Recipe) -> tuple[LearningCamera, ...]:
+def started_cameras(sets: TrainingSets, recipe: Recipe, move: bool) -> tuple[LearningCamera, ...]:
     """The cameras that are to be learnt, each from where the turns in its footage put it.
+
+    Args:
+        move: let training move the principal points of those whose focal length the footage tells.
 
     Raises:
         UserError: the footage does not tell a focal length, and the recipe insists.
     """
     network = ReleasedModel.open(STARTER).depth_network().eval()
-    return tuple(_started(camera, sets.training, network, recipe) for camera in sets.learning)
+    return tuple(_started(camera, sets.training, network, recipe, move) for camera in sets.learning)
 
 
 def _started(
-    camera: LearningCamera, samples: TrainingDataset, network: DisparityNetwork, recipe: Recipe
+    camera: LearningCamera, samples: TrainingDataset, network: DisparityNetwork, recipe: Recipe, move: bool
 ) -> LearningCamera:
     found = focal_of_turns(_pairs(camera.name, samples, recipe.views), network, camera.start)
     whose = ", ".join(camera.footage)
@@ -75,7 +78,7 @@ def _started(
         )
         start = camera.start.clone()
         start[0, 0], start[1, 1] = found.focal, found.focal * camera.start[1, 1] / camera.start[0, 0]
-        return replace(camera, start=start)
+        return replace(camera, start=start, moves=move)
     said = (
         f"{whose}: the camera hardly turns, or where it turns too little is seen, so that the footage does not tell "
         "its focal length. Give --fov or --intrinsics, or footage with bends."
@@ -84,7 +87,7 @@ def _started(
         raise UserError(f"--intrinsics {recipe.intrinsics}: {said}")
     degrees = field_of_view_degrees(float(camera.start[0, 0]))
     rank_zero_only(log.warning)("%s It is taken to be %.0f degrees wide.", said, degrees)
-    return replace(camera, determined=False)
+    return replace(camera, moves=False)
 
 
 def _pairs(camera: str, samples: TrainingDataset, views: Sequence[Source]) -> Iterator[Pair]:

@@ -140,7 +140,8 @@ def _trained(name: str, recipe: Recipe, data: Path, run: Path, resume: bool, met
     if recipe.intrinsics in LEARNED_WAYS:
         check_learning(sets, recipe, data)
         # A run that goes on finds its cameras in its checkpoint.
-        cameras = sets.learning if resume and has_checkpoint(run) else started_cameras(sets, recipe)
+        goes_on = resume and has_checkpoint(run)
+        cameras = sets.learning if goes_on else started_cameras(sets, recipe, move=needs.solved is None)
         method.learn_cameras(cameras, recipe.learned_camera)
     elif resume and (run / MODEL_FOLDER).is_dir():
         # A run goes on with the unit that it began with, whatever became of the model that it started from.

@@ -242,7 +242,7 @@ def test_each_sample_moves_its_own_camera_and_a_given_one_stays(at_step):
 
 def test_a_camera_that_the_footage_does_not_determine_stays(at_step):
     method = at_step(method_of(), 0)
-    method.learn_cameras([LearningCamera("96x64", ("drive",), START, determined=False)], LearnedCameraConfig())
+    method.learn_cameras([LearningCamera("96x64", ("drive",), START, moves=False)], LearnedCameraConfig())
     [centre] = gradients_of_a_step(method, of_one_camera(random_batch(SIZE, (-1, 1))))
     assert centre.abs().max() == 0
 
