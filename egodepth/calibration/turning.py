@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.calibration.matches import Flow, Matches, matches
 from egodepth.geometry.cameras import field_of_view_degrees
+from egodepth.geometry.matches import Flow, Matches, matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.networks.disparity import DisparityNetwork
 

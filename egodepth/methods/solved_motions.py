@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from egodepth.calibration.matches import Flow, matches
 from egodepth.data.transforms import Views, resize
+from egodepth.geometry.matches import Flow, matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.methods.frozen import FrozenNetwork
 

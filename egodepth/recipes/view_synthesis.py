@@ -300,7 +300,7 @@ VIDEO = ViewSynthesisRecipe(
     source="egodepth's own way from a video to a model: SmallDepth from its starter weights",
     network=SmallDepthConfig(pb_dsr=0.0, pb_sd=0.0),
     pose=PoseConfig(encoder="mobilenetv3_small_100"),
-    optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=4e-4, epochs=20, warm_up=0.02),
+    optimiser=replace(FA_DEPTH_OPTIMISER, epochs=20, warm_up=0.02),
     augmentation=AugmentationConfig(max_scale=1.15),
     training=TrainingConfig(batch_size=8),
     height=96,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from egodepth.calibration.matches import Flow, matches
 from egodepth.calibration.turning import focal_of_turns
+from egodepth.geometry.matches import Flow, matches
 from egodepth.methods.configurations import LearnedCameraConfig
 from tests.data.trees import moving_scene, turning_scene
 
