@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from egodepth.geometry.cameras import field_of_view_degrees
-from egodepth.geometry.matches import Flow, Matches, matches
+from egodepth.geometry.cameras import Camera, field_of_view_degrees
+from egodepth.geometry.matches import Matches, matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.networks.disparity import DisparityNetwork
 
@@ -58,9 +58,10 @@ def focal_of_turns(pairs: Iterable[Pair], network: DisparityNetwork, start: Tens
         network: sees the first one's depth, in any unit.
         start: (3, 3), normalised: the principal point, and how fy goes with fx.
     """
-    flow, found = Flow(), []
-    for first, second, mask in pairs:
-        found.append(_explained(matches(flow, first, second, network.predict_depth(first), mask), first.shape, start))
+    found = [
+        _explained(matches(first, second, network.predict_depth(first), mask), first.shape, start)
+        for first, second, mask in pairs
+    ]
     if not found:
         return None
     # Each pair is a row: its errors, one for each field of view, and its squared turn.
@@ -85,7 +86,8 @@ def _explained(found: Matches, shape: torch.Size, start: Tensor) -> tuple[Tensor
     height, width = shape[-2:]
     columns, turns = [], []
     for focal in _FOCALS:
-        intrinsics = _camera(focal, height, width, start).expand(len(found.depth), 3, 3)
+        camera = Camera.from_normalised(with_focal(start, focal), height, width)
+        intrinsics = camera.intrinsics.expand(len(found.depth), 3, 3)
         points = found.points(intrinsics)
         motion = resection(points, found.places, found.valid, intrinsics)
         miss = (seen_from(motion, points, intrinsics) - found.places).norm(dim=-1) / (SPREAD * width)
@@ -96,11 +98,11 @@ def _explained(found: Matches, shape: torch.Size, start: Tensor) -> tuple[Tensor
     return torch.stack(columns, dim=1), torch.stack(turns).median(dim=0).values
 
 
-def _camera(focal: float, height: int, width: int, start: Tensor) -> Tensor:
-    """(3, 3) in pixels: the start with another focal length."""
-    (fx, _, cx), (_, fy, cy), _ = start.tolist()
-    vertical = focal * fy / fx
-    return torch.tensor([[focal * width, 0, cx * width - 0.5], [0, vertical * height, cy * height - 0.5], [0, 0, 1]])
+def with_focal(start: Tensor, focal: float) -> Tensor:
+    """Normalised intrinsics (3, 3) with another focal length in widths, fy changed in proportion."""
+    found = start.clone()
+    found[0, 0], found[1, 1] = focal, focal * start[1, 1] / start[0, 0]
+    return found
 
 
 _FOCALS = tuple(0.5 / math.tan(math.radians(degrees) / 2) for degrees in DEGREES)

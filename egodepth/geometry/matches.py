@@ -14,17 +14,6 @@ RETURNS_WITHIN = 1 / 320
 """A point is found where the flow there and back misses it by less than this share of the picture's width."""
 
 
-class Flow:
-    """Dense optical flow between grey pictures (OpenCV's DIS)."""
-
-    def __init__(self) -> None:
-        self._estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-
-    def __call__(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """(H, W, 2), columns and rows from a picture (H, W) uint8 to another."""
-        return self._estimator.calc(first, second, None)
-
-
 @dataclass(frozen=True)
 class Matches:
     """Points on a grid of the first pictures, and where the second ones show them.
@@ -43,14 +32,14 @@ class Matches:
 
     def points(self, intrinsics: Tensor) -> Tensor:
         """(B, N, 3) in the first cameras, of intrinsics (B, 3, 3) in pixels."""
-        focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)[:, None]
+        focal = intrinsics.diagonal(dim1=1, dim2=2)[:, None, :2]
         rays = (self.pixels - intrinsics[:, None, :2, 2]) / focal
         return torch.cat([rays, torch.ones_like(rays[..., :1])], dim=-1) * self.depth[..., None]
 
 
 @torch.no_grad()
-def matches(flow: Flow, first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = None) -> Matches:
-    """Points of pictures in others, where the flow there and back agrees.
+def matches(first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = None) -> Matches:
+    """Points of pictures in others, where dense flow (OpenCV's DIS) there and back agrees.
 
     Args:
         first, second: (B, 3, H, W) in [0, 1].
@@ -60,13 +49,14 @@ def matches(flow: Flow, first: Tensor, second: Tensor, depth: Tensor, mask: Tens
     height, width = first.shape[-2:]
     rows, columns = (each.flatten() for each in torch.meshgrid(_places(height), _places(width), indexing="ij"))
     pixels = torch.stack([columns, rows], dim=-1)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     places, valid = [], []
     for one, other in zip(_grey(first), _grey(second), strict=True):
-        found = pixels + torch.from_numpy(flow(one, other)[rows, columns])
+        found = pixels + torch.from_numpy(flow.calc(one, other, None)[rows, columns])
         nearest = found.round().long()
         inside = ((nearest >= 0) & (nearest < torch.tensor([width, height]))).all(-1)
         at = torch.minimum(nearest.clamp(min=0), torch.tensor([width - 1, height - 1]))
-        returned = found + torch.from_numpy(flow(other, one)[at[:, 1], at[:, 0]])
+        returned = found + torch.from_numpy(flow.calc(other, one, None)[at[:, 1], at[:, 0]])
         places.append(found)
         valid.append(inside & ((returned - pixels).norm(dim=-1) < RETURNS_WITHIN * width))
     shown = torch.stack(valid).to(depth.device)

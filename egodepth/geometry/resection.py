@@ -33,7 +33,7 @@ def resection(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor)
 
     Where fewer than six points count, the transform is the identity: the camera stands still.
     """
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)[:, None]
+    focal = intrinsics.diagonal(dim1=1, dim2=2)[:, None, :2]
     centre = intrinsics[:, None, :2, 2]
     least = _least(points)
     enough = valid.sum(1) >= 6
@@ -55,7 +55,7 @@ def resection(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor)
 def seen_from(motion: Tensor, points: Tensor, intrinsics: Tensor) -> Tensor:
     """Where points (B, N, 3) are seen after a motion (B, 4, 4): column and row in pixels, (B, N, 2)."""
     moved = points @ motion[:, :3, :3].mT + motion[:, None, :3, 3]
-    focal = torch.stack([intrinsics[:, 0, 0], intrinsics[:, 1, 1]], dim=-1)[:, None]
+    focal = intrinsics.diagonal(dim1=1, dim2=2)[:, None, :2]
     return focal * moved[..., :2] / torch.maximum(moved[..., 2], _least(points))[..., None] + intrinsics[:, None, :2, 2]
 
 

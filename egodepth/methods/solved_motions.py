@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from egodepth.data.transforms import Views, resize
-from egodepth.geometry.matches import Flow, matches
+from egodepth.geometry.matches import matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.methods.frozen import FrozenNetwork
 
@@ -33,12 +33,12 @@ class SolvedMotions(FrozenNetwork):
             the motions, without gradient; and the mean distance at which the pose network's show the points that were
             found, in widths of the picture.
         """
-        flow, width = Flow(), views.size[1]
+        width = views.size[1]
         intrinsics = views.intrinsics.detach().float()
         depth = resize(self.inverse_depth(views.target), *views.size).reciprocal()
         motions, behind = [], []
         for own, place in zip(predicted, places, strict=True):
-            found = matches(flow, views.target, views.sources[:, place], depth, views.mask)
+            found = matches(views.target, views.sources[:, place], depth, views.mask)
             points = found.points(intrinsics)
             motion = resection(points, found.places, found.valid, intrinsics)
             apart = (seen_from(own.float(), points, intrinsics) - seen_from(motion, points, intrinsics)).norm(dim=-1)

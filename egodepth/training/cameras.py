@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
-from egodepth.calibration.turning import Pair, focal_of_turns
+from egodepth.calibration.turning import Pair, focal_of_turns, with_focal
 from egodepth.data.configurations import LEARNED, Source
 from egodepth.data.opening import lacks_camera
 from egodepth.data.record import TrainingSets
-from egodepth.data.samples import LearningCamera, TrainingDataset
+from egodepth.data.samples import LearningCamera, Sample
 from egodepth.errors import UserError
 from egodepth.geometry.cameras import field_of_view_degrees
 from egodepth.methods.method import Method
@@ -62,11 +62,13 @@ def started_cameras(sets: TrainingSets, recipe: Recipe, move: bool) -> tuple[Lea
         UserError: the footage does not tell a focal length, and the recipe insists.
     """
     network = ReleasedModel.open(STARTER).depth_network().eval()
-    return tuple(_started(camera, sets.training, network, recipe, move) for camera in sets.learning)
+    # Read once for all cameras: only a sample says whose it is.
+    samples = [sets.training[place] for place in _spread(len(sets.training))]
+    return tuple(_started(camera, samples, network, recipe, move) for camera in sets.learning)
 
 
 def _started(
-    camera: LearningCamera, samples: TrainingDataset, network: DisparityNetwork, recipe: Recipe, move: bool
+    camera: LearningCamera, samples: Sequence[Sample], network: DisparityNetwork, recipe: Recipe, move: bool
 ) -> LearningCamera:
     found = focal_of_turns(_pairs(camera.name, samples, recipe.views), network, camera.start)
     whose = ", ".join(camera.footage)
@@ -76,9 +78,7 @@ def _started(
             "%s: by how the picture turns, the camera is %.0f degrees wide (%.0f to %.0f).",
             *(whose, found.degrees, narrower, wider),
         )
-        start = camera.start.clone()
-        start[0, 0], start[1, 1] = found.focal, found.focal * camera.start[1, 1] / camera.start[0, 0]
-        return replace(camera, start=start, moves=move)
+        return replace(camera, start=with_focal(camera.start, found.focal), moves=move)
     said = (
         f"{whose}: the camera hardly turns, or where it turns too little is seen, so that the footage does not tell "
         "its focal length. Give --fov or --intrinsics, or footage with bends."
@@ -90,11 +90,14 @@ def _started(
     return replace(camera, moves=False)
 
 
-def _pairs(camera: str, samples: TrainingDataset, views: Sequence[Source]) -> Iterator[Pair]:
-    """Pictures of a camera and those after them, spread over its footage."""
+def _spread(count: int) -> Sequence[int]:
+    return np.linspace(0, count - 1, min(MOST_PAIRS, count)).round().astype(int).tolist()
+
+
+def _pairs(camera: str, samples: Sequence[Sample], views: Sequence[Source]) -> Iterator[Pair]:
+    """Those of the pictures that a camera took, and the ones after them."""
     after = views.index(max(view for view in views if view != "stereo"))
-    for place in np.linspace(0, len(samples) - 1, min(MOST_PAIRS, len(samples))).round().astype(int):
-        sample = samples[int(place)]
+    for sample in samples:
         if sample.learned_camera == camera:
             first, second = (picture[None].float() / 255 for picture in (sample.target, sample.sources[after]))
             yield first, second, None if sample.mask is None else sample.mask[None]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from egodepth.calibration.turning import focal_of_turns
-from egodepth.geometry.matches import Flow, matches
+from egodepth.geometry.matches import matches
 from egodepth.methods.configurations import LearnedCameraConfig
 from tests.data.trees import moving_scene, turning_scene
 
@@ -61,7 +61,7 @@ def test_points_are_where_the_scene_has_gone_and_those_that_left_do_not_count():
     first, second = tensor(moving_scene(0, *SIZE)), tensor(moving_scene(2, *SIZE))  # six pixels to the left
     mask = torch.ones(1, 1, *SIZE, dtype=torch.bool)
     mask[..., :48, :] = False
-    found = matches(Flow(), first, second, Wall().predict_depth(first), mask)
+    found = matches(first, second, Wall().predict_depth(first), mask)
     valid = found.valid[0]
     moved = (found.places[0] - found.pixels)[valid]
     assert moved.median(dim=0).values.tolist() == pytest.approx([-6, 0], abs=0.2)
