@@ -2,13 +2,16 @@
 
     python benchmarks/calibrating.py FOLDER --out calibrating.json
 
-For each field of view a simulated drive through the same plain street is rendered into FOLDER, left pictures alone, and
-a chessboard is drawn as the same camera sees it from 15 sides. Both are calibrated as `egodepth calibrate` does it.
+For each field of view two simulated drives are rendered into FOLDER, left pictures alone: through a plain street, which
+hardly bends, and through one that bends six times as much. A chessboard is drawn as the same camera sees it from 15
+sides. Boards and drives are calibrated as `egodepth calibrate` does it; what turns tell is found as `egodepth
+train video` finds it.
 """
 
 import argparse
 import json
 import math
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,8 @@ from PIL import Image
 
 from egodepth.calibration.boards import Board, calibrate_boards
 from egodepth.calibration.footage import calibrate_footage
+from egodepth.data.configurations import LEARNED
+from egodepth.data.opening import open_training_sets
 from egodepth.data.simulator.casting import StereoView, cast_pair, cast_shadows
 from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.shading import paint_pair
@@ -27,11 +32,14 @@ from egodepth.data.simulator.writer import stereo_view
 from egodepth.errors import UserError
 from egodepth.files import write_text
 from egodepth.progress import tracked
+from egodepth.recipes import recipe_named
+from egodepth.training.cameras import started_cameras
 
 SIZE = (544, 960)
 BOARD = Board(9, 6)
 BOARD_PICTURES = 15
 SQUARE_PX = 80
+BENDS = {"plain": 1.0, "winding": 6.0}
 
 
 def main() -> None:
@@ -50,31 +58,47 @@ def main() -> None:
             write_text(options.out, json.dumps(found, indent=2) + "\n")
 
 
-def measured(folder: Path, degrees: float, frames: int, seed: int) -> dict[str, float | str | list[str]]:
+def measured(folder: Path, degrees: float, frames: int, seed: int) -> dict[str, object]:
     """True and found focal lengths in pixels, and what each way says of itself."""
     height, width = SIZE
     view = stereo_view(SimulatorConfig(height=height, width=width, seed=seed))
     view = replace(view, focal_px=0.5 * width / math.tan(math.radians(degrees) / 2))
-    write_drive(folder / "drive", view, frames, seed)
     write_boards(folder / "boards", view, seed)
     board = calibrate_boards(folder / "boards", BOARD)
     result = {"degrees": degrees, "true_px": view.focal_px, "boards_px": board.calibration.fx, "rms_px": board.rms_px}
+    for name, bends in BENDS.items():
+        write_drive(folder / name, view, frames, seed, bends)
+        result[name] = {"self": from_structure(folder / name), "turns": from_turns(folder / name, width)}
+    return result
+
+
+def from_structure(drive: Path) -> dict[str, object]:
+    """What `egodepth calibrate --self` finds, and how far it trusts it."""
     try:
-        footage = calibrate_footage(folder / "drive")
+        found = calibrate_footage(drive)
     except UserError as error:
-        return result | {"self": str(error)}
-    return result | {
-        "self_px": footage.calibration.fx,
-        "says_share": footage.deviation,
-        "runs_px": [run.focal_px for run in footage.runs],
-        "doubts": footage.doubts,
-    }
+        return {"says": str(error)}
+    runs = [run.focal_px for run in found.runs]
+    return {"px": found.calibration.fx, "says_share": found.deviation, "runs_px": runs, "doubts": found.doubts}
 
 
-def write_drive(folder: Path, view: StereoView, frames: int, seed: int) -> None:
-    """The left pictures of a plain street's drive; those that an earlier call left are kept."""
+def from_turns(drive: Path, width: int) -> dict[str, object]:
+    """What `egodepth train video` starts from, where the turns tell."""
+    recipe = replace(recipe_named("video"), intrinsics=LEARNED)
+    size = recipe.frame_size
+    with tempfile.TemporaryDirectory() as cache:
+        sets = open_training_sets(drive, recipe.data, LEARNED, recipe.views, *size, Path(cache))
+        try:
+            [camera] = started_cameras(sets, recipe, move=False)
+        except UserError as error:
+            return {"says": str(error)}
+    return {"px": float(camera.start[0, 0]) * width}
+
+
+def write_drive(folder: Path, view: StereoView, frames: int, seed: int, bends: float) -> None:
+    """The left pictures of a drive; those that an earlier call left are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    street = build_street(np.random.default_rng([seed, 1]), frames, 10.0, False)
+    street = build_street(np.random.default_rng([seed, 1]), frames, 10.0, False, bends)
     atlas, shadows = paint_atlas(np.random.default_rng([seed, 0])), cast_shadows(street)
     for frame in tracked(range(frames), folder.parent.name):
         file = folder / f"{frame:06d}.png"

@@ -45,7 +45,7 @@ def main() -> None:
 
 def commands(video: Path) -> dict[str, tuple[list[str], bool]]:
     """Words of each command by its name, and whether it writes a folder."""
-    size = ["--height", str(HEIGHT), "--width", str(WIDTH)]
+    size = ["--height", str(2 * HEIGHT), "--width", str(2 * WIDTH)]  # the least that networks see
     little = ["--steps", "4", "--batch-size", "2", "--pretrained", "none"]
     return {
         "predict": (["predict", "starter", str(video), "--format", "png16", "--runtime", "onnx"], True),

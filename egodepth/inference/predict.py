@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
@@ -36,6 +37,9 @@ from egodepth.progress import progress_bar
 log = logging.getLogger("egodepth")
 
 WRITER_THREADS = min(4, available_processors())
+
+Later = Callable[[], np.ndarray]
+"""The depth (H, W) of a picture, once it is asked for, in whichever thread."""
 
 MOST_NAMED = 3
 """So many damaged places of a video are named."""
@@ -232,21 +236,24 @@ class _Run:
             for each in self._inputs
         )
         reduced = self._prepared(pictures, keep=self.options.gives_points)
-        # Packing a PNG takes longer than a small network on a GPU, so it goes on beside it. Leaving the pool,
-        # also by Ctrl-C, waits for the files that are being written.
+        # To enlarge a depth and to pack it takes as long as a small network to see it, so they go on beside it. Leaving
+        # the pool, also by Ctrl-C, waits for the files that are being written.
         with ThreadPoolExecutor(WRITER_THREADS) as pool, closing(read_ahead(reduced, self._ahead)) as ahead:
             pending: deque[tuple[Path, Future[None]]] = deque()
             for picture, depth in self._predicted(ahead):
                 path = self._output_path(picture.source.name, SUFFIXES[format])
-                if self.options.gives_points:
-                    write = cloud_writer(path, self.predictor.unit)
-                    pending.append((path, pool.submit(write, self._points(picture, depth))))
-                else:
-                    pending.append((path, pool.submit(write_depth, path, depth, format)))
+                pending.append((path, pool.submit(self._write, path, picture, depth, format)))
                 if len(pending) > WRITER_THREADS:
                     self._wait_for(*pending.popleft())
             for path, writing in pending:
                 self._wait_for(path, writing)
+
+    def _write(self, path: Path, picture: Picture, depth: Later, format: Format) -> None:
+        if self.options.gives_points:
+            write = cloud_writer(path, self.predictor.unit)
+            write(self._points(picture, depth()))
+        else:
+            write_depth(path, depth(), format)
 
     def _points(self, picture: Picture, depth: np.ndarray) -> np.ndarray:
         """Raises UserError: nothing says the picture's camera, without which points have no place."""
@@ -292,11 +299,11 @@ class _Run:
         with open_depth_video(path, rate) as video, closing(read_ahead(prepared, self._ahead)) as ahead:
             for number, (picture, depth) in enumerate(self._predicted(ahead)):
                 seconds = picture.source.seconds
-                video.add(picture.image, depth, float(number / rate) if seconds is None else seconds)
+                video.add(picture.image, depth(), float(number / rate) if seconds is None else seconds)
                 self.on_picture()
         self.written.append(path)
 
-    def _predicted(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, np.ndarray]]:
+    def _predicted(self, pictures: Iterable[Picture]) -> Iterator[tuple[Picture, Later]]:
         """Send pictures through the network in batches of one form; each comes back with its depth (H, W)."""
         groups = groupby(pictures, key=lambda picture: picture.reduced.shape[:2])
         for batch in chain.from_iterable(batches(group, self.options.batch_size) for _, group in groups):
@@ -305,10 +312,13 @@ class _Run:
             sizes = [(picture.height, picture.width) for picture in batch]
             cameras = [self._camera(picture) for picture in batch]
             steady = [self._joined_with(picture) for picture in batch] if self.options.steady else None
-            depths = predictor.predict_depths(images, sizes, neighbours, cameras, steady)
+            depths = predictor.enlargements(images, sizes, neighbours, cameras, steady)
             self.pictures += len(batch)
             for picture, depth in zip(batch, depths, strict=True):
-                yield picture, self._cameras.bent(picture.source.name, depth)
+                yield picture, partial(self._as_given, picture, depth)
+
+    def _as_given(self, picture: Picture, depth: Later) -> np.ndarray:
+        return self._cameras.bent(picture.source.name, depth())
 
     def _fitted(self, height: int, width: int) -> Predictor:
         """The predictor for pictures of this size: in their own form, where the model keeps it."""

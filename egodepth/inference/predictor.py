@@ -9,6 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -258,7 +259,7 @@ class Predictor(ABC):
         cameras: Sequence[Camera | None] | None = None,
         steady: Sequence[Join] | None = None,
     ) -> Iterator[np.ndarray]:
-        """The depths of a batch, each at a size of its own; they leave the device one after the other, and once.
+        """The depths of a batch, each at a size of its own.
 
         Args:
             images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
@@ -269,18 +270,29 @@ class Predictor(ABC):
         Yields:
             (H, W) float32, in metres where the scale is known.
         """
+        for enlarged in self.enlargements(images, sizes, neighbours, cameras, steady):
+            yield enlarged()
+
+    def enlargements(
+        self,
+        images: Sequence[np.ndarray],
+        sizes: Sequence[tuple[int, int]],
+        neighbours: Sequence[Mapping[int, np.ndarray]] | None = None,
+        cameras: Sequence[Camera | None] | None = None,
+        steady: Sequence[Join] | None = None,
+    ) -> list[Callable[[], np.ndarray]]:
+        """`predict_depths` whose depths are small yet: a call enlarges one, in whichever thread, and off the device."""
         if not images:
-            return
+            return []
         units = [self._unit_m(*each) for each in zip(sizes, cameras or [None] * len(sizes), strict=True)]
         inverse_depths = self._run(self._network_input(images, neighbours), units)
-        if steady is not None:
-            for join, image, inverse_depth, size in zip(
-                steady, images, self._arrays(inverse_depths)[:, 0], sizes, strict=True
-            ):
-                yield self.enlarge(join(self.reduce_image(image), inverse_depth), *size)
-            return
-        for inverse_depth, size in zip(inverse_depths, sizes, strict=True):
-            yield self._enlarged(inverse_depth, *size)
+        if steady is None:
+            return [partial(self._enlarged, each, *size) for each, size in zip(inverse_depths, sizes, strict=True)]
+        arrays = self._arrays(inverse_depths)[:, 0]
+        return [
+            partial(self.enlarge, join(self.reduce_image(image), inverse_depth), *size)
+            for join, image, inverse_depth, size in zip(steady, images, arrays, sizes, strict=True)
+        ]
 
     @staticmethod
     def enlarge(inverse_depth: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -40,8 +40,10 @@ def encode_png16(depth_m: np.ndarray) -> bytes:
 
 def png16_steps(depth_m: np.ndarray) -> np.ndarray:
     """A depth (H, W) in metres in steps of 1/256 m, uint16, see `encode_png16`."""
-    steps = np.clip(np.nan_to_num(depth_m, nan=0.0) * PNG16_STEPS_PER_METRE, 1, 65535).round()
-    steps[np.isnan(depth_m)] = 0
+    steps = depth_m * np.float32(PNG16_STEPS_PER_METRE)
+    np.rint(steps.clip(1, 65535, out=steps), out=steps)
+    if np.isnan(steps.min()):
+        steps[np.isnan(steps)] = 0
     return steps.astype(np.uint16)
 
 

@@ -204,6 +204,19 @@ def test_half_precision_networks_train(drive, tmp_path):
     assert all(tensor.dtype != torch.bfloat16 for tensor in weights(model.parent).values())
 
 
+def test_half_precision_moves_dilated_convolutions_as_full_precision_does(drive, tmp_path):
+    first_step = {}
+    for precision in ("32-true", "bf16-mixed"):
+        recipe = small_recipe(height=128, width=256, network=RECIPES["small-depth"].network)
+        training = replace(recipe.training, precision=precision, steps=1)
+        train("monodepth2", replace(recipe, training=training), drive, tmp_path / precision)
+        state = torch.load(tmp_path / precision / LAST_CHECKPOINT, weights_only=True)["optimizer_states"][0]["state"]
+        first_step[precision] = [each["exp_avg"].flatten() for each in state.values()]
+    # A depthwise convolution with dilation once had gradients of 1e33 in bfloat16.
+    for full, half in zip(*first_step.values(), strict=True):
+        assert (full - half).norm() <= 0.5 * full.norm() + 1e-6
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(drive, tmp_path):
     recipe = small_recipe()
     training = replace(recipe.training, steps=4, checkpoint_every=1)

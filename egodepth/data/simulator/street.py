@@ -81,10 +81,16 @@ class Street:
         return present
 
 
-def build_street(random: np.random.Generator, frames: int, frames_per_second: float, moving_cars: bool) -> Street:
-    """Draw a street long enough for a drive of this many frames."""
+def build_street(
+    random: np.random.Generator, frames: int, frames_per_second: float, moving_cars: bool, bends: float = 1
+) -> Street:
+    """Draw a street long enough for a drive of this many frames.
+
+    Args:
+        bends: multiple of the usual ones; with 6 the car turns by about a degree from frame to frame.
+    """
     road = Road(
-        amplitudes_m=random.uniform(0.4, 1.0, 3) * [5.0, 3.0, 1.2] * random.choice([-1, 1], 3),
+        amplitudes_m=random.uniform(0.4, 1.0, 3) * [5.0, 3.0, 1.2] * random.choice([-1, 1], 3) * bends,
         lengths_m=random.uniform(0.8, 1.25, 3) * [420.0, 230.0, 120.0],
         phases=random.uniform(0, 2 * np.pi, 3),
     )
