@@ -31,6 +31,7 @@ from egodepth.data.simulator.textures import paint_atlas
 from egodepth.data.simulator.writer import stereo_view
 from egodepth.errors import UserError
 from egodepth.files import write_text
+from egodepth.networks.configurations import size_for
 from egodepth.progress import tracked
 from egodepth.recipes import recipe_named
 from egodepth.training.cameras import started_cameras
@@ -85,7 +86,7 @@ def from_structure(drive: Path) -> dict[str, object]:
 def from_turns(drive: Path, width: int) -> dict[str, object]:
     """What `egodepth train video` starts from, where the turns tell."""
     recipe = replace(recipe_named("video"), intrinsics=LEARNED)
-    size = recipe.frame_size
+    size = size_for(recipe.height, recipe.width, SIZE)
     with tempfile.TemporaryDirectory() as cache:
         sets = open_training_sets(drive, recipe.data, LEARNED, recipe.views, *size, Path(cache))
         try:

@@ -50,7 +50,7 @@ A run of a KITTI drive claimed 811 ± 5 px where 722 are right."""
 ROBUST_DISTANCE = 2.0
 """In standard deviations: a run that far from the others counts half."""
 
-TRUSTED_SHARE, TRUSTED_ERROR_PX, TRUSTED_DEVIATION = 0.6, 1.5, 0.05
+TRUSTED_SHARE, TRUSTED_ERROR_PX, TRUSTED_DEVIATION, TRUSTED_APART = 0.6, 1.5, 0.05, 0.4
 
 MAPPING = Path(__file__).with_name("mapping.py")
 
@@ -84,6 +84,7 @@ class FootageCalibration:
         runs: that gave a camera; those that were mapped in less than half tell nothing.
         frames, registered: looked at, and placed.
         error_px: mean reprojection error.
+        apart_px: focal lengths of the runs that do not agree with it.
     """
 
     calibration: Calibration
@@ -92,6 +93,7 @@ class FootageCalibration:
     frames: int
     registered: int
     error_px: float
+    apart_px: tuple[float, ...] = ()
 
     @property
     def doubts(self) -> list[str]:
@@ -103,6 +105,9 @@ class FootageCalibration:
             said.append(f"the reprojection error is {self.error_px:.1f} px")
         if len(self.runs) == 1:
             said.append("a single run of frames gave a camera, and no other bears it out")
+        if len(self.apart_px) > TRUSTED_APART * len(self.runs):
+            found = ", ".join(f"{focal:.0f}" for focal in self.apart_px)
+            said.append(f"{len(self.apart_px)} of its {len(self.runs)} runs of frames say otherwise ({found} px)")
         if self.deviation > TRUSTED_DEVIATION:
             said.append(f"the focal length is known to {self.deviation:.0%} only")
         return said
@@ -166,7 +171,8 @@ def joined(source: Path, mapped: Sequence[MappedRun], frames: int, height: int, 
     """What the runs agree on: their mean by their covariances, in which one that is far from the others counts little.
 
     Focal length and distortion go together: a run says well how the one follows from the other and badly what either
-    is, and runs of different motion settle both.
+    is, and runs of different motion settle both. Of several means at which such weights come to rest, the one is taken
+    that most runs bear out.
 
     Raises:
         UserError: none gave a camera.
@@ -185,18 +191,30 @@ def joined(source: Path, mapped: Sequence[MappedRun], frames: int, height: int, 
     found = np.array([(run.focal_px, run.k1) for run in good])
     floors = [np.diag([(FOCAL_FLOOR * run.focal_px) ** 2, K1_FLOOR**2]) for run in good]
     informations = np.linalg.inv([run.covariance + floor for run, floor in zip(good, floors, strict=True)])
-    weights = np.ones(len(good))
-    for _ in range(50):
-        weighted = weights[:, None, None] * informations
-        covariance = np.linalg.inv(weighted.sum(axis=0))
-        mean = covariance @ np.einsum("nij,nj->i", weighted, found)
-        away = np.einsum("ni,nij,nj->n", found - mean, informations, found - mean)
-        weights = 1 / (1 + away / ROBUST_DISTANCE**2)
+    together = np.linalg.solve(informations.sum(axis=0), np.einsum("nij,nj->i", informations, found))
+    means = [_at_rest(found, informations, start) for start in (together, *found)]
+    mean, covariance, away = min(means, key=lambda each: np.log1p(each[2]).sum())
     calibration = of_parameters("SIMPLE_RADIAL", width, height, [mean[0], width / 2, height / 2, mean[1]])
     registered = sum(run.registered for run in good)
     error = sum(run.error_px * run.registered for run in good) / registered
     deviation = float(np.sqrt(covariance[0, 0]) / mean[0])
-    return FootageCalibration(calibration, deviation, tuple(good), frames, registered, error)
+    apart = tuple(run.focal_px for run, far in zip(good, away, strict=True) if far > 1)
+    return FootageCalibration(calibration, deviation, tuple(good), frames, registered, error, apart)
+
+
+def _at_rest(
+    found: np.ndarray, informations: np.ndarray, mean: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a mean of (N, 2), whose far ones count little, comes to rest, its covariance, and how far off each is.
+
+    Distances are squared, in the one beyond which a run counts less than half.
+    """
+    for _ in range(50):
+        away = np.einsum("ni,nij,nj->n", found - mean, informations, found - mean) / ROBUST_DISTANCE**2
+        weighted = informations / (1 + away)[:, None, None]
+        covariance = np.linalg.inv(weighted.sum(axis=0))
+        mean = covariance @ np.einsum("nij,nj->i", weighted, found)
+    return mean, covariance, away
 
 
 def _length(source: Path) -> tuple[int, int]:

@@ -12,6 +12,9 @@ from egodepth.geometry.precision import in_float32
 from egodepth.losses.photometric import mean_where
 
 GRADIENT_SCALES = 4
+FIT_ROUNDS, FITTED_WITHIN = 4, 0.2
+"""How often a map is fitted to what another network sees, and the relative error beyond which that one is wrong."""
+
 TRIMMED_SHARE = 0.2
 """The largest residuals, which MiDaS leaves out where scale and shift are unknown: they are the teacher's errors."""
 
@@ -60,6 +63,37 @@ def moved_to(disparity: Tensor, teacher: Tensor, known: Tensor) -> Tensor:
     deviation = torch.where(known, (own - middle).abs(), 0).sum((1, 2, 3)) / known.sum((1, 2, 3)).clamp(min=1)
     standardised = _standardised(teacher, known, _least_deviation(teacher, known))
     return (standardised * deviation[:, None, None, None] + middle).clamp(min=0)
+
+
+@in_float32
+def fitted_to(start: Tensor, teacher: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The teacher's inverse depth (B, 1, H, W), each image with the factor and shift at which it lies around another's.
+
+    Both are those of least squares of relative errors, in which errors beyond `FITTED_WITHIN` have little weight, found
+    anew several times, first from median and mean deviation.
+
+    Args:
+        start: inverse depth (B, 1, H, W), above 0, in the unit that is wanted.
+        teacher: inverse depth of any scale and shift.
+        known: (B, 1, H, W) bool.
+
+    Returns:
+        the fitted maps, 0 where they are not to be used, and where they are: known and above 0; nowhere in an image
+        that is flat, or whose factor is not above 0.
+    """
+    least, fitted = torch.finfo(start.dtype).tiny, moved_to(start, teacher, known)
+    for _ in range(FIT_ROUNDS):
+        missed = ((fitted - start) / start / FITTED_WITHIN).square()
+        weight = known / (start * (1 + missed)).square()
+        total = weight.sum((1, 2, 3), keepdim=True).clamp(min=least)
+        means = [(weight * each).sum((1, 2, 3), keepdim=True) / total for each in (teacher, start)]
+        apart, wanted = teacher - means[0], start - means[1]
+        spread = (weight * apart.square()).sum((1, 2, 3), keepdim=True).clamp(min=least)
+        factor = (weight * apart * wanted).sum((1, 2, 3), keepdim=True) / spread
+        fitted = means[1] + factor * apart
+    flat = spread < total * _least_deviation(teacher, known)[:, None, None, None].square()
+    used = known & (factor > 0) & (fitted > 0) & ~flat
+    return torch.where(used, fitted, 0), used
 
 
 @in_float32

@@ -5,6 +5,7 @@ explains the views, or a wrong one explains them best. A network that starts fro
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,22 +15,21 @@ from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.photometric import at_size, mean_where
 from egodepth.losses.teacher_depth import gradient_matching, log_residual
 from egodepth.methods.frozen import FrozenNetwork
-from egodepth.networks.disparity import DisparityNetwork
 
 GRADIENT_SHARE = 0.5
 
 
-class Anchor(FrozenNetwork):
-    """The depth network as it was before training.
+@dataclass(frozen=True)
+class Anchor:
+    """What holds depth to the network as it was before training.
 
-    Args:
-        network: of the same unit of depth as the one in training.
+    Attributes:
+        start: that network, of the same unit of depth as the one in training.
         weight: of the distance from it.
     """
 
-    def __init__(self, network: DisparityNetwork, height: int, width: int, weight: float) -> None:
-        super().__init__(network, height, width)
-        self.weight = weight
+    start: FrozenNetwork
+    weight: float
 
     def loss(
         self, disparities: Sequence[Tensor], views: Views, depth_range: tuple[float, float]
@@ -43,7 +43,7 @@ class Anchor(FrozenNetwork):
         Returns:
             the weighed sum, and the distance for the log.
         """
-        first = self.inverse_depth(views.target)
+        first = self.start.inverse_depth(views.target)
         distances, gradients = [], []
         for own in disparities:
             start = resize(first, *own.shape[-2:])

@@ -7,6 +7,7 @@ so that depth keeps its scale. The pose network learns to say the same, for the 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +18,11 @@ from egodepth.geometry.resection import resection, seen_from
 from egodepth.methods.frozen import FrozenNetwork
 
 
-class SolvedMotions(FrozenNetwork):
-    """The depth network as it was before training, and the motions that follow from its depth."""
+@dataclass(frozen=True)
+class SolvedMotions:
+    """The motions that follow from the depth of the network as it was before training."""
+
+    start: FrozenNetwork
 
     def in_place_of(
         self, predicted: Sequence[Tensor], views: Views, places: Sequence[int]
@@ -35,7 +39,7 @@ class SolvedMotions(FrozenNetwork):
         """
         width = views.size[1]
         intrinsics = views.intrinsics.detach().float()
-        depth = resize(self.inverse_depth(views.target), *views.size).reciprocal()
+        depth = resize(self.start.inverse_depth(views.target), *views.size).reciprocal()
         motions, behind = [], []
         for own, place in zip(predicted, places, strict=True):
             found = matches(views.target, views.sources[:, place], depth, views.mask)

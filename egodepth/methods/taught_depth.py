@@ -1,7 +1,8 @@
 """Depth maps as teachers: the distance of a network's disparities from them, whatever the maps' units.
 
 Where their scale is unknown it is taken from the student, image by image, so that the student's scale is that of its
-view synthesis. Sources: MiDaS, see `losses.teacher_depth`; the canonical focal length is Metric3D's (Yin et al., ICCV
+view synthesis; scale and shift both from the network that training starts from, which, unlike the student, does not
+follow them. Sources: MiDaS, see `losses.teacher_depth`; the canonical focal length is Metric3D's (Yin et al., ICCV
 2023, section 3.2); that a teacher is believed where it explains the views as well as the student does is from Depth
 Hints (Watson et al., "Self-Supervised Monocular Depth Hints", ICCV 2019, section 3.2).
 """
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from egodepth.data.configurations import MapUnits
-from egodepth.data.transforms import Views, resize_map
+from egodepth.data.transforms import Views, resize, resize_map
 from egodepth.geometry.depth import sigmoid_to_disparity
 from egodepth.losses.photometric import at_size, mean_where
 from egodepth.losses.teacher_depth import (
     affine_residual,
     aligned_to,
+    fitted_to,
     gradient_matching,
     log_residual,
     moved_to,
@@ -50,6 +52,7 @@ class TaughtDepth:
         unit_m: Tensor,
         depth_range: tuple[float, float],
         believed: Tensor | None = None,
+        start: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """How far a student is from the maps, meaned over its scales; 0 for samples without a map.
 
@@ -59,12 +62,15 @@ class TaughtDepth:
             unit_m: (B,), metres of one unit of the student's depth in these pictures, for maps in metres.
             depth_range: that the sigmoid spans.
             believed: (B, 1, H, W) bool, where the maps are to be believed; None is everywhere.
+            start: inverse depth (B, 1, h, w) by the network that training starts from, in its unit, to which maps of
+                unknown factor and shift are fitted; none compares them by median and deviation alone.
 
         Returns:
             the weighed sum, and its parts for the log.
         """
         distances, gradients, errors = zip(
-            *(self._parts(disparity, views, unit_m, depth_range, believed) for disparity in disparities), strict=True
+            *(self._parts(disparity, views, unit_m, depth_range, believed, start) for disparity in disparities),
+            strict=True,
         )
         distance, gradient = sum(distances) / len(distances), sum(gradients) / len(gradients)
         total = self.config.weight * (distance + self.config.gradient_weight * gradient)
@@ -78,16 +84,22 @@ class TaughtDepth:
         unit_m: Tensor,
         depth_range: tuple[float, float],
         believed: Tensor | None,
+        start: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Distance, disagreement of gradients, and relative error of depth at one scale."""
         disparity = sigmoid_to_disparity(sigmoid, *depth_range)
         maps, known = self._maps(views, sigmoid.shape[-2:])
         if believed is not None:
             known = known & at_size(believed, sigmoid.shape[-2:])
-        if self.units == "scale-and-shift":
+        if self.units == "scale-and-shift" and start is not None:
+            maps, known = fitted_to(resize(start, *sigmoid.shape[-2:]), maps, known)
+        elif self.units == "scale-and-shift":
             residual = affine_residual(disparity, maps, known)
             return trimmed_mean(residual, known), gradient_matching(residual, known), residual.new_zeros(())
-        maps = aligned_to(disparity, maps, known) if self.units == "scale" else maps * unit_m[:, None, None, None]
+        elif self.units == "scale":
+            maps = aligned_to(disparity, maps, known)
+        else:
+            maps = maps * unit_m[:, None, None, None]
         nearest, farthest = depth_range
         residual = log_residual(disparity, maps.clamp(1 / farthest, 1 / nearest), known)
         with torch.no_grad():

@@ -20,6 +20,7 @@ from egodepth.geometry.poses import pose_to_transform, stereo_transform
 from egodepth.methods.anchor import Anchor
 from egodepth.methods.configurations import Level, OptimiserConfig, PyramidConfig
 from egodepth.methods.distillation import Teacher
+from egodepth.methods.frozen import FrozenNetwork
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
 from egodepth.methods.solved_motions import SolvedMotions
@@ -96,6 +97,7 @@ class ViewSynthesisMethod(Method):
         self.training_setup = setup
         self.anchor: Anchor | None = None
         self.solved: SolvedMotions | None = None
+        self.start: FrozenNetwork | None = None
         self._pose_distance: Tensor | None = None
         # Without view synthesis nothing reaches the pose network.
         self.uses_every_parameter = self.synthesises
@@ -144,12 +146,14 @@ class ViewSynthesisMethod(Method):
         """See views of other times by the motions that flow gives; the pose network learns to say the same."""
         self.solved = solved
 
+    def remember(self, start: FrozenNetwork) -> None:
+        """Keep the network as it was before training, to which the parts of the loss that need it go back."""
+        self.start = start
+
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.solved is not None:
-            self.solved.to(self.device)
-        if self.anchor is not None:
-            self.anchor.to(self.device)
+        if self.start is not None:
+            self.start.to(self.device)
         if self.training_setup.teacher is not None:
             self.training_setup.teacher.to(self.device)
 
@@ -239,7 +243,10 @@ class ViewSynthesisMethod(Method):
         taught, unit_m, believed = self.training_setup.taught, self._unit_m(views), None
         if taught.config.checked and result.transforms is not None:
             believed = taught.believed(result.depth, views, result.transforms, unit_m, self.depth_range)
-        return taught.loss(result.disparities, views, unit_m, self.depth_range, believed)
+        start = None
+        if taught.units == "scale-and-shift" and self.start is not None:
+            start = self.start.inverse_depth(views.target)
+        return taught.loss(result.disparities, views, unit_m, self.depth_range, believed, start)
 
     def teacher_depth(self, views: Views, depth: Tensor) -> tuple[Tensor, Tensor] | None:
         """What a teacher sees in views, (B, 1, H, W) in units of training, and where; None where none teaches.

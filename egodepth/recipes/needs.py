@@ -9,6 +9,7 @@ from torch import nn
 from egodepth.data.configurations import Source
 from egodepth.methods.anchor import Anchor
 from egodepth.methods.distillation import Teacher
+from egodepth.methods.frozen import FrozenNetwork
 from egodepth.methods.rich_teachers import RichTeacher
 from egodepth.methods.solved_motions import SolvedMotions
 from egodepth.networks.prior import ReferenceSet
@@ -53,8 +54,9 @@ class Needs:
         teacher: where the recipe has one.
         references: RPrDepth's reference set.
         licence: of RPrDepth's teacher; None where none is stated.
-        anchor: the depth network that training starts from, where depth is held to it.
-        solved: the same, where it gives the motions.
+        start: the depth network that training starts from, where a part of the loss goes back to it.
+        anchor: what holds depth to it.
+        solved: what gives the motions.
     """
 
     views: tuple[Source, ...]
@@ -62,5 +64,6 @@ class Needs:
     teacher: Teacher | RichTeacher | None = None
     references: ReferenceSet | None = None
     licence: str | None = None
+    start: FrozenNetwork | None = None
     anchor: Anchor | None = None
     solved: SolvedMotions | None = None

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from egodepth.data.samples import TrainingDataset
     from egodepth.methods.anchor import Anchor
     from egodepth.methods.distillation import Teacher
+    from egodepth.methods.frozen import FrozenNetwork
     from egodepth.methods.solved_motions import SolvedMotions
     from egodepth.methods.view_synthesis import ViewSynthesisMethod
-    from egodepth.networks.disparity import DisparityNetwork
     from egodepth.recipes.needs import Needs, OpenModel
 
 MONODEPTH2 = "Godard et al., Digging Into Self-Supervised Monocular Depth Estimation, ICCV 2019"
@@ -159,10 +159,9 @@ class ViewSynthesisRecipe(Recipe):
             )
         if self.training.patience is not None and 0 in self._synthesis_weights():
             raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
+        start, anchor, solved = self._held_and_solved(open_model)
         if self.teacher is None:
-            return self, Needs(
-                self.views, self.frame_size, anchor=self._anchor(open_model), solved=self._solved(open_model)
-            )
+            return self, Needs(self.views, self.frame_size, start=start, anchor=anchor, solved=solved)
         model = open_model(self.teacher)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
@@ -171,7 +170,7 @@ class ViewSynthesisRecipe(Recipe):
             )
         size = tuple(map(max, self.frame_size, model.size))
         teacher = Teacher(network, *model.size, self.distillation)
-        return self, Needs(self.views, size, teacher, solved=self._solved(open_model))
+        return self, Needs(self.views, size, teacher, start=start, solved=solved)
 
     @property
     def _why_no_anchor(self) -> str | None:
@@ -189,31 +188,33 @@ class ViewSynthesisRecipe(Recipe):
             return "it belongs to --from."
         return None if self.mode == "mono" else "pairs say the unit of depth, by which the pose network goes."
 
-    def _anchor(self, open_model: "OpenModel") -> "Anchor | None":
+    def _held_and_solved(
+        self, open_model: "OpenModel"
+    ) -> "tuple[FrozenNetwork | None, Anchor | None, SolvedMotions | None]":
+        """The network that training starts from, where a part of the loss needs it, and the parts that do."""
         from egodepth.methods.anchor import Anchor
+        from egodepth.methods.frozen import FrozenNetwork
+        from egodepth.methods.solved_motions import SolvedMotions
+        from egodepth.networks.disparity import DisparityNetwork
 
         if self.anchor < 0:
             raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
-        if self.anchor == 0 or self._why_no_anchor is not None:
-            return None
-        return Anchor(*self._first_network(open_model, "depth cannot be held to it"), self.anchor)
-
-    def _solved(self, open_model: "OpenModel") -> "SolvedMotions | None":
-        from egodepth.methods.solved_motions import SolvedMotions
-
-        if self.motion == "network" or self._why_not_solved is not None:
-            return None
-        return SolvedMotions(*self._first_network(open_model, "its depth gives no motion"))
-
-    def _first_network(self, open_model: "OpenModel", otherwise: str) -> "tuple[DisparityNetwork, int, int]":
-        """The depth network that training starts from, and the size at which it sees pictures of this form."""
-        from egodepth.networks.disparity import DisparityNetwork
-
+        held = self.anchor > 0 and self._why_no_anchor is None
+        solved = self.motion == "flow" and self._why_not_solved is None
+        needed = held or solved
+        if not needed and (self.start_from is None or self.teacher_depth is None):
+            return None, None, None
         model = open_model(self.start_from)
         network = model.depth_network()
         if not isinstance(network, DisparityNetwork):
-            raise UserError(f"--from {self.start_from}: is no disparity network, so {otherwise}.")
-        return network, *size_for(*model.size, (self.height, self.width))
+            if not needed:
+                return None, None, None
+            raise UserError(
+                f"--from {self.start_from}: is no disparity network, so nothing can be held to its depth, which gives "
+                "no motions. Start from another, or give --anchor 0 --motion network."
+            )
+        start = FrozenNetwork(network, *size_for(*model.size, (self.height, self.width)))
+        return start, Anchor(start, self.anchor) if held else None, SolvedMotions(start) if solved else None
 
     def _synthesis_weights(self) -> tuple[float, ...]:
         """What view synthesis weighs beside each teacher that there is."""

@@ -132,6 +132,8 @@ def _trained(name: str, recipe: Recipe, data: Path, run: Path, resume: bool, met
     method = recipe.build_method(networks, needs.teacher, images)
     if recipe.frozen_norms and recipe.start_from is not None:
         method.freeze_norms()
+    if needs.start is not None:
+        method.remember(needs.start)
     if needs.anchor is not None:
         method.hold_to(needs.anchor)
     if needs.solved is not None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from egodepth.losses.teacher_depth import (
     affine_residual,
     aligned_to,
+    fitted_to,
     gradient_matching,
     log_residual,
     moved_to,
@@ -46,6 +47,26 @@ def test_neither_scale_nor_shift_matter_between_standardised_maps(seed, factor, 
     expected = affine_residual(student, teacher, ALL)
     assert torch.allclose(affine_residual(student, factor * (teacher + shift), ALL), expected, atol=1e-3)
     assert torch.allclose(affine_residual(3 * student + 1, teacher, ALL), expected, atol=1e-3)
+
+
+@given(seeds, st.floats(-2, 2).map(lambda power: 10**power), st.floats(-3, 3))
+def test_a_fitted_map_has_the_factor_and_shift_of_the_start_whatever_a_tenth_of_it_says(seed, factor, shift):
+    start = maps(seed)
+    wrong = torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed + 1)) < 0.1
+    teacher = factor * torch.where(wrong, maps(seed + 2), start) + shift
+    fitted, known = fitted_to(start, teacher, ALL)
+    assert known.float().mean() > 0.9
+    right = known & ~wrong
+    assert torch.allclose(fitted[right], start[right], rtol=0.05, atol=5e-3)
+
+
+def test_a_map_that_runs_the_other_way_or_says_nothing_is_not_used():
+    start = maps(0)
+    assert not fitted_to(start, 4 - start, ALL)[1].any()
+    assert not fitted_to(start, torch.full(SHAPE, 0.3), ALL)[1].any()
+    fitted, known = fitted_to(start, 2 * start, some_known(1))
+    assert not known[1].any()
+    assert torch.isfinite(fitted).all()
 
 
 @given(seeds, factors)

@@ -10,6 +10,7 @@ from torch import nn
 from egodepth.data.transforms import without_augmentation
 from egodepth.geometry.cameras import Camera
 from egodepth.geometry.poses import pose_to_transform
+from egodepth.methods.frozen import FrozenNetwork
 from egodepth.methods.solved_motions import SolvedMotions
 from egodepth.recipes import RECIPES
 from tests.data.trees import turning_scene
@@ -45,7 +46,7 @@ def true_motions():
 
 def test_a_turn_is_found_and_a_pose_network_that_says_it_is_not_corrected():
     views = without_augmentation(turning_batch())
-    solved = SolvedMotions(Wall(), *SIZE)
+    solved = SolvedMotions(FrozenNetwork(Wall(), *SIZE))
     motions, behind = solved.in_place_of(true_motions(), views, (0, 1))
     for found, expected in zip(motions, true_motions(), strict=True):
         torch.testing.assert_close(found[:, :3, :3], expected[:, :3, :3], atol=3e-3, rtol=0)
@@ -58,10 +59,20 @@ def test_a_turn_is_found_and_a_pose_network_that_says_it_is_not_corrected():
 def test_what_a_pose_network_says_is_pulled_to_the_turn():
     views, said = without_augmentation(turning_batch()), torch.full((1, 3), 1e-3, requires_grad=True)
     predicted = [pose_to_transform(sign * said, torch.zeros(1, 3)) for sign in (1, -1)]
-    _, behind = SolvedMotions(Wall(), *SIZE).in_place_of(predicted, views, (0, 1))
+    _, behind = SolvedMotions(FrozenNetwork(Wall(), *SIZE)).in_place_of(predicted, views, (0, 1))
     (gradient,) = torch.autograd.grad(behind, said)
     assert gradient[0, 1] < 0  # a turn to the right makes it less
     assert gradient[0, 1].abs() > 3 * gradient[0, [0, 2]].abs().max()
+
+
+def test_a_picture_is_looked_at_once_for_all_parts_of_a_loss():
+    looks = []
+    wall = Wall()
+    wall.predict_depth = lambda image: looks.append(1) or torch.ones_like(image[:, :1])
+    start, image = FrozenNetwork(wall, *SIZE), torch.rand(1, 3, *SIZE)
+    assert start.inverse_depth(image) is start.inverse_depth(image)
+    start.inverse_depth(image.clone())
+    assert len(looks) == 2
 
 
 @pytest.mark.parametrize("loss", ["photometric", "bidirectional"])
@@ -70,7 +81,7 @@ def test_views_are_seen_by_the_solved_motions(loss):
     pose = replace(RECIPES["video"].pose, encoder="mobilenetv3_small_050")
     recipe = replace(RECIPES["video"], height=SIZE[0], width=SIZE[1], loss=loss, start_from=None, pose=pose)
     method = recipe.build_method(recipe.build_networks())
-    method.solve_motions(SolvedMotions(Wall(), *SIZE))
+    method.solve_motions(SolvedMotions(FrozenNetwork(Wall(), *SIZE)))
     method.wants_panels = lambda: False
     logged = {}
     method.log_training = lambda values, *_: logged.update(values)
