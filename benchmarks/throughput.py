@@ -101,7 +101,7 @@ def predict_all(predictor: object, images: list[np.ndarray], size: tuple[int, in
     depths = []
     for place in range(0, len(images), BATCH):
         batch = images[place : place + BATCH]
-        depths += predictor.predict_depths(batch, [size] * len(batch))
+        depths += [enlarged() for enlarged in predictor.enlargements(batch, [size] * len(batch))]
     return depths
 
 

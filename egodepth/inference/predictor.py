@@ -7,7 +7,7 @@ exported one by engines that need no PyTorch.
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -226,7 +226,8 @@ class Predictor(ABC):
         Raises:
             ValueError, UserError: as `predict_depth`.
         """
-        return list(self.predict_depths(images, [image.shape[:2] for image in images], neighbours, cameras))
+        sizes = [image.shape[:2] for image in images]
+        return [enlarged() for enlarged in self.enlargements(images, sizes, neighbours, cameras)]
 
     def predict_inverse_depth(
         self, image: np.ndarray, neighbours: Mapping[int, np.ndarray] | None = None
@@ -251,28 +252,6 @@ class Predictor(ABC):
         units = [self._unit_m(image.shape[:2]) for image in images]
         return self._arrays(self._run(self._network_input(images, neighbours), units))[:, 0]
 
-    def predict_depths(
-        self,
-        images: Sequence[np.ndarray],
-        sizes: Sequence[tuple[int, int]],
-        neighbours: Sequence[Mapping[int, np.ndarray]] | None = None,
-        cameras: Sequence[Camera | None] | None = None,
-        steady: Sequence[Join] | None = None,
-    ) -> Iterator[np.ndarray]:
-        """The depths of a batch, each at a size of its own.
-
-        Args:
-            images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
-            sizes: height and width of each depth, those of the native pictures.
-            cameras: of the native pictures, see `predict_depth`.
-            steady: what joins each picture's inverse depth, at the network's size, with the one before, in order.
-
-        Yields:
-            (H, W) float32, in metres where the scale is known.
-        """
-        for enlarged in self.enlargements(images, sizes, neighbours, cameras, steady):
-            yield enlarged()
-
     def enlargements(
         self,
         images: Sequence[np.ndarray],
@@ -281,7 +260,18 @@ class Predictor(ABC):
         cameras: Sequence[Camera | None] | None = None,
         steady: Sequence[Join] | None = None,
     ) -> list[Callable[[], np.ndarray]]:
-        """`predict_depths` whose depths are small yet: a call enlarges one, in whichever thread, and off the device."""
+        """The depths of a batch, each at a size of its own; they are small until they are called for.
+
+        Args:
+            images, neighbours: as `predict_inverse_depths`; they may be smaller than the depths.
+            sizes: height and width of each depth, those of the native pictures.
+            cameras: of the native pictures, see `predict_depth`.
+            steady: what joins each picture's inverse depth, at the network's size, with the one before, in order.
+
+        Returns:
+            What enlarges each depth, in whichever thread calls it, and brings it off the device: (H, W) float32, in
+            metres where the scale is known.
+        """
         if not images:
             return []
         units = [self._unit_m(*each) for each in zip(sizes, cameras or [None] * len(sizes), strict=True)]

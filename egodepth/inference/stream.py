@@ -103,10 +103,10 @@ def stream(
                 join = Steady.of_camera(camera, predictor.focal)
         joins = None if join is None else [join]
         image = fitted.reduce_image(frame.pixels)
-        [depth] = fitted.predict_depths([image], [size], [before], [camera], joins)
+        [enlarged] = fitted.enlargements([image], [size], [before], [camera], joins)
         before = {-1: image}
         first = frame.seconds if first is None else first
-        goes_on = output.show(frame.pixels, depth, frame.seconds - first)
+        goes_on = output.show(frame.pixels, enlarged(), frame.seconds - first)
         now = time.monotonic()
         taken.append(now)
         latencies.append(1000 * (now - frame.seconds))

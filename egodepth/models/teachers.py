@@ -103,7 +103,8 @@ class _OwnTeacher:
         offsets = [offset for offset in self.predictor.time_offsets if offset in source_ids]
         neighbours = {offset: _picture(sample.sources[source_ids.index(offset)]) for offset in offsets}
         size = _shape(sample, self.size)
-        [depth] = self.predictor.predict_depths([_picture(sample.target)], [size], [neighbours])
+        [enlarged] = self.predictor.enlargements([_picture(sample.target)], [size], [neighbours])
+        depth = enlarged()
         if self.units == "metres":
             depth = depth * np.float32(float(sample.intrinsics[0, 0]) / self.focal)
         return 1 / depth

@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from egodepth.data.samples import TrainingDataset
-    from egodepth.methods.anchor import Anchor
     from egodepth.methods.distillation import Teacher
     from egodepth.methods.frozen import FrozenNetwork
-    from egodepth.methods.solved_motions import SolvedMotions
     from egodepth.methods.view_synthesis import ViewSynthesisMethod
     from egodepth.recipes.needs import Needs, OpenModel
 
@@ -146,7 +144,9 @@ class ViewSynthesisRecipe(Recipe):
 
     def needs(self, open_model: "OpenModel") -> "tuple[Recipe, Needs]":
         """Frames are read as large as student, pyramid and teacher see them at most; each network sees its own size."""
+        from egodepth.methods.anchor import Anchor
         from egodepth.methods.distillation import Teacher
+        from egodepth.methods.solved_motions import SolvedMotions
         from egodepth.networks.disparity import DisparityNetwork
         from egodepth.recipes.needs import Needs
 
@@ -159,7 +159,11 @@ class ViewSynthesisRecipe(Recipe):
             )
         if self.training.patience is not None and 0 in self._synthesis_weights():
             raise UserError("--patience: without view synthesis there is no error of it. Leave it out.")
-        start, anchor, solved = self._held_and_solved(open_model)
+        if self.anchor < 0:
+            raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
+        start = self._start(open_model)
+        anchor = Anchor(start, self.anchor) if self._is_held else None
+        solved = SolvedMotions(start) if self._is_solved else None
         if self.teacher is None:
             return self, Needs(self.views, self.frame_size, start=start, anchor=anchor, solved=solved)
         model = open_model(self.teacher)
@@ -188,33 +192,32 @@ class ViewSynthesisRecipe(Recipe):
             return "it belongs to --from."
         return None if self.mode == "mono" else "pairs say the unit of depth, by which the pose network goes."
 
-    def _held_and_solved(
-        self, open_model: "OpenModel"
-    ) -> "tuple[FrozenNetwork | None, Anchor | None, SolvedMotions | None]":
-        """The network that training starts from, where a part of the loss needs it, and the parts that do."""
-        from egodepth.methods.anchor import Anchor
+    @property
+    def _is_held(self) -> bool:
+        return self.anchor > 0 and self._why_no_anchor is None
+
+    @property
+    def _is_solved(self) -> bool:
+        return self.motion == "flow" and self._why_not_solved is None
+
+    def _start(self, open_model: "OpenModel") -> "FrozenNetwork | None":
+        """The depth network that training starts from, where a part of the loss goes back to it."""
         from egodepth.methods.frozen import FrozenNetwork
-        from egodepth.methods.solved_motions import SolvedMotions
         from egodepth.networks.disparity import DisparityNetwork
 
-        if self.anchor < 0:
-            raise UserError(f"--anchor {self.anchor}: is a weight. Give 0 or more.")
-        held = self.anchor > 0 and self._why_no_anchor is None
-        solved = self.motion == "flow" and self._why_not_solved is None
-        needed = held or solved
+        needed = self._is_held or self._is_solved
         if not needed and (self.start_from is None or self.teacher_depth is None):
-            return None, None, None
+            return None
         model = open_model(self.start_from)
         network = model.depth_network()
-        if not isinstance(network, DisparityNetwork):
-            if not needed:
-                return None, None, None
+        if isinstance(network, DisparityNetwork):
+            return FrozenNetwork(network, *size_for(*model.size, (self.height, self.width)))
+        if needed:
             raise UserError(
                 f"--from {self.start_from}: is no disparity network, so nothing can be held to its depth, which gives "
                 "no motions. Start from another, or give --anchor 0 --motion network."
             )
-        start = FrozenNetwork(network, *size_for(*model.size, (self.height, self.width)))
-        return start, Anchor(start, self.anchor) if held else None, SolvedMotions(start) if solved else None
+        return None
 
     def _synthesis_weights(self) -> tuple[float, ...]:
         """What view synthesis weighs beside each teacher that there is."""

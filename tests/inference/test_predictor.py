@@ -123,9 +123,9 @@ def test_pictures_of_known_widths_have_metres_of_their_own() -> None:
     tensor = torch.from_numpy(images[0]).permute(2, 0, 1)[None] / 255
     np.testing.assert_allclose(metric.predict_depth(tensor)[0, 0], wanted[0], rtol=1e-5)
     reduced = [metric.reduce_image(image) for image in images]  # as it comes from a reader of large pictures
-    depths = metric.predict_depths(reduced, [image.shape[:2] for image in images])
+    depths = metric.enlargements(reduced, [image.shape[:2] for image in images])
     for found, depth in zip(depths, wanted, strict=True):
-        np.testing.assert_allclose(found, depth, rtol=1e-5)
+        np.testing.assert_allclose(found(), depth, rtol=1e-5)
     assert metric.with_scale(4.0).metres_of_width == {}
 
 
