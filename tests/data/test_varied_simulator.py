@@ -20,6 +20,7 @@ from egodepth.data.simulator.shading import light_pair
 from egodepth.data.simulator.solids import BOX
 from egodepth.data.simulator.street import GROUND_REACH_M, Street
 from egodepth.data.simulator.textures import Atlas
+from egodepth.data.simulator.varied_openings import JUNCTION_M
 from egodepth.data.simulator.varied_street import STEEPEST, build_varied_street
 from egodepth.data.simulator.varied_tiles import paint_varied_atlas
 from egodepth.data.simulator.variety import CAMERA_HEIGHT_M, DAYS, FIELD_OF_VIEW_DEGREES, PLACES, Scene, draw_scene
@@ -192,6 +193,49 @@ def test_streets_open_to_paved_ground_on_which_no_house_stands() -> None:
         within = np.abs(own[..., [0, 2]]) < solids.half[walls][:, [0, 2]]
         assert not within.all(axis=-1).any(), number
     assert opened >= 7
+
+
+def travelled(street: Street, frame: int) -> list[np.ndarray]:
+    """Who is on the way, as (x, z, heading), in the order of the travellers."""
+    found = []
+    for traveller in street.travellers:
+        solids = traveller.at(street.times_s[frame], street.road)
+        middle, ahead = solids.centre.mean(axis=0), solids.rotation[0] @ [0.0, 0.0, 1.0]
+        found.append(np.array([middle[0], middle[2], np.arctan2(ahead[0], ahead[2])]))
+    return found
+
+
+def test_vehicles_cross_where_a_street_meets_the_road_and_look_where_they_go() -> None:
+    crossing = 0
+    for number in range(1, 31):
+        scene = draw_scene(6, number)
+        if scene.junction_m is None:
+            continue
+        street = Drive.of(6, number, moving=True).street
+        junction_m = street.poses[-1, 2, 3] + scene.junction_m
+        for before, after in zip(travelled(street, 0), travelled(street, 4), strict=True):
+            step = after[:2] - before[:2]
+            # Faster than a walker, and across.
+            if abs(step[0]) < 0.75 or abs(step[0]) < 3 * abs(step[1]):
+                continue
+            if np.abs(before[0] - street.road.middle(before[1])) > 3 * street.layout.kerb_m:
+                continue
+            crossing += 1
+            assert abs(before[1] - junction_m) < JUNCTION_M / 2 + 6
+            assert np.sign(np.sin(after[2])) == np.sign(step[0])
+    assert crossing > 5
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**31), number=st.integers(1, 99))
+def test_nobody_drives_into_the_camera(seed: int, number: int) -> None:
+    street = Drive.of(seed, number, moving=True).street
+    for frame, pose in enumerate(street.poses):
+        for traveller in street.travellers:
+            solids = traveller.at(street.times_s[frame], street.road)
+            own = np.einsum("nij,ni->nj", solids.rotation, pose[:3, 3] - solids.centre)
+            away = np.linalg.norm(np.maximum(np.abs(own) - solids.half, 0), axis=1)
+            assert away.min() > 0.2, (frame, traveller.lateral_m)
 
 
 @pytest.mark.parametrize("number", hilly_and_winding(5, 2))

@@ -18,6 +18,8 @@ GROUND_REACH_M = 400.0
 class Traveller:
     """A car or a person on the way: the solids about their own ground point, and where they are at a time.
 
+    They look where they go; one who stands looks along the road, unless its solids are turned.
+
     Attributes:
         sideways_m_per_s, widest_m: of one who crosses the road, and how far from its middle that ends.
     """
@@ -34,10 +36,7 @@ class Traveller:
         along_m = self.start_m + self.speed_m_per_s * time_s + self.sway_m * np.sin(0.8 * time_s)
         lateral_m = np.clip(self.lateral_m + self.sideways_m_per_s * time_s, -self.widest_m, self.widest_m)
         point, rotation = road.place(along_m, lateral_m)
-        if self.sideways_m_per_s:
-            rotation = rotation @ turn(np.sign(self.sideways_m_per_s) * np.pi / 2)
-        elif self.speed_m_per_s < 0:
-            rotation = rotation @ turn(np.pi)
+        rotation = rotation @ turn(float(np.arctan2(self.sideways_m_per_s, self.speed_m_per_s)))
         return self.solids.moved(point, road.tilted(point, rotation))
 
 

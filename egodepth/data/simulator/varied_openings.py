@@ -19,6 +19,12 @@ BETWEEN_M = (20.0, 150.0)
 SURFACE_M = 0.012
 """By which paved ground lies above the terrain."""
 
+JUNCTION_M, JUNCTION_DEEP_M = 12.0, 75.0
+"""Width of a street that crosses, and how far it is seen to either side."""
+
+SHORTEST_M = 12.0
+"""Roadside that is left between a junction and an opening."""
+
 PIECE_M = (6.0, 2.0)
 """About, across and along the road, of paved ground in the hills."""
 
@@ -46,15 +52,32 @@ class Opening:
 
 @dataclass(frozen=True)
 class OpenPlanner(VariedPlanner):
-    """Lines a road plot by plot, and leaves openings between them."""
+    """Lines a road plot by plot, and leaves openings between them.
+
+    Attributes:
+        junction_m: where a street crosses the road, open to both of its sides.
+    """
+
+    junction_m: float | None = None
 
     def _line(self, side: int, start_m: float, end_m: float) -> None:
         along_m = start_m
-        for opening in self._openings(start_m, end_m):
+        for opening in self._with_junction(self._openings(start_m, end_m)):
             super()._line(side, along_m, opening.start_m)
             self._open(side, opening)
             along_m = opening.end_m
         super()._line(side, along_m, end_m)
+
+    def _with_junction(self, openings: Iterator[Opening]) -> Iterator[Opening]:
+        """The openings of a side, in order, without those where the other street comes."""
+        if self.junction_m is None:
+            yield from openings
+            return
+        half_m = JUNCTION_M / 2
+        junction = Opening(self.junction_m - half_m, self.junction_m + half_m, JUNCTION_DEEP_M, True, 0.0)
+        before, after = junction.start_m - SHORTEST_M, junction.end_m + SHORTEST_M
+        kept = [opening for opening in openings if opening.end_m < before or opening.start_m > after]
+        yield from sorted([*kept, junction], key=lambda opening: opening.start_m)
 
     def _openings(self, start_m: float, end_m: float) -> Iterator[Opening]:
         random, along_m = self.random, start_m + self.random.uniform(0, BETWEEN_M[1])

@@ -17,6 +17,9 @@ GREY = (0.5, 0.52, 0.52)
 ACROSS_M = 46.0
 """How far to either side what closes a road reaches."""
 
+BAYS_SHARE = 0.2
+"""Of the stretches of kerb with parked cars, those where they stand across it."""
+
 GARAGE_M = 3.4
 """Width of a garage at a house's end."""
 
@@ -420,13 +423,27 @@ class VariedPlanner(TreePlanner):
     # --- on the road -------------------------------------------------------------------------------------------
 
     def _park(self, side: int, start_m: float, end_m: float) -> None:
+        """Cars along the kerb, or, in places that have bays, side by side across it."""
         random, along_m = self.random, start_m
         own = side == np.sign(self.layout.own_lane_m)
+        if random.random() < BAYS_SHARE:
+            self._park_in_bays(side, start_m, end_m)
+            return
         while along_m < end_m:
             along_m += random.choice([5.4, 5.8, 6.5, 9.0])
             if random.random() < self.scene.place.parking:
                 lateral_m = side * (self.layout.kerb_m - 1.1 + random.uniform(-0.1, 0.1))
                 self._car(along_m, lateral_m, random.uniform(-0.04, 0.04) + (0 if own else np.pi), towards=not own)
+
+    def _park_in_bays(self, side: int, start_m: float, end_m: float) -> None:
+        random, slant = self.random, float(self.random.choice([np.pi / 2, np.pi / 3, np.pi / 4]))
+        out_m = 2.2 * np.sin(slant) + 0.9 * np.cos(slant)
+        lateral_m = side * (self.layout.kerb_m - self.scene.parking_m + 0.3 + out_m)
+        for along_m in np.arange(start_m + 2.5, end_m - 2.5, 2.7 / np.sin(slant)):
+            if random.random() < self.scene.place.parking:
+                backwards = bool(random.random() < 0.3)
+                angle = side * slant + random.uniform(-0.05, 0.05) + np.pi * backwards
+                self._car(float(along_m), lateral_m + random.uniform(-0.2, 0.2), angle, towards=backwards)
 
     def _car(self, along_m: float, lateral_m: float, angle: float, towards: bool) -> None:
         """A car that stands there, turned from the road's way by an angle."""

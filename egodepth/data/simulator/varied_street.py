@@ -30,11 +30,12 @@ def build_varied_street(
     start_m, end_m = -30.0, float(poses[-1, 2, 3]) + VIEW_M
     azimuth, elevation = random.uniform(-np.pi, np.pi), scene.sun_elevation
     sun = np.array([np.cos(elevation) * np.sin(azimuth), -np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
-    planner = OpenPlanner(random, road, Builder(), scene.layout, scene)
+    junction_m = None if scene.junction_m is None else float(poses[-1, 2, 3]) + scene.junction_m
+    planner = OpenPlanner(random, road, Builder(), scene.layout, scene, junction_m)
     planner.line_both_sides(start_m, end_m)
     if scene.closed_m is not None:
         planner.close(float(poses[-1, 2, 3]) + scene.closed_m)
-    travellers = vary_traffic(random, scene, poses, times_s) if moving else ()
+    travellers = vary_traffic(random, scene, poses, times_s, junction_m) if moving else ()
     return Street(
         road, planner.solids.build(), travellers, poses, times_s, sun, start_m, end_m, scene.layout, scene.weather
     )

@@ -18,6 +18,8 @@ CAMERA_HEIGHT_M = (1.1, 2.6)
 PITCH_OF_VIEW = (-0.04, 0.11)
 MOST_PITCH_DEGREES = 9.0
 CLOSED_SHARE = 0.4
+JUNCTION_SHARE = 0.4
+QUEUE_SHARE = 0.3
 ASIDE_SHARE, ASIDE_DEGREES = 0.3, 22.0
 """In what share of drives the camera looks to a side of the road, as in a car that turns, and how far at most."""
 
@@ -156,6 +158,8 @@ class Scene:
         border: what runs along the plots, one of the place's.
         closed_m: how far beyond the drive's end houses or a wood close the road, as at a junction or a bend; None
             leaves it open to the horizon.
+        junction_m: how far beyond the drive's end a street crosses; None where none does.
+        queues: traffic stands or crawls, bumper to bumper.
     """
 
     kind: str
@@ -177,6 +181,8 @@ class Scene:
     palette: "Palette"
     border: str
     closed_m: float | None
+    junction_m: float | None
+    queues: bool
 
 
 @dataclass(frozen=True)
@@ -256,6 +262,7 @@ def draw_scene(seed: int, number: int) -> Scene:
         paving=str(random.choice(["slabs", "bricks", "asphalt", "concrete"])),
         shade=float(random.uniform(0.35, 1.0)),
     )
+    crossed = kind != "motorway"
     return Scene(
         kind=kind,
         day=name,
@@ -276,6 +283,8 @@ def draw_scene(seed: int, number: int) -> Scene:
         palette=palette,
         border=str(random.choice(place.border)),
         closed_m=float(random.uniform(20, 130)) if random.random() < CLOSED_SHARE else None,
+        junction_m=float(random.uniform(9, 30)) if crossed and random.random() < JUNCTION_SHARE else None,
+        queues=bool(random.random() < QUEUE_SHARE),
     )
 
 
