@@ -4,8 +4,8 @@
 
 For each field of view two simulated drives are rendered into FOLDER, left pictures alone: through a plain street, which
 hardly bends, and through one that bends six times as much. A chessboard is drawn as the same camera sees it from 15
-sides. Boards and drives are calibrated as `egodepth calibrate` does it; what turns tell is found as `egodepth
-train video` finds it.
+sides. Boards and drives are calibrated as `egodepth calibrate` does it, which training does too where it can trust it;
+what turns tell is found as `egodepth train video` finds it elsewhere.
 """
 
 import argparse
@@ -84,13 +84,14 @@ def from_structure(drive: Path) -> dict[str, object]:
 
 
 def from_turns(drive: Path, width: int) -> dict[str, object]:
-    """What `egodepth train video` starts from, where the turns tell."""
+    """What `egodepth train video` starts from without COLMAP, where the turns tell."""
     recipe = replace(recipe_named("video"), intrinsics=LEARNED)
     size = size_for(recipe.height, recipe.width, SIZE)
     with tempfile.TemporaryDirectory() as cache:
         sets = open_training_sets(drive, recipe.data, LEARNED, recipe.views, *size, Path(cache))
+        sets = replace(sets, learning=tuple(replace(camera, paths=()) for camera in sets.learning))
         try:
-            [camera] = started_cameras(sets, recipe, move=False)
+            [camera] = started_cameras(sets, recipe, move=False, folder=Path(cache))
         except UserError as error:
             return {"says": str(error)}
     return {"px": float(camera.start[0, 0]) * width}

@@ -113,6 +113,11 @@ class FootageCalibration:
         return said
 
 
+def has_mapping() -> bool:
+    """Whether COLMAP is installed."""
+    return find_spec("pycolmap") is not None
+
+
 def calibrate_footage(
     source: Path, frames: int = 80, say: Callable[[str], None] = lambda stage: None
 ) -> FootageCalibration:
@@ -125,7 +130,7 @@ def calibrate_footage(
     Raises:
         UserError: pycolmap is missing, the footage is too short, or nothing in it tells of a camera.
     """
-    if find_spec("pycolmap") is None:
+    if not has_mapping():
         raise UserError("calibrate --self needs pycolmap. Install it: pip install 'egodepth[calibrate]'.")
     height, width = footage_size(source)
     total, step = _length(source)

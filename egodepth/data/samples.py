@@ -151,20 +151,23 @@ class LearningCamera:
         footage: the videos and folders that it took, by name.
         start: (3, 3), normalised, what it is learnt from.
         moves: whether training moves its principal point; otherwise it stays as it starts.
+        paths: where the footage is; none for a pack's, which has no native frames.
     """
 
     name: str
     footage: tuple[str, ...]
     start: Tensor
     moves: bool = True
+    paths: tuple[Path, ...] = ()
 
     @staticmethod
     def joined(cameras: Iterable["LearningCamera"]) -> tuple["LearningCamera", ...]:
         """Each camera once, with all the footage that it took."""
         found: dict[str, LearningCamera] = {}
         for camera in cameras:
-            known = found.setdefault(camera.name, replace(camera, footage=()))
-            found[camera.name] = replace(known, footage=(*known.footage, *camera.footage))
+            known = found.setdefault(camera.name, replace(camera, footage=(), paths=()))
+            footage, paths = (*known.footage, *camera.footage), (*known.paths, *camera.paths)
+            found[camera.name] = replace(known, footage=footage, paths=paths)
         return tuple(found.values())
 
 

@@ -2,8 +2,8 @@
 
 Source: Gordon et al., "Depth from Videos in the Wild: Unsupervised Monocular Depth Learning from Unknown Cameras"
 (ICCV 2019), section 3.5. There the pose network's features predict the intrinsics of each pair of frames. Here all
-frames that one camera took share them: the focal length is found before training from how the picture turns
-(egodepth/calibration/turning.py), and every pair corrects the principal point.
+frames that one camera took share them: the focal length is found before training (egodepth/training/cameras.py), and
+every pair corrects the principal point.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,8 @@
-"""Which cameras a training learns, and what its released model says of them."""
+"""Which cameras a training learns, and what its released model says of them.
+
+A focal length that nobody gave is found before training: by COLMAP, where it is installed and can be trusted, else from
+how the picture turns. The second is quick and drawn to the views that the starter knows.
+"""
 
 import logging
 import math
@@ -9,8 +13,12 @@ from pathlib import Path
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 
+from egodepth.calibration.footage import FootageCalibration, calibrate_footage, has_mapping
 from egodepth.calibration.turning import Pair, focal_of_turns, with_focal
+from egodepth.calibration.writing import write_footage_calibration
+from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.configurations import LEARNED, Source
+from egodepth.data.footage.camera import footage_size
 from egodepth.data.opening import lacks_camera
 from egodepth.data.record import TrainingSets
 from egodepth.data.samples import LearningCamera, Sample
@@ -27,6 +35,15 @@ log = logging.getLogger("egodepth")
 MOST_PAIRS = 96
 """Pictures of all cameras together that are looked at for how they turn."""
 
+MOST_MAPPED = 3
+"""Videos and folders of a camera that COLMAP maps, until one of them is to be trusted."""
+
+LARGEST_BEND = 0.02
+"""By which share of its distance from the middle a lens may move the picture's sides before it is said."""
+
+LEAST_WIDTH = 640
+"""Of the native frames: in smaller ones COLMAP finds too few points, and is wrong by a quarter and more."""
+
 
 def with_cameras(recipe: Recipe, data: Path) -> Recipe:
     """The recipe, with cameras that are learnt where nothing says what cameras DATA are of."""
@@ -36,9 +53,10 @@ def with_cameras(recipe: Recipe, data: Path) -> Recipe:
     if not unknown:
         return recipe
     rank_zero_only(log.warning)(
-        "%s: the camera is not known, so its intrinsics are found from how the picture turns, and learnt. Give "
-        "--fov DEGREES or --intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.",
+        "%s: the camera is not known, so its focal length is found from the footage. Give --fov DEGREES or "
+        "--intrinsics fx,fy,cx,cy if you know it; egodepth calibrate measures it.%s",
         ", ".join(map(str, unknown)),
+        "" if has_mapping() else " With pip install 'egodepth[calibrate]' it is found more exactly.",
     )
     return replace(recipe, intrinsics=LEARNED, learned_camera=replace(recipe.learned_camera, insist=False))
 
@@ -52,36 +70,90 @@ def check_learning(sets: TrainingSets, recipe: Recipe, data: Path) -> None:
         )
 
 
-def started_cameras(sets: TrainingSets, recipe: Recipe, move: bool) -> tuple[LearningCamera, ...]:
-    """The cameras that are to be learnt, each from where the turns in its footage put it.
+def started_cameras(sets: TrainingSets, recipe: Recipe, move: bool, folder: Path) -> tuple[LearningCamera, ...]:
+    """The cameras that are to be learnt, each from where its footage puts it.
 
     Args:
         move: let training move the principal points of those whose focal length the footage tells.
+        folder: for what COLMAP finds, NAME.json for each camera. What is there is taken: processes that train together
+            would each find another.
 
     Raises:
         UserError: the footage does not tell a focal length, and the recipe insists.
     """
+    # COLMAP's threads never find quite the same twice, so that nodes, which start together, go without it.
+    mapped = [_mapped(camera, move, folder) if recipe.training.nodes == 1 else None for camera in sets.learning]
+    if None not in mapped:
+        return tuple(mapped)
     network = ReleasedModel.open(STARTER).depth_network().eval()
     # Read once for all cameras: only a sample says whose it is.
     samples = [sets.training[place] for place in _spread(len(sets.training))]
-    return tuple(_started(camera, samples, network, recipe, move) for camera in sets.learning)
+    return tuple(
+        done or _turning(camera, samples, network, recipe, move)
+        for done, camera in zip(mapped, sets.learning, strict=True)
+    )
 
 
-def _started(
+def _with_focal(camera: LearningCamera, focal: float, move: bool) -> LearningCamera:
+    return replace(camera, start=with_focal(camera.start, focal), moves=move)
+
+
+def _mapped(camera: LearningCamera, move: bool, folder: Path) -> LearningCamera | None:
+    """A camera with the focal length that COLMAP finds; None where that is not to be trusted."""
+    file = folder / f"{camera.name}.json"
+    if file.is_file():
+        known = read_calibration(file)
+        return _with_focal(camera, known.fx / known.width, move)
+    if not has_mapping():
+        return None
+    for path in camera.paths[:MOST_MAPPED]:
+        found = _trusted(path) if footage_size(path)[1] >= LEAST_WIDTH else None
+        if found is None:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        write_footage_calibration(file, path, found)
+        focal = found.calibration.fx / found.calibration.width
+        _say_found(camera, "by the structure of what it sees", focal, found.deviation)
+        _say_bend(found, focal, file)
+        return _with_focal(camera, focal, move)
+    return None
+
+
+def _trusted(path: Path) -> FootageCalibration | None:
+    rank_zero_only(log.info)("%s: looking for its camera, which takes a minute or two.", path.name)
+    try:
+        found = calibrate_footage(path)
+    except UserError:
+        return None
+    return None if found.doubts else found
+
+
+def _say_found(camera: LearningCamera, how: str, focal: float, spread: float) -> None:
+    degrees, narrow, wide = (field_of_view_degrees(focal * math.exp(sign * spread)) for sign in (0, 1, -1))
+    message = "%s: %s, the camera is %.0f degrees wide (%.0f to %.0f)."
+    rank_zero_only(log.info)(message, ", ".join(camera.footage), how, degrees, narrow, wide)
+
+
+def _say_bend(found: FootageCalibration, focal: float, file: Path) -> None:
+    k1 = found.calibration.coefficients[0]
+    if abs(k1) * (0.5 / focal) ** 2 > LARGEST_BEND:
+        rank_zero_only(log.warning)(
+            "Its lens bends straight lines (k1 %.2f), which training does not see. A new run with --intrinsics %s "
+            "straightens the frames first.",
+            *(k1, file),
+        )
+
+
+def _turning(
     camera: LearningCamera, samples: Sequence[Sample], network: DisparityNetwork, recipe: Recipe, move: bool
 ) -> LearningCamera:
     found = focal_of_turns(_pairs(camera.name, samples, recipe.views), network, camera.start)
-    whose = ", ".join(camera.footage)
     if found is not None and found.spread <= recipe.learned_camera.largest_uncertainty:
-        wider, narrower = (field_of_view_degrees(found.focal * math.exp(sign * found.spread)) for sign in (-1, 1))
-        rank_zero_only(log.info)(
-            "%s: by how the picture turns, the camera is %.0f degrees wide (%.0f to %.0f).",
-            *(whose, found.degrees, narrower, wider),
-        )
-        return replace(camera, start=with_focal(camera.start, found.focal), moves=move)
+        _say_found(camera, "by how the picture turns", found.focal, found.spread)
+        return _with_focal(camera, found.focal, move)
     said = (
-        f"{whose}: the camera hardly turns, or where it turns too little is seen, so that the footage does not tell "
-        "its focal length. Give --fov or --intrinsics, or footage with bends."
+        f"{', '.join(camera.footage)}: the camera hardly turns, or where it turns too little is seen, so that the "
+        "footage does not tell its focal length. Give --fov or --intrinsics, or footage with bends."
     )
     if recipe.learned_camera.insist:
         raise UserError(f"--intrinsics {recipe.intrinsics}: {said}")

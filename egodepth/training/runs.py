@@ -58,6 +58,9 @@ LOADING_OPTIONS = ("workers", "log_every", "validate_every", "checkpoint_every",
 FRAMES_FOLDER = "frames"
 """Folder of a run for the frames unpacked from its footage."""
 
+CAMERAS_FOLDER = "cameras"
+"""In a run's folder: what COLMAP found of the cameras that nobody gave."""
+
 MASK_FILE = "mask.png"
 """In a run's folder: what is left out of the pictures, where anything is."""
 
@@ -143,7 +146,11 @@ def _trained(name: str, recipe: Recipe, data: Path, run: Path, resume: bool, met
         check_learning(sets, recipe, data)
         # A run that goes on finds its cameras in its checkpoint.
         goes_on = resume and has_checkpoint(run)
-        cameras = sets.learning if goes_on else started_cameras(sets, recipe, move=needs.solved is None)
+        cameras = (
+            sets.learning
+            if goes_on
+            else started_cameras(sets, recipe, move=needs.solved is None, folder=run / CAMERAS_FOLDER)
+        )
         method.learn_cameras(cameras, recipe.learned_camera)
     elif resume and (run / MODEL_FOLDER).is_dir():
         # A run goes on with the unit that it began with, whatever became of the model that it started from.

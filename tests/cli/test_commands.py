@@ -208,7 +208,7 @@ def test_an_empty_folder_is_refused(tmp_path, capsys):
 
 def test_footage_without_intrinsics_trains_with_those_that_are_learnt(frames, tmp_path, caplog):
     assert train(frames, tmp_path / "run") == 0
-    assert "its intrinsics are found from how the picture turns" in caplog.text
+    assert "its focal length is found from the footage" in caplog.text
     assert "It is taken to be 60 degrees wide" in caplog.text
     released = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert released["intrinsics_from"] == "learned"

@@ -329,12 +329,12 @@ def test_a_pack_of_footage_whose_camera_nobody_knows_trains_as_the_footage_does(
     write_frames(tmp_path / "walk")
     assert run(*pack(tmp_path / "walk", tmp_path / "pack")) == 0
     assert (
-        f"{tmp_path / 'walk'}: the camera is not known, so its intrinsics are found from how the picture turns"
+        f"{tmp_path / 'walk'}: the camera is not known, so its focal length is found from the footage"
         in caplog.text
     )
     assert train(tmp_path / "pack", tmp_path / "run") == 0
     assert (
-        f"{tmp_path / 'pack'}: the camera is not known, so its intrinsics are found from how the picture turns"
+        f"{tmp_path / 'pack'}: the camera is not known, so its focal length is found from the footage"
         in caplog.text
     )
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())

@@ -135,7 +135,7 @@ class Footage:
         """The camera that is learnt, if it is."""
         if self._learned_camera is None:
             return ()
-        return (LearningCamera(self._learned_camera, (self._name,), self._intrinsics),)
+        return (LearningCamera(self._learned_camera, (self._name,), self._intrinsics, paths=(self.path,)),)
 
     @property
     def motion(self) -> SequenceMotion:
