@@ -3,13 +3,15 @@
     python benchmarks/starter.py band HIGHWAY.mp4 CAMERA.json OUT    the video's band of road, as frames
     python benchmarks/starter.py merge STREETS MORE                  MORE's drives into STREETS, under other dates
     python benchmarks/starter.py release RUN POSES                   into the package, in half precision and as ONNX
+    python benchmarks/starter.py release-large RUN POSES             the larger one, in half precision alone
 
-The commands between them are in egodepth/starter/README.md.
+The commands between them are in egodepth/starter/README.md and egodepth/starter-large/README.md.
 """
 
 import argparse
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -21,7 +23,7 @@ from egodepth.deployment.onnx_file import export_onnx
 from egodepth.files import write_text
 from egodepth.geometry.lenses import straight_camera, undistort
 from egodepth.geometry.scale import Scale
-from egodepth.models.folder import STARTER_FOLDER
+from egodepth.models.folder import LARGE_STARTER_FOLDER, STARTER_FOLDER
 from egodepth.models.released import ReleasedCamera, ReleasedModel, save_model
 from egodepth.networks.model_config import read_config
 from egodepth.recipes.restoring import restored_recipe
@@ -76,10 +78,11 @@ def _later(name: str) -> str:
     return re.sub(r"^20\d\d|(?<=/)20\d\d", lambda year: str(int(year[0]) + 10), name)
 
 
-def release(run: str, poses: str) -> None:
-    """Write networks into the package as they can be trained on and used, and the depth network as ONNX.
+def release(recipe: str, run: str, poses: str, folder: Path) -> None:
+    """Write networks into the package as they can be trained on and used.
 
     Args:
+        recipe: that trains on from them.
         run: whose depth network is released.
         poses: a run or model whose pose network goes with it; both mean the same unit.
     """
@@ -87,8 +90,13 @@ def release(run: str, poses: str) -> None:
     halves = {part: network.half() for part, network in networks.items()}
     config = read_config(ReleasedModel.open(run).folder)
     scale, camera = Scale(config["metres_per_unit"], config["metres_from"]), ReleasedCamera(focal=config["focal"])
-    recipe = restored_recipe("video", {})
-    save_model(STARTER_FOLDER, "video", recipe, halves, scale, config["provenance"], False, camera)
+    # Metres belong to the size at which they were learnt.
+    at_its_size = replace(restored_recipe(recipe, {}), height=config["height"], width=config["width"])
+    save_model(folder, recipe, at_its_size, halves, scale, config["provenance"], False, camera)
+
+
+def write_graph() -> None:
+    """Write the starter's depth network as ONNX."""
     released = ReleasedModel.open(STARTER_FOLDER)
     export_onnx(released.predictor(), STARTER_FOLDER / "model.onnx", scale=released.scale.as_metadata())
 
@@ -102,16 +110,20 @@ def main() -> None:
     merged = commands.add_parser("merge")
     for name in ("streets", "more"):
         merged.add_argument(name, type=Path)
-    released = commands.add_parser("release")
-    for name in ("run", "poses"):
-        released.add_argument(name)
+    for command in ("release", "release-large"):
+        released = commands.add_parser(command)
+        for name in ("run", "poses"):
+            released.add_argument(name)
     given = parser.parse_args()
     if given.command == "band":
         write_band(given.video, given.camera, given.out)
     elif given.command == "merge":
         merge(given.streets, given.more)
+    elif given.command == "release":
+        release("video", given.run, given.poses, STARTER_FOLDER)
+        write_graph()
     else:
-        release(given.run, given.poses)
+        release("video-large", given.run, given.poses, LARGE_STARTER_FOLDER)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from egodepth.geometry.scale import Origin, Scale
 from egodepth.inference.predictor import ModelFacts
 from egodepth.networks.configurations import offsets_to
 from egodepth.networks.model_config import CONFIG_FILE, CONFIG_FORMAT, read_config
-from egodepth.recipes.recipe import STARTER
+from egodepth.recipes.recipe import LARGE_STARTER, STARTER
 from egodepth.recipes.restoring import restored_network
 
 MODEL_FOLDER = "model"
@@ -18,7 +18,7 @@ RUN_FILE = "run.json"
 LAST_STAGE = "stage2"
 """The run that is the result, in the folder of `egodepth train rprdepth --all`."""
 
-STARTER_FOLDER = Path(__file__).parents[1] / STARTER
+STARTER_FOLDER, LARGE_STARTER_FOLDER = (Path(__file__).parents[1] / name for name in (STARTER, LARGE_STARTER))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ModelFolder:
 
     @classmethod
     def open(cls, model: str | Path) -> Self:
-        """Open a released model folder, a run folder, `starter`, or a model of the Hugging Face hub by its id.
+        """Open a released model folder, a run folder, a starter, or a model of the Hugging Face hub by its id.
 
         Raises:
             UserError: there is no such model, or its config is broken or from another egodepth.
@@ -113,9 +113,9 @@ def model_folder(model: str | Path) -> Path:
     Raises:
         UserError: there is no such folder and no such id, or a run has not released a model yet.
     """
-    path = Path(model)
-    if str(model) == STARTER and not path.exists():
-        return STARTER_FOLDER
+    path, starters = Path(model), {STARTER: STARTER_FOLDER, LARGE_STARTER: LARGE_STARTER_FOLDER}
+    if str(model) in starters and not path.exists():
+        return starters[str(model)]
     if (path / CONFIG_FILE).is_file():
         return path
     if (path / MODEL_FOLDER / CONFIG_FILE).is_file():

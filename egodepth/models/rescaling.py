@@ -29,7 +29,7 @@ def write_scale(model: ModelFolder, scale: Scale, out: Path | None = None, focal
     if out is None:
         if not Path(model.name).exists():
             raise UserError(
-                f"{model.name}: is no folder of yours, but the starter or a model of the hub. Give --out for a copy."
+                f"{model.name}: is no folder of yours, but a starter or a model of the hub. Give --out for a copy."
             )
         write_text(model.folder / CONFIG_FILE, config)
         return model.folder

@@ -23,7 +23,7 @@ Mode = Literal["mono", "stereo", "mono+stereo"]
 
 IMAGENET, NOTHING = "imagenet", "none"
 
-STARTER = "starter"
+STARTER, LARGE_STARTER = "starter", "starter-large"
 """What a user calls the weights that egodepth comes with."""
 
 VIEWS: dict[Mode, tuple[Source, ...]] = {
@@ -101,8 +101,8 @@ class Recipe:
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         learned_camera: how intrinsics are found and learnt, with --intrinsics learned or learned-each.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
-        start_from: a run, an imported model, or `starter`, the weights that egodepth comes with, whose networks this
-            training starts from; `imagenet` and `none` say the same as --pretrained.
+        start_from: a run, an imported model, or `starter` or `starter-large`, the weights that egodepth comes with,
+            whose networks this training starts from; `imagenet` and `none` say the same as --pretrained.
         frozen_norms: with --from, batch norms keep the statistics of the weights that training starts from. Those of
             little footage, which looks alike, fit no other.
         keep_aspect: footage of another form than height and width is seen in its own, with about as many pixels, and
@@ -121,7 +121,7 @@ class Recipe:
     fov: float | None = None
     learned_camera: LearnedCameraConfig = field(default_factory=LearnedCameraConfig)
     pretrained: str = "imagenet"
-    start_from: Annotated[str | None, arg(name="from", metavar="RUN|starter|imagenet|none")] = None
+    start_from: Annotated[str | None, arg(name="from", metavar="RUN|starter|starter-large|imagenet|none")] = None
     frozen_norms: bool = False
     keep_aspect: bool = False
 

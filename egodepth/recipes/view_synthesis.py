@@ -31,7 +31,7 @@ from egodepth.networks.configurations import (
     SmallDepthConfig,
     size_for,
 )
-from egodepth.recipes.recipe import STARTER, VIEWS, Mode, Recipe, TrainingConfig
+from egodepth.recipes.recipe import LARGE_STARTER, STARTER, VIEWS, Mode, Recipe, TrainingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,6 +75,7 @@ class ViewSynthesisRecipe(Recipe):
             0 lets go.
         motion: with --from, where views of other times are seen from: `flow` solves the motion from optical flow and
             the depth that the network saw before training, whose unit it keeps; `network` takes the pose network's.
+            Without view synthesis the report alone needs it, and has only the first.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -317,6 +318,16 @@ VIDEO = ViewSynthesisRecipe(
     motion="flow",
 )
 
+VIDEO_LARGE = replace(
+    VIDEO,
+    source="egodepth's own way from a video to a model that knows photographs: EfficientNet-Lite0 from starter weights",
+    network=Monodepth2Config(encoder="tf_efficientnet_lite0"),
+    optimiser=replace(VIDEO.optimiser, learning_rate=2e-4),
+    height=128,
+    width=416,
+    start_from=LARGE_STARTER,
+)
+
 RECIPES: dict[str, Recipe] = {
     "monodepth2": ViewSynthesisRecipe(source=MONODEPTH2),
     "monodepth2-r50": ViewSynthesisRecipe(
@@ -333,5 +344,6 @@ RECIPES: dict[str, Recipe] = {
         SmallDepthConfig(), pretrained="none", pose_pretrained="imagenet", etm=True, pyramid=True, teacher=MISSING
     ),
     "video": VIDEO,
+    "video-large": VIDEO_LARGE,
     "hqdecv2": _fa_depth(HQDecv2Config(), optimiser=replace(FA_DEPTH_OPTIMISER, learning_rate=1e-4)),
 }

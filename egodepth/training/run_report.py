@@ -80,10 +80,15 @@ def report_run(
 ) -> None:
     """Write what lets one judge the trained model, where frames are held out that view synthesis can explain.
 
+    A training that had no view synthesis has no motions but those that flow gives. Those are the same for all that is
+    compared.
+
     Args:
         held_out: the samples that validate, with a teacher's maps where there are any.
     """
-    if held_out is None or not isinstance(method, ViewSynthesisMethod) or not method.synthesises:
+    if held_out is None or not isinstance(method, ViewSynthesisMethod):
+        return
+    if not method.synthesises and method.solved is None:
         return
     trained = judge(method, held_out)
     if trained is None:
@@ -104,7 +109,7 @@ def report_run(
     )
     started = method_as_started(recipe)
     if started is not None:
-        started.cameras, started.focal = method.cameras, method.focal
+        started.cameras, started.focal, started.solved = method.cameras, method.focal, method.solved
     start = None if started is None else judge(started, held_out)
     report = write_run_report(run, facts, recipe, trained, start)
     log.info("%s tells how well the model explains frames that were held out.", report)

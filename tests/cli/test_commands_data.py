@@ -328,15 +328,9 @@ def test_a_pack_of_other_options_is_refused_by_what_differs(kitti, tmp_path, cap
 def test_a_pack_of_footage_whose_camera_nobody_knows_trains_as_the_footage_does(tmp_path, caplog):
     write_frames(tmp_path / "walk")
     assert run(*pack(tmp_path / "walk", tmp_path / "pack")) == 0
-    assert (
-        f"{tmp_path / 'walk'}: the camera is not known, so its focal length is found from the footage"
-        in caplog.text
-    )
+    assert f"{tmp_path / 'walk'}: the camera is not known, so its focal length is found from the footage" in caplog.text
     assert train(tmp_path / "pack", tmp_path / "run") == 0
-    assert (
-        f"{tmp_path / 'pack'}: the camera is not known, so its focal length is found from the footage"
-        in caplog.text
-    )
+    assert f"{tmp_path / 'pack'}: the camera is not known, so its focal length is found from the footage" in caplog.text
     config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert [camera["name"] for camera in config["learned_cameras"]] == ["96x48"]
 

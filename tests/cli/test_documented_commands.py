@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
-    ROOT / "egodepth" / "starter" / "README.md",
+    *(ROOT / "egodepth" / name / "README.md" for name in ("starter", "starter-large")),
     ROOT / "integrations" / "ros2" / "README.md",
 ]
 
@@ -77,7 +77,7 @@ SHORT = [
     *("--height", "64", "--width", "96", "--batch-size", "2", "--pretrained", "none", "--workers", "0"),
     *("--network.encoder", TINY, "--pose.encoder", TINY),
 ]
-FROM_STARTER = ["--height", "32", "--width", "96", "--batch-size", "2", "--workers", "0"]
+FROM_STARTER = ["--height", "64", "--width", "96", "--batch-size", "2", "--workers", "0"]
 BOARD = 9, 6
 
 
@@ -144,7 +144,7 @@ def test_a_page_for_footage_does_what_it_says(page, tmp_path, monkeypatch, capsy
     for command in page_commands(text):
         words = shlex.split(command)
         if words[0] == "train":
-            words += [*(FROM_STARTER if words[1] == "video" else SHORT), "--steps", "1"]
+            words += [*(FROM_STARTER if words[1].startswith("video") else SHORT), "--steps", "1"]
             out = Path(words[words.index("--out") + 1])
             if "--resume" not in words and out.exists():  # another way to make the same run
                 shutil.rmtree(out)

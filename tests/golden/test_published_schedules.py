@@ -64,8 +64,8 @@ NO_PUBLISHED_MATTER = {
 }
 """Fields that no paper has a value for, and why."""
 
-PUBLISHED = {name: recipe for name, recipe in RECIPES.items() if name != "video"}
-"""`video` is no paper's."""
+PUBLISHED = {name: recipe for name, recipe in RECIPES.items() if recipe.start_from is None}
+"""`video` and `video-large`, which start from weights of ours, are no paper's."""
 
 ORIGINS = ("paper: ", "published code: ", "derived: ")
 

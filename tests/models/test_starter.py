@@ -13,7 +13,7 @@ from PIL import Image
 import egodepth
 from egodepth.inference.predict import predict
 from egodepth.models.evaluating import evaluate_model
-from egodepth.models.folder import STARTER_FOLDER
+from egodepth.models.folder import LARGE_STARTER_FOLDER, STARTER_FOLDER
 from egodepth.models.opening import open_for_use
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.configurations import size_for
@@ -32,12 +32,15 @@ def pictures(drive) -> Path:
     return next(drive.glob("*/*_0002_sync/image_02/data"))
 
 
-def test_it_is_small_and_says_what_it_was_made_from():
-    assert sum(file.stat().st_size for file in STARTER_FOLDER.iterdir()) < LARGEST_BYTES
-    config = ReleasedModel.open("starter").config
+@pytest.mark.parametrize(
+    ("name", "folder"), [("starter", STARTER_FOLDER), ("starter-large", LARGE_STARTER_FOLDER)], ids=["small", "large"]
+)
+def test_it_is_small_and_says_what_it_was_made_from(name, folder):
+    assert sum(file.stat().st_size for file in folder.iterdir()) < LARGEST_BYTES
+    config = ReleasedModel.open(name).config
     assert config["depth"] == "metres"
     assert config["provenance"]["seed"] is not None
-    card = (STARTER_FOLDER / "README.md").read_text()
+    card = (folder / "README.md").read_text()
     assert all(word in card for word in ("licence", "seed", "abs_rel", "egodepth train"))
 
 
@@ -77,9 +80,10 @@ def test_a_model_that_is_not_there_is_no_input(tmp_path, capsys):
     assert "no INPUT" in capsys.readouterr().err
 
 
-def test_its_metres_are_right_on_a_street_that_it_never_saw(drive):
+@pytest.mark.parametrize("starter", ["starter", "starter-large"])
+def test_its_metres_are_right_on_a_street_that_it_never_saw(starter, drive):
     """Through the camera of the drive, which is not the one that its metres belong to."""
-    result = evaluate_model("starter", drive, "simulated", scaling="none")
+    result = evaluate_model(starter, drive, "simulated", scaling="none")
     assert result.metrics["abs_rel"] < 0.3
     assert result.scale_ratio == pytest.approx(1, abs=0.2)
 
@@ -103,20 +107,23 @@ def test_pictures_of_another_form_are_seen_in_theirs():
     torch.testing.assert_close(graph.predict_depth(image), model.predict_depth(image), rtol=1e-3, atol=0)
 
 
-def test_training_on_footage_of_any_form_starts_from_it(tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "starter", "size"), [("video", "starter", (128, 224)), ("video-large", "starter-large", (160, 288))]
+)
+def test_training_on_footage_of_any_form_starts_from_it(recipe, starter, size, tmp_path):
     frames = write_frames(tmp_path / "frames", range(6), (180, 320))
     out = tmp_path / "run"
     options = "--steps", 1, "--batch-size", 2, "--workers", 0, "--fov", 70
-    assert run("train", "video", frames, "--out", out, *options) == 0
+    assert run("train", recipe, frames, "--out", out, *options) == 0
     given = json.loads((out / "run.json").read_text())
-    assert (given["height"], given["width"], given["start_from"]) == (128, 224, "starter")
-    assert run("train", "video", frames, "--out", out, *options, "--resume") == 0
-    before, after = ReleasedModel.open("starter"), ReleasedModel.open(out)
+    assert (given["height"], given["width"], given["start_from"]) == (*size, starter)
+    assert run("train", recipe, frames, "--out", out, *options, "--resume") == 0
+    before, after = ReleasedModel.open(starter), ReleasedModel.open(out)
     assert after.config["focal"] == before.config["focal"]
     assert after.config["keep_aspect"]
     # One step at the start of the warm-up: the depth is still the starter's.
-    image = torch.rand(1, 3, 128, 224, generator=torch.Generator().manual_seed(0))
-    ratio = egodepth.load(out).predict_depth(image) / egodepth.load("starter").fitted_to(128, 224).predict_depth(image)
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    ratio = egodepth.load(out).predict_depth(image) / egodepth.load(starter).fitted_to(*size).predict_depth(image)
     assert float(ratio.log().std()) < 0.3
 
 

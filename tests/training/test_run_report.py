@@ -1,5 +1,6 @@
 """The report of a run, for footage whose true depth nobody knows."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -155,3 +156,14 @@ def test_a_run_from_the_starter_is_held_against_it(drive, tmp_path):
     for words in ("as it started", "than starter", "up to scale", "given, 82 degrees wide", "Held out: "):
         assert words in page, words
     assert "<run>" not in page
+
+
+def test_a_run_taught_by_maps_alone_is_judged_by_the_motions_of_flow(drive, tmp_path):
+    """The student is the starter still; both are seen by the same motions, which the exact depth fits better."""
+    out, options = tmp_path / "run", ("--steps", 1, "--batch-size", 2, "--workers", 0)
+    maps = "--teacher-depth", "exact", "--taught.synthesis-weight", 0, "--taught.weight", 1
+    assert run("train", "video", drive, "--out", out, *options, *maps, "--optimiser.learning-rate", "1e-6") == 0
+    found = json.loads((out / "report.json").read_text())
+    assert found["take"] == "teacher"
+    assert found["trained"]["synthesis"] == pytest.approx(found["as it started"]["synthesis"], rel=0.01)
+    assert found["trained"]["synthesis"] < found["trained"]["identity"]
