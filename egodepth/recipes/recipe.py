@@ -96,8 +96,7 @@ class Recipe:
         intrinsics: `calibrated` takes what the data says (KITTI's calibration files, camera.json), `fixed` is
             Monodepth2's one camera for all of KITTI, `fx,fy,cx,cy` gives pixels of the native frames, a file is
             camera.json or one of OpenCV, ROS, Kalibr, COLMAP or nerfstudio. `learned` finds those of footage that comes
-            without, by how it turns: one camera for all frames of a size; `learned-each` one for each video
-            and folder.
+            without, one camera for all frames of a size; `learned-each` one for each video and folder.
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         learned_camera: how intrinsics are found and learnt, with --intrinsics learned or learned-each.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
