@@ -100,8 +100,8 @@ class Recipe:
         fov: horizontal field of view in degrees, in place of intrinsics: square pixels, centre in the middle.
         learned_camera: how intrinsics are found and learnt, with --intrinsics learned or learned-each.
         pretrained: where the encoder starts: imagenet (timm's hub), none, or the path of a file of weights.
-        start_from: a run, an imported model, or `starter` or `starter-large`, the weights that egodepth comes with,
-            whose networks this training starts from; `imagenet` and `none` say the same as --pretrained.
+        start_from: whose networks this training starts from: a run, an imported model, or what egodepth comes with,
+            `starter` or `starter-large`; with `imagenet` and `none` it is another name of --pretrained.
         frozen_norms: with --from, batch norms keep the statistics of the weights that training starts from. Those of
             little footage, which looks alike, fit no other.
         keep_aspect: footage of another form than height and width is seen in its own, with about as many pixels, and
