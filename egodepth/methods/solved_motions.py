@@ -25,13 +25,15 @@ class SolvedMotions:
     start: FrozenNetwork
 
     def in_place_of(
-        self, predicted: Sequence[Tensor], views: Views, places: Sequence[int]
+        self, predicted: Sequence[Tensor], views: Views, places: Sequence[int], unit_of: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """The motions that flow gives, and how far a pose network is from them.
 
         Args:
             predicted: (B, 4, 4) for each source, target to source, the pose network's.
             places: the sources' places in the views.
+            unit_of: depth (B, 1, h, w) of the target whose median the start's is given, where something else than the
+                start holds the unit; what is near and what is far stays as the start saw it. None keeps its unit.
 
         Returns:
             the motions, without gradient; and the mean distance at which the pose network's show the points that were
@@ -40,6 +42,9 @@ class SolvedMotions:
         width = views.size[1]
         intrinsics = views.intrinsics.detach().float()
         depth = resize(self.start.inverse_depth(views.target), *views.size).reciprocal()
+        if unit_of is not None:
+            ratio = resize(unit_of.detach(), *views.size) / depth
+            depth = depth * ratio.flatten(1).median(dim=1).values[:, None, None, None]
         motions, behind = [], []
         for own, place in zip(predicted, places, strict=True):
             found = matches(views.target, views.sources[:, place], depth, views.mask)

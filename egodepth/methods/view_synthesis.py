@@ -157,14 +157,20 @@ class ViewSynthesisMethod(Method):
         if self.training_setup.teacher is not None:
             self.training_setup.teacher.to(self.device)
 
-    def transforms(self, views: Views) -> Tensor:
-        """Target to source, (S, B, 4, 4): predicted or solved between frames, known between the cameras of a pair."""
+    def transforms(self, views: Views, depth: Tensor) -> Tensor:
+        """Target to source, (S, B, 4, 4): predicted or solved between frames, known between the cameras of a pair.
+
+        Args:
+            depth: (B, 1, h, w), what the depth network sees in the target. Beside pairs, which hold its unit, solved
+                motions are in that unit.
+        """
         transforms: dict[int, Tensor] = {}
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             motions = self._motions(views, places)
             if self.solved is not None:
-                motions, self._pose_distance = self.solved.in_place_of(motions, views, places)
+                unit_of = depth if "stereo" in views.source_ids else None
+                motions, self._pose_distance = self.solved.in_place_of(motions, views, places, unit_of)
             transforms |= dict(zip(places, motions, strict=True))
         for index, source in enumerate(views.source_ids):
             if source == "stereo":

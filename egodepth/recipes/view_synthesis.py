@@ -74,8 +74,8 @@ class ViewSynthesisRecipe(Recipe):
             before training. It holds depth where video tells nothing, or a lie: towards the horizon, and on what moves.
             0 lets go.
         motion: with --from, where views of other times are seen from: `flow` solves the motion from optical flow and
-            the depth that the network saw before training, whose unit it keeps; `network` takes the pose network's.
-            Without view synthesis the report alone needs it, and has only the first.
+            the depth that the network saw before training, in its unit, or beside pairs in theirs; `network` takes the
+            pose network's. Without view synthesis the report alone needs it, and has only the first.
     """
 
     pose: PoseNetworkConfig = field(default_factory=PoseConfig)
@@ -191,7 +191,7 @@ class ViewSynthesisRecipe(Recipe):
         """Why no motion is solved in this training, whatever is asked for; None where it can be."""
         if self.start_from is None:
             return "it belongs to --from."
-        return None if self.mode == "mono" else "pairs say the unit of depth, by which the pose network goes."
+        return "there are no views of other times." if self.mode == "stereo" else None
 
     @property
     def _is_held(self) -> bool:

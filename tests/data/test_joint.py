@@ -231,7 +231,8 @@ def test_view_synthesis_moves_each_sample_by_its_own_baseline_in_units_of_depth(
     setup = TrainingSetup(AugmentationConfig(), 5.4, *SIZE)
     method = PhotometricMethod(network, None, PhotometricConfig(), setup, OptimiserConfig(), 0)
     samples = mixed(drive, cities)
-    shifts = method.transforms(without_augmentation(batch_of(*samples)))[0, :, 0, 3]
+    views = without_augmentation(batch_of(*samples))
+    shifts = method.transforms(views, torch.ones_like(views.target[:, :1]))[0, :, 0, 3]
     assert shifts.tolist() == pytest.approx([sample.stereo_offset * sample.baseline_m / 5.4 for sample in samples])
 
 

@@ -123,7 +123,11 @@ def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
     )
     torch.manual_seed(5)
     again = photometric_loss(
-        rich.target, rich.sources.transpose(0, 1), result.disparities, scheme.transforms(small), rich.intrinsics
+        rich.target,
+        rich.sources.transpose(0, 1),
+        result.disparities,
+        scheme.transforms(small, result.depth),
+        rich.intrinsics,
     )
     torch.testing.assert_close(again.total, result.values["synthesis"])
 
@@ -297,7 +301,11 @@ def test_without_the_rich_synthesis_the_views_are_explained_at_the_student_s_siz
     small = resized(rich, *SIZE)
     torch.manual_seed(5)
     again = photometric_loss(
-        small.target, small.sources.transpose(0, 1), result.disparities, scheme.transforms(small), small.intrinsics
+        small.target,
+        small.sources.transpose(0, 1),
+        result.disparities,
+        scheme.transforms(small, result.depth),
+        small.intrinsics,
     )
     torch.testing.assert_close(again.total, result.values["synthesis"])
     assert result.depth.shape == (2, 1, *SIZE)
