@@ -31,6 +31,7 @@ from egodepth.data.opening import open_training_sets
 from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.writer import simulate
 from egodepth.data.transforms import augment
+from egodepth.geometry.depth import enlarged_depth
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES
 from egodepth.recipes.recipe import VIEWS
@@ -97,7 +98,8 @@ def run(options: Benchmark, dataset) -> None:
             views = augment(batch, recipe.augmentation, method.seed, step)
         with watch("networks forward"):
             disparities = method.depth_network(views.target_jittered)
-            transforms = method.transforms(views)
+            depth = enlarged_depth(disparities[0].detach(), views.size, *method.depth_range)
+            transforms = method.transforms(views, depth)
         with watch("warp and loss"):
             sources = views.sources.transpose(0, 1)
             loss = photometric_loss(
