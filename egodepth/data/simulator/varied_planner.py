@@ -18,7 +18,7 @@ ACROSS_M = 46.0
 """How far to either side what closes a road reaches."""
 
 BAYS_SHARE = 0.2
-"""Of the stretches of kerb with parked cars, those where they stand across it."""
+"""Share of the stretches with parking where cars stand at an angle to the kerb, not along it."""
 
 GARAGE_M = 3.4
 """Width of a garage at a house's end."""
@@ -423,7 +423,7 @@ class VariedPlanner(TreePlanner):
     # --- on the road -------------------------------------------------------------------------------------------
 
     def _park(self, side: int, start_m: float, end_m: float) -> None:
-        """Cars along the kerb, or, in places that have bays, side by side across it."""
+        """Cars along the kerb, or side by side at an angle to it."""
         random, along_m = self.random, start_m
         own = side == np.sign(self.layout.own_lane_m)
         if random.random() < BAYS_SHARE:
