@@ -38,16 +38,21 @@ class Matches:
 
 
 @torch.no_grad()
-def matches(first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = None) -> Matches:
+def matches(
+    first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = None, every_px: int = EVERY_PX
+) -> Matches:
     """Points of pictures in others, where dense flow (OpenCV's DIS) there and back agrees.
 
     Args:
         first, second: (B, 3, H, W) in [0, 1].
         depth: (B, 1, H, W) of the first ones.
         mask: (B, 1, H, W) bool, the pixels that show the scene.
+        every_px: distance of the points in rows and columns.
     """
     height, width = first.shape[-2:]
-    rows, columns = (each.flatten() for each in torch.meshgrid(_places(height), _places(width), indexing="ij"))
+    rows, columns = (
+        each.flatten() for each in torch.meshgrid(_places(height, every_px), _places(width, every_px), indexing="ij")
+    )
     pixels = torch.stack([columns, rows], dim=-1)
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     places, valid = [], []
@@ -65,8 +70,8 @@ def matches(first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = 
     return Matches(pixels.to(depth), depth[:, 0, rows, columns].float(), torch.stack(places).to(depth), shown)
 
 
-def _places(length: int) -> Tensor:
-    return torch.arange(EVERY_PX // 2, length, EVERY_PX)
+def _places(length: int, every_px: int) -> Tensor:
+    return torch.arange(every_px // 2, length, every_px)
 
 
 def _grey(pictures: Tensor) -> np.ndarray:

@@ -20,6 +20,9 @@ SPREAD = 1.5
 LEAST_SPREAD_PX = 0.05
 DAMPING = 1e-6
 
+AHEAD = 0.05
+"""Length of the way ahead that is tried, too, in median depths."""
+
 
 @in_float32
 def resection(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor) -> Tensor:
@@ -33,23 +36,46 @@ def resection(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor)
 
     Where fewer than six points count, the transform is the identity: the camera stands still.
     """
+    count = len(points)
+    standing = points.new_zeros(count, 3)
+    # From a standing camera, points that hardly move may win over the near ones; from one that drives they do not.
+    ahead = standing - AHEAD * points[..., 2].median(dim=1).values[:, None] * points.new_tensor([0.0, 0.0, 1.0])
+    twice = [torch.cat([each, each]) for each in (points, places, valid, intrinsics)]
+    found, distance = _solved(*twice, torch.cat([standing, ahead]))
+    best = better_half(distance, twice[2])
+    enough = valid.sum(1) >= 6
+    return torch.where(enough[:, None, None], found[best], torch.eye(4, device=points.device))
+
+
+def better_half(distance: Tensor, valid: Tensor) -> Tensor:
+    """Of two solutions for each of a batch, the places (B,) of those whose points (2 B, N) are nearer in the median."""
+    count, off = len(distance) // 2, median_where(distance, valid)
+    return torch.arange(count, device=distance.device) + count * (off[count:] < off[:count])
+
+
+def median_where(values: Tensor, valid: Tensor) -> Tensor:
+    """The medians (B,) of values (B, N) that count; NaN where none does."""
+    return values.masked_fill(~valid, torch.nan).nanmedian(dim=1).values
+
+
+def _solved(
+    points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor, translation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The transforms (B, 4, 4) to which iterations from a translation (B, 3) lead, and the points' distances (B, N)."""
     focal = intrinsics.diagonal(dim1=1, dim2=2)[:, None, :2]
     centre = intrinsics[:, None, :2, 2]
     least = _least(points)
-    enough = valid.sum(1) >= 6
     rotation = torch.eye(3, device=points.device).expand(len(points), 3, 3)
-    translation = torch.zeros(len(points), 3, device=points.device)
     for _ in range(STEPS):
         moved = points @ rotation.mT + translation[:, None]
         depth = torch.maximum(moved[..., 2], least)[..., None]
         residual = focal * moved[..., :2] / depth + centre - places
-        weight = _weights(residual.norm(dim=-1), valid)
+        weight = cauchy_weights(residual.norm(dim=-1), valid)
         step = _step(moved, depth, residual, weight, focal)
         turn = axis_angle_to_rotation(step[:, :3])
         rotation = turn @ rotation
         translation = (turn @ translation[..., None])[..., 0] + step[:, 3:]
-    found = rigid_transform(rotation, translation)
-    return torch.where(enough[:, None, None], found, torch.eye(4, device=points.device))
+    return rigid_transform(rotation, translation), residual.norm(dim=-1)
 
 
 def seen_from(motion: Tensor, points: Tensor, intrinsics: Tensor) -> Tensor:
@@ -64,9 +90,9 @@ def _least(points: Tensor) -> Tensor:
     return LEAST_DEPTH_SHARE * points[..., 2].median(dim=1, keepdim=True).values
 
 
-def _weights(distance: Tensor, valid: Tensor) -> Tensor:
+def cauchy_weights(distance: Tensor, valid: Tensor) -> Tensor:
     """(B, N), Cauchy's, by the median distance of the points that count."""
-    median = distance.masked_fill(~valid, torch.nan).nanmedian(dim=1, keepdim=True).values.nan_to_num()
+    median = median_where(distance, valid)[:, None].nan_to_num()
     spread = (SPREAD * median).clamp(min=LEAST_SPREAD_PX)
     return valid / (1 + (distance / spread).square())
 

@@ -1,9 +1,10 @@
 """Motions of the camera that optical flow and a trained network's depth give, in place of a pose network's.
 
 View synthesis teaches a pose network how far a camera goes, and long not how it turns, since most footage goes straight
-on; until then it teaches depth what is not so where the camera turns. Where points of one view are in another, and how
-far away they were for the network that training starts from, gives the motion at once, and in the unit of that network,
-so that depth keeps its scale. The pose network learns to say the same, for the uses of a model that need one.
+on; until then it teaches depth what is not so where the camera turns. Where points of one view are in another gives
+turns and the direction of the way at once, and how far away they were for the network that training starts from gives
+its length in the unit of that network, so that depth keeps its scale. The pose network learns to say the same, for the
+uses of a model that need one.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,13 @@ import torch
 from torch import Tensor
 
 from egodepth.data.transforms import Views, resize
+from egodepth.geometry.epipolar import epipolar_motion
 from egodepth.geometry.matches import matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.methods.frozen import FrozenNetwork
+
+EVERY_PX = 8
+"""Distance of the points by which motions are solved: half as many in rows and columns give the same motions."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,10 @@ class SolvedMotions:
             depth = depth * ratio.flatten(1).median(dim=1).values[:, None, None, None]
         motions, behind = [], []
         for own, place in zip(predicted, places, strict=True):
-            found = matches(views.target, views.sources[:, place], depth, views.mask)
+            found = matches(views.target, views.sources[:, place], depth, views.mask, EVERY_PX)
             points = found.points(intrinsics)
-            motion = resection(points, found.places, found.valid, intrinsics)
+            begun = resection(points, found.places, found.valid, intrinsics)
+            motion = epipolar_motion(points, found.places, found.valid, intrinsics, begun)
             apart = (seen_from(own.float(), points, intrinsics) - seen_from(motion, points, intrinsics)).norm(dim=-1)
             # A point that one of them puts beside the camera is as wrong as it can be.
             share = (apart / width).clamp(max=1)
