@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.region_masks import RegionKind
 from egodepth.errors import UserError
 from egodepth.evaluation.metrics import HIGHER_IS_BETTER
 from egodepth.reproduction.measured import Measured
 
 CLAIMS = Path(__file__).with_name("claims.toml")
 
-Regions = Literal["borders", "traffic"]
 Verdict = Literal["holds", "does not hold", "not shown"]
 
 
@@ -72,7 +72,7 @@ class Experiment:
     scaling: Literal["median", "none"] = "median"
     start: str = "random"
     simulate: str | None = None
-    regions: Regions | None = None
+    regions: RegionKind | None = None
     ladder: bool = False
 
 

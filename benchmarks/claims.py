@@ -7,7 +7,6 @@ what is there is not measured again, and a run that was interrupted goes on. Sim
 `python -m benchmarks.results_page` makes the tables.
 """
 
-import functools
 import json
 import shlex
 import shutil
@@ -23,26 +22,19 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from benchmarks.borders import regions as border_regions
-from benchmarks.borders import relative_error
 from benchmarks.claimed import Arm, Experiment, read_claims
 from benchmarks.offsets import mean_norms
-from benchmarks.regions import moving
-from egodepth.data.opening import open_evaluation_frames, open_sequence
+from benchmarks.region_masks import region_masks, relative_error
+from benchmarks.single_frame import single_frame
+from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
-from egodepth.inference.frames import place_in_drive
-from egodepth.inference.network_predictor import NetworkPredictor
-from egodepth.inference.predictor import Predictor
 from egodepth.models.folder import MODEL_FOLDER
 from egodepth.models.opening import load
 from egodepth.models.released import ReleasedModel
 from egodepth.reproduction.measured import Evaluated, Measured, record, write_measured
-
-BASELINE_M = 0.54
-"""Distance of the two cameras of a simulated drive."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +214,7 @@ def evaluated(experiment: Experiment, arm: Arm, run: Path, test: Path) -> dict:
 
     def look(result: FrameResult) -> None:
         error = relative_error(result)
-        for region, mask in masks(experiment, frames, result, test).items():
+        for region, mask in region_masks(experiment.regions, result, frames, test).items():
             errors.setdefault(region, []).append(error[mask])
 
     found = evaluate(
@@ -241,38 +233,6 @@ def evaluated(experiment: Experiment, arm: Arm, run: Path, test: Path) -> dict:
     written = replace(found, metrics=metrics, rows=()).to_json()
     scale = ReleasedModel.open(str(run)).scale
     return written | {"images": found.images, "metres_from": None if scale is None else scale.origin}
-
-
-def single_frame(run: Path) -> Predictor:
-    """The single-frame network of a run of several frames, by itself."""
-    model = ReleasedModel.open(str(run))
-    network = model.single_frame_network()
-    if network is None:
-        raise UserError(f"{run}: holds no single-frame network. Take a run of ManyDepth.")
-    return NetworkPredictor(network, replace(model.predictor().facts, time_offsets=()))
-
-
-def masks(experiment: Experiment, frames, result: FrameResult, test: Path) -> dict[str, np.ndarray]:
-    """The regions of a frame, of pixels that count."""
-    if experiment.regions == "borders":
-        return border_regions(result, BASELINE_M)
-    drive, number = place_in_drive(result.frame.name)
-    poses = poses_of(test, drive)
-    others = []
-    for place in (result.index - 1, result.index + 1):
-        if 0 <= place < len(frames):
-            frame = frames[place]
-            other_drive, other_number = place_in_drive(frame.name)
-            if other_drive == drive:
-                others.append((frame.depth, np.linalg.inv(poses[other_number]) @ poses[number]))
-    moves = moving(result.frame.depth, others, result.frame.camera.intrinsics.astype(np.float64))
-    return {"moving": result.mask & moves, "standing": result.mask & ~moves}
-
-
-@functools.cache
-def poses_of(test: Path, drive: str) -> np.ndarray:
-    """The poses (N, 4, 4) of a simulated drive, camera to world."""
-    return open_sequence(test, drive).poses
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
-"""How far depth is off beside objects, where the other camera of the pair does not see what this one sees.
+"""Where models are off, by region of the picture: a table, and a sheet of pictures that shows it.
 
-    python -m benchmarks.borders MODEL ... --data DRIVE [--protocol simulated] [--scaling none] [--picture FILE.png]
+    python -m benchmarks.pictures RUN=NAME ... --data DRIVE [--regions borders|traffic|thin] [--picture FILE.png]
 
-Stereo training has no evidence in these occlusion shadows, which for the left camera lie on the left of objects. A
-model of left targets alone errs there; one of both sides has seen the shadows of right targets on the other side, too,
-so the table says which targets a model was trained on. DRIVE has dense ground truth (a simulated drive), from which the
-shadows are computed. The table gives abs_rel within them, within as wide a band on the lit side of the same objects,
-and everywhere else; the picture shows the frame's part with the widest shadows for each model: depth, and its relative
-error.
+DRIVE has dense ground truth and poses (a simulated drive). The regions:
+
+- borders: what the other camera of a pair does not see. Stereo training has no evidence in these occlusion shadows,
+  which for the left camera lie on the left of objects. Beside them as wide a band on the lit side of the same objects.
+- traffic: what moves, found from exact depth and motion.
+- thin: poles, trunks and signs, which stand out before what is seen on both sides of them.
+
+The picture shows, of the frames that have most of the region, the part that has most of it: depth of each model, and
+its relative error. Without regions, and for data of any kind, it shows whole frames, evenly chosen.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,146 +26,162 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from benchmarks.regions import lit_sides, shadows
+from benchmarks.region_masks import RegionKind, region_masks, relative_error
+from benchmarks.single_frame import single_frame
 from egodepth.colour import colour_depth, colour_error
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import FrameResult, evaluate
 from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.inference.predictor import Predictor
 from egodepth.models.opening import load
-from egodepth.models.released import ReleasedModel
 
-REGIONS = ("shadow", "lit side", "elsewhere")
 PART = (160, 320)
 """Height and width of the part of a frame that the picture shows, in pixels."""
 
+Results = dict[int, FrameResult]
+"""A model's, by the frames' numbers."""
+Masks = dict[int, dict[str, np.ndarray]]
+"""Regions (H, W) by the frames' numbers."""
+Part = tuple[int, int, int]
+"""Frame, top and left."""
+
 
 @dataclass(frozen=True)
-class Borders:
-    """Errors in occlusion shadows, model by model.
+class Pictures:
+    """Errors by region, model by model.
 
     Attributes:
-        baseline_m: of the pair that the models were trained with.
+        models: each with the name that it has in table and picture.
+        one_frame: show networks of several frames by their single-frame part, too.
         frames: how many the picture shows.
         picture: PNG to write.
     """
 
-    models: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL")]
+    models: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="RUN=NAME")]
     data: Path
+    regions: RegionKind | None = None
     protocol: str = "simulated"
     scaling: Scaling = "none"
-    baseline_m: float = 0.54
+    one_frame: bool = False
     frames: int = 3
     picture: Path | None = None
 
 
-def main(options: Borders) -> None:
-    kept: dict[str, dict[int, FrameResult]] = {}
-    table = Table(title=f"abs_rel, {options.protocol}, scaling {options.scaling}")
-    for heading in ("model", "targets", *REGIONS):
-        table.add_column(heading, justify="right" if heading in REGIONS else "left")
-    for model in options.models:
-        kept[model] = evaluated(model, options)
-        errors = [region_errors(result, options.baseline_m) for result in kept[model].values()]
-        means = (np.concatenate([error[region] for error in errors]).mean() for region in REGIONS)
-        table.add_row(Path(model).name, targets_of(model), *(f"{mean:.3f}" for mean in means))
-    Console().print(table)
+def main(options: Pictures) -> None:
+    kept: dict[str, Results] = {}
+    masks: Masks = {}
+    for word in options.models:
+        run, _, given = word.partition("=")
+        name, predictor = given or Path(run).name, load(run)
+        predictors = {name: predictor}
+        if options.one_frame and predictor.time_offsets:
+            predictors[f"{name}, one frame"] = single_frame(Path(run))
+        for caption, predictor in predictors.items():
+            kept[caption] = evaluated(predictor, options, masks)
+    if options.regions is not None:
+        Console().print(errors_table(kept, masks, f"abs_rel, {options.protocol}, scaling {options.scaling}"))
     if options.picture is not None:
-        sheet(kept, widest_shadows(kept, options), options).save(options.picture)
+        sheet(kept, masks, options.frames).save(options.picture)
 
 
-def targets_of(model: str) -> str:
-    """Which images of the pairs were targets; models from before there was a choice are of both."""
-    return ReleasedModel.open(model).config["provenance"].get("sides", "both")
-
-
-def evaluated(model: str, options: Borders) -> dict[int, FrameResult]:
-    """A model's results, by the frames' numbers."""
-    predictor, protocol, results = load(model), protocol_named(options.protocol), {}
+def evaluated(predictor: Predictor, options: Pictures, masks: Masks) -> Results:
+    """A model's results, by the frames' numbers; regions are found with the first model."""
+    protocol, results = protocol_named(options.protocol), {}
     frames = open_evaluation_frames(options.data, protocol.frames, time_offsets=predictor.time_offsets)
+
+    def look(result: FrameResult) -> None:
+        results[result.index] = result
+        if options.regions is not None and result.index not in masks:
+            masks[result.index] = region_masks(options.regions, result, frames, options.data)
+
     evaluate(
         predictor.predict_inverse_depth,
         frames,
         protocol,
         metric_scale=predictor.is_metric,
         scaling=options.scaling,
-        on_frame=lambda result: results.update({result.index: result}),
+        on_frame=look,
+        focal_ratio=predictor.focal_ratio,
     )
     return results
 
 
-def regions(result: FrameResult, baseline_m: float) -> dict[str, np.ndarray]:
-    """Masks (H, W) of the pixels that count: shadows, as wide a band on the objects beside them, and the rest."""
-    if result.frame.camera is None:
-        raise UserError(f"{result.frame.name}: its camera is not known. Take data with a calibration.")
-    depth = np.where(result.frame.depth > 0, result.frame.depth, np.inf)
-    shadow = shadows(depth, float(result.frame.camera.intrinsics[0, 0]), baseline_m)
-    lit = lit_sides(shadow)
-    return {
-        "shadow": result.mask & shadow,
-        "lit side": result.mask & lit,
-        "elsewhere": result.mask & ~shadow & ~lit,
-    }
+def errors_table(kept: dict[str, Results], masks: Masks, title: str) -> Table:
+    """Mean relative error of all pixels of each region."""
+    regions = tuple(next(iter(masks.values())))
+    table = Table(title=title)
+    for heading in ("model", *regions):
+        table.add_column(heading, justify="right" if heading in regions else "left")
+    for name, results in kept.items():
+        cells = []
+        for region in regions:
+            errors = np.concatenate([relative_error(results[index])[masks[index][region]] for index in masks])
+            cells.append(f"{errors.mean():.3f}" if len(errors) else "none")
+        table.add_row(name, *cells)
+    return table
 
 
-def region_errors(result: FrameResult, baseline_m: float) -> dict[str, np.ndarray]:
-    """Relative errors of the pixels of each region."""
-    error = relative_error(result)
-    return {name: error[mask] for name, mask in regions(result, baseline_m).items()}
+# --- what is shown ---------------------------------------------------------------------------------------------------
 
 
-def relative_error(result: FrameResult) -> np.ndarray:
-    """(H, W), NaN where no ground truth counts."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(result.mask, np.abs(result.depth - result.frame.depth) / result.frame.depth, np.nan)
-
-
-def widest_shadows(kept: dict[str, dict[int, FrameResult]], options: Borders) -> list[tuple[int, int, int]]:
-    """Frame, top and left of the parts that hold most pixels in shadow, one for each frame, the best first."""
+def parts_shown(results: Results, masks: Masks, count: int) -> list[Part]:
+    """The parts that hold most of the first region, one for each frame, the best first; or whole frames."""
+    if not masks:
+        numbers = sorted(results)
+        return [(numbers[place], 0, 0) for place in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
     places = []
-    for index, result in next(iter(kept.values())).items():
-        shadow = regions(result, options.baseline_m)["shadow"].astype(np.int64)
-        sums = np.pad(shadow.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        height, width = part_of(shadow.shape)
+    for index, regions in masks.items():
+        region = next(iter(regions.values())).astype(np.int64)
+        sums = np.pad(region.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        height, width = _within(PART, region.shape)
         counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
         top, left = np.unravel_index(counts.argmax(), counts.shape)
         places.append((int(counts[top, left]), index, int(top), int(left)))
-    return [place[1:] for place in sorted(places, reverse=True)[: options.frames]]
+    return [place[1:] for place in sorted(places, reverse=True)[:count]]
 
 
-def part_of(sides: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of what is shown of a frame with these sides."""
-    return min(PART[0], sides[0]), min(PART[1], sides[1])
-
-
-def sheet(kept: dict[str, dict[int, FrameResult]], places: list[tuple[int, int, int]], options: Borders) -> Image.Image:
-    """Columns: picture with shadows outlined, ground truth, then depth and error of each model; a row for each part."""
-    columns = ["picture, shadows in red", "ground truth"]
-    columns += [text for model in kept for text in (f"{Path(model).name}: depth", f"{Path(model).name}: error")]
-    sides = next(iter(next(iter(kept.values())).values())).depth.shape
-    (height, width), bar, gap = part_of(sides), 20, 4
-    whole = Image.new("RGB", (len(columns) * (width + gap), bar + len(places) * (height + gap)), (24, 24, 27))
+def sheet(kept: dict[str, Results], masks: Masks, count: int) -> Image.Image:
+    """Columns: picture with the region in red, ground truth, depth and error of each model; a row for each part."""
+    first = next(iter(kept.values()))
+    parts = parts_shown(first, masks, count)
+    sides = first[parts[0][0]].depth.shape
+    height, width = _within(PART, sides) if masks else sides
+    columns = [f"picture, {next(iter(masks[parts[0][0]]))} in red" if masks else "picture", "ground truth"]
+    columns += [text for name in kept for text in (f"{name}: depth", f"{name}: error")]
+    bar, gap = 20, 4
+    whole = Image.new("RGB", (len(columns) * (width + gap), bar + len(parts) * (height + gap)), (24, 24, 27))
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(13)
     for column, text in enumerate(columns):
         draw.text((column * (width + gap) + 4, 2), text, fill=(235, 235, 235), font=font)
-    for row, (index, top, left) in enumerate(places):
+    for row, (index, top, left) in enumerate(parts):
         part = np.s_[top : top + height, left : left + width]
-        results = [frames[index] for frames in kept.values()]
-        frame, shadow = results[0].frame, regions(results[0], options.baseline_m)["shadow"]
-        picture = frame.image.copy()
-        picture[shadow] = picture[shadow] // 2 + np.array([127, 0, 0], dtype=np.uint8)
-        truth = frame.depth[part]
-        near = float(1 / truth[truth > 0].min())
-        tiles = [picture[part], colour_depth(truth, 0.0, near)]
-        for result in results:
-            tiles += [colour_depth(result.depth[part], 0.0, near), colour_error(relative_error(result)[part])]
-        for column, tile in enumerate(tiles):
-            whole.paste(Image.fromarray(tile), (column * (width + gap), bar + row * (height + gap)))
+        region = next(iter(masks[index].values())) if masks else None
+        for column, tile in enumerate(_tiles([results[index] for results in kept.values()], region)):
+            whole.paste(Image.fromarray(tile[part]), (column * (width + gap), bar + row * (height + gap)))
     return whole
+
+
+def _tiles(results: Sequence[FrameResult], region: np.ndarray | None) -> list[np.ndarray]:
+    """All that is shown of a frame, (H, W, 3) uint8 each."""
+    frame = results[0].frame
+    picture = frame.image.copy()
+    if region is not None:
+        picture[region] = picture[region] // 2 + np.array([127, 0, 0], dtype=np.uint8)
+    near = float(1 / np.quantile(frame.depth[frame.depth > 0], 0.01))
+    tiles = [picture, colour_depth(frame.depth, 0.0, near)]
+    for result in results:
+        tiles += [colour_depth(result.depth, 0.0, near), colour_error(relative_error(result))]
+    return tiles
+
+
+def _within(part: tuple[int, int], sides: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of a part that is no larger than what it is a part of."""
+    return min(part[0], sides[0]), min(part[1], sides[1])
 
 
 if __name__ == "__main__":
     try:
-        main(tyro.cli(Borders))
+        main(tyro.cli(Pictures))
     except UserError as error:
         sys.exit(str(error))

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 OCCLUDED = 0.05
 """A point whose depth differs by a larger share from the one seen at its place in another frame is hidden there."""
+STANDS_OUT = 1.2
+"""How many times as far that is which is seen beside a thin thing."""
 
 
 def shadows(depth: np.ndarray, focal_px: float, baseline_m: float) -> np.ndarray:
@@ -29,6 +32,19 @@ def lit_sides(shadow: np.ndarray) -> np.ndarray:
         for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
             lit[row, end : 2 * end - start] = True
     return lit & ~shadow
+
+
+def thin(depth: np.ndarray) -> np.ndarray:
+    """(H, W) bool, pixels of a dense depth (H, W) of things that are narrow and stand before what is beside them.
+
+    Narrow is up to a fiftieth of the picture's width. What has no depth counts as infinitely far.
+    """
+    with np.errstate(divide="ignore"):
+        near = np.where(depth > 0, 1 / depth, 0).astype(np.float32)
+    widest = depth.shape[1] // 50 + 1
+    # Opening takes away what is nearer than its surroundings and narrower than this.
+    without = cv2.morphologyEx(near, cv2.MORPH_OPEN, np.ones((1, widest), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    return near > STANDS_OUT * without
 
 
 @dataclass(frozen=True)

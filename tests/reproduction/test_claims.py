@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from benchmarks import claims
+from benchmarks import claims, pictures
 from benchmarks.claimed import Arm, Claim, Found, find, mean_and_spread, read_claims
-from benchmarks.regions import lit_sides, moving, shadows
+from benchmarks.regions import lit_sides, moving, shadows, thin
 from benchmarks.results_page import results_page
 from egodepth.cli.main import command_function
 from egodepth.cli.parsing import parse
@@ -191,3 +192,28 @@ def test_a_box_that_drives_ahead_at_the_cameras_speed_has_moved():
     box = now == BOX_M
     assert moved[box].mean() > 0.3
     assert not moved[~box].any()
+
+
+@given(st.integers(1, 8), st.floats(1.3, 8), st.booleans())
+def test_what_is_narrow_and_stands_out_is_thin(width, times, sky):
+    """A pole before a wall, or before the sky; of 100 columns two are narrow."""
+    depth = np.full((HEIGHT, 100), 0.0 if sky else WALL_M)
+    depth[:, 50 : 50 + width] = WALL_M / times
+    found = thin(depth)
+    assert found[:, 50 : 50 + width].all() if width < 3 else not found.any()
+    assert not found[:, :50].any()
+
+
+@pytest.mark.parametrize("regions", ["borders", "traffic", "thin", None])
+def test_the_sheet_shows_each_model_beside_the_truth(regions, drive, tmp_path, capsys):
+    picture = tmp_path / "sheet.png"
+    pictures.main(pictures.Pictures(("starter=small", "starter"), drive, regions, frames=2, picture=picture))
+    with Image.open(picture) as sheet:
+        assert sheet.width == (2 + 2 * 2) * (192 + 4)
+        assert sheet.height == 20 + 2 * (64 + 4)
+        tiles = [np.asarray(sheet)[20:84, left : left + 192] for left in range(0, sheet.width, 196)]
+    np.testing.assert_array_equal(tiles[2], tiles[4])
+    np.testing.assert_array_equal(tiles[3], tiles[5])
+    assert not np.array_equal(tiles[1], tiles[2])
+    table = capsys.readouterr().out
+    assert ("small" in table) is (regions is not None)
