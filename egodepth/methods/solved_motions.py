@@ -54,8 +54,10 @@ class SolvedMotions:
         for own, place in zip(predicted, places, strict=True):
             found = matches(views.target, views.sources[:, place], depth, views.mask, EVERY_PX)
             points = found.points(intrinsics)
-            begun = resection(points, found.places, found.valid, intrinsics)
-            motion = epipolar_motion(points, found.places, found.valid, intrinsics, begun)
+            motion = resection(points, found.places, found.valid, intrinsics)
+            # Beside pairs, motions that fit what the start saw are what keeps it: see docs/decisions.md.
+            if unit_of is None:
+                motion = epipolar_motion(points, found.places, found.valid, intrinsics, motion)
             apart = (seen_from(own.float(), points, intrinsics) - seen_from(motion, points, intrinsics)).norm(dim=-1)
             # A point that one of them puts beside the camera is as wrong as it can be.
             share = (apart / width).clamp(max=1)
