@@ -3,13 +3,16 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from egodepth.data.opening import open_evaluation_frames, open_sequence
 from egodepth.data.transforms import without_augmentation
 from egodepth.geometry.cameras import Camera
 from egodepth.geometry.poses import pose_to_transform
+from egodepth.inference.frames import place_in_drive
 from egodepth.methods.frozen import FrozenNetwork
 from egodepth.methods.solved_motions import SolvedMotions
 from egodepth.recipes import RECIPES
@@ -110,3 +113,33 @@ def test_views_are_seen_by_the_solved_motions(loss):
         gradients = [each.grad for each in network.parameters() if each.grad is not None]
         assert gradients
         assert max(float(each.abs().max()) for each in gradients) > 0
+
+
+class Seen(nn.Module):
+    """Sees depth as it is given, and all of it nearer where the horizon is taken for too high."""
+
+    def __init__(self, depth, offset):
+        super().__init__()
+        self.disparity = 1 / depth + offset
+
+    def predict_depth(self, _: torch.Tensor) -> torch.Tensor:
+        return 1 / self.disparity
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.05, 0.2])
+def test_what_is_wrong_with_the_form_of_depth_turns_no_camera(offset, drive):
+    """The simulated drive, whose motion is exact, and inverse depths that are all too large by as much."""
+    frames = open_evaluation_frames(drive, "simulated")
+    (where, number), frame, after = place_in_drive(frames[0].name), frames[0], frames[1]
+    poses = open_sequence(drive, where).poses
+    expected = torch.from_numpy(np.linalg.inv(poses[number + 1]) @ poses[number]).float()
+    target, source = (torch.tensor(each.image).permute(2, 0, 1)[None] for each in (frame, after))
+    batch = replace(random_batch(SIZE, (1,), count=1), target=target, sources=source[:, None])
+    batch = replace(batch, intrinsics=torch.from_numpy(frame.camera.normalised())[None].float())
+    far = torch.tensor(np.where(frame.depth > 0, frame.depth, 1e3)).float()[None, None]
+    solved = SolvedMotions(FrozenNetwork(Seen(far, offset), *SIZE))
+    (found,), _ = solved.in_place_of([torch.eye(4)[None]], without_augmentation(batch), (0,))
+    turn = found[0, :3, :3].T @ expected[:3, :3]
+    assert math.degrees(math.acos(min(1.0, (float(turn.trace()) - 1) / 2))) < 0.15
+    way, truth = found[0, :3, 3], expected[:3, 3]
+    assert float(torch.nn.functional.cosine_similarity(way, truth, dim=0)) > math.cos(math.radians(5))
