@@ -114,10 +114,11 @@ def errors_table(kept: dict[str, Results], masks: Masks, title: str) -> Table:
     for heading in ("model", *regions):
         table.add_column(heading, justify="right" if heading in regions else "left")
     for name, results in kept.items():
+        errors = {index: relative_error(results[index]) for index in masks}
         cells = []
         for region in regions:
-            errors = np.concatenate([relative_error(results[index])[masks[index][region]] for index in masks])
-            cells.append(f"{errors.mean():.3f}" if len(errors) else "none")
+            found = np.concatenate([errors[index][masks[index][region]] for index in masks])
+            cells.append(f"{found.mean():.3f}" if len(found) else "none")
         table.add_row(name, *cells)
     return table
 

@@ -11,12 +11,10 @@ from torch import Tensor
 
 from egodepth.geometry.poses import axis_angle_to_rotation, rigid_transform
 from egodepth.geometry.precision import in_float32
-from egodepth.geometry.resection import better_half, cauchy_weights, median_where
+from egodepth.geometry.resection import STEPS, better_half, cauchy_weights, damped_step, median_where
 
-STEPS = 12
 LEAST_LINE = 0.02
-"""Of a line's length of normal: next to the epipole, where a point hardly moves, its line has no direction."""
-DAMPING = 1e-6
+"""Added in square to the norm of a line's normal, which vanishes at the epipole: no direction is defined there."""
 AGREE = 0.3
 """Points of less weight say nothing of the length of the way."""
 BETTER = 0.8
@@ -70,9 +68,7 @@ def _refined(
         of_way = torch.linalg.cross(turned, seen, dim=-1) @ _across(direction)
         jacobian = torch.cat([of_turn, of_way], dim=-1) * scale[..., None]
         weighted = jacobian * weight[..., None]
-        normal = weighted.mT @ jacobian
-        damped = normal + torch.diag_embed(DAMPING * normal.diagonal(dim1=1, dim2=2) + 1e-9)
-        step = -torch.linalg.solve(damped, weighted.mT @ residual[..., None])[..., 0]
+        step = damped_step(weighted.mT @ jacobian, (weighted.mT @ residual[..., None])[..., 0])
         rotation = axis_angle_to_rotation(step[:, :3]) @ rotation
         direction = _unit(direction + (_across(direction) @ step[:, 3:, None])[..., 0])
     residual, _ = _distances(rays @ rotation.mT, direction, seen, focal)
@@ -80,7 +76,7 @@ def _refined(
 
 
 def _direction(way: Tensor) -> Tensor:
-    """Of ways (B, 3); straight ahead where there is none."""
+    """Unit vectors of translations (B, 3); straight ahead where the translation is zero."""
     return _unit(torch.where(way.norm(dim=-1, keepdim=True) > 0, way, way.new_tensor([0.0, 0.0, -1.0])))
 
 

@@ -48,7 +48,7 @@ def resection(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor)
 
 
 def better_half(distance: Tensor, valid: Tensor) -> Tensor:
-    """Of two solutions for each of a batch, the places (B,) of those whose points (2 B, N) are nearer in the median."""
+    """The index (B,) of the better of two solutions i and B + i: the one with the smaller median distance (2 B, N)."""
     count, off = len(distance) // 2, median_where(distance, valid)
     return torch.arange(count, device=distance.device) + count * (off[count:] < off[:count])
 
@@ -108,6 +108,10 @@ def _step(moved: Tensor, depth: Tensor, residual: Tensor, weight: Tensor, focal:
     weighted = jacobian * weight[..., None, None]
     normal = torch.einsum("bnki,bnkj->bij", weighted, jacobian)
     gradient = torch.einsum("bnki,bnk->bi", weighted, residual)
-    diagonal = normal.diagonal(dim1=1, dim2=2)
-    damped = normal + torch.diag_embed(DAMPING * diagonal + 1e-9)
+    return damped_step(normal, gradient)
+
+
+def damped_step(normal: Tensor, gradient: Tensor) -> Tensor:
+    """Gauss-Newton's step (B, K) of normal matrices (B, K, K) and gradients (B, K), damped so that it always exists."""
+    damped = normal + torch.diag_embed(DAMPING * normal.diagonal(dim1=1, dim2=2) + 1e-9)
     return -torch.linalg.solve(damped, gradient[..., None])[..., 0]
