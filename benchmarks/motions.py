@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from egodepth.data.images import read_image, resize_image
-from egodepth.geometry.epipolar import epipolar_motion
+from egodepth.geometry.epipolar import solved_motion
 from egodepth.geometry.matches import matches
 from egodepth.geometry.resection import resection
 from egodepth.methods.solved_motions import EVERY_PX
@@ -72,11 +72,8 @@ def solved(model, image: np.ndarray, after: np.ndarray) -> dict[str, torch.Tenso
     )
     found = matches(one, other, torch.from_numpy(depth)[None, None].float(), every_px=EVERY_PX)
     points = found.points(intrinsics)
-    begun = resection(points, found.places, found.valid, intrinsics)
-    return {
-        "resection": begun[0],
-        "epipolar": epipolar_motion(points, found.places, found.valid, intrinsics, begun)[0],
-    }
+    ways = {"resection": resection, "epipolar": solved_motion}
+    return {name: solve(points, found.places, found.valid, intrinsics)[0] for name, solve in ways.items()}
 
 
 def compared(motion: torch.Tensor, metres: float, degrees: float) -> tuple[float, float, float]:

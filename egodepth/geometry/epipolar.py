@@ -11,7 +11,7 @@ from torch import Tensor
 
 from egodepth.geometry.poses import axis_angle_to_rotation, rigid_transform
 from egodepth.geometry.precision import in_float32
-from egodepth.geometry.resection import STEPS, better_half, cauchy_weights, damped_step, median_where
+from egodepth.geometry.resection import STEPS, better_half, cauchy_weights, damped_step, median_where, resection
 
 LEAST_LINE = 0.02
 """Added in square to the norm of a line's normal, which vanishes at the epipole: no direction is defined there."""
@@ -20,6 +20,11 @@ AGREE = 0.3
 BETTER = 0.8
 """Only lines that pass the points at less than this share of the start's distance are taken: turns, and walls that fill
 the picture, have lines as good in many directions, and then the start, which knows depth, knows best."""
+
+
+def solved_motion(points: Tensor, places: Tensor, valid: Tensor, intrinsics: Tensor) -> Tensor:
+    """`epipolar_motion` that begins with what `resection` finds: the transforms (B, 4, 4), first camera to second."""
+    return epipolar_motion(points, places, valid, intrinsics, resection(points, places, valid, intrinsics))
 
 
 @in_float32

@@ -39,7 +39,12 @@ class Matches:
 
 @torch.no_grad()
 def matches(
-    first: Tensor, second: Tensor, depth: Tensor, mask: Tensor | None = None, every_px: int = EVERY_PX
+    first: Tensor,
+    second: Tensor,
+    depth: Tensor,
+    mask: Tensor | None = None,
+    every_px: int = EVERY_PX,
+    finest: bool = False,
 ) -> Matches:
     """Points of pictures in others, where dense flow (OpenCV's DIS) there and back agrees.
 
@@ -48,6 +53,8 @@ def matches(
         depth: (B, 1, H, W) of the first ones.
         mask: (B, 1, H, W) bool, the pixels that show the scene.
         every_px: distance of the points in rows and columns.
+        finest: find flow in the pictures themselves; without it in their halves, in a quarter of the time. In halves of
+            64x192, ways come out 6 % too short, of 96x320 and 128x416 1 to 2 %; in the pictures 1 % at most.
     """
     height, width = first.shape[-2:]
     rows, columns = (
@@ -55,6 +62,8 @@ def matches(
     )
     pixels = torch.stack([columns, rows], dim=-1)
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if finest:
+        flow.setFinestScale(0)
     places, valid = [], []
     for one, other in zip(_grey(first), _grey(second), strict=True):
         found = pixels + torch.from_numpy(flow.calc(one, other, None)[rows, columns])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from egodepth.data.transforms import Views, resize
-from egodepth.geometry.epipolar import epipolar_motion
+from egodepth.geometry.epipolar import solved_motion
 from egodepth.geometry.matches import matches
 from egodepth.geometry.resection import resection, seen_from
 from egodepth.methods.frozen import FrozenNetwork
@@ -54,10 +54,9 @@ class SolvedMotions:
         for own, place in zip(predicted, places, strict=True):
             found = matches(views.target, views.sources[:, place], depth, views.mask, EVERY_PX)
             points = found.points(intrinsics)
-            motion = resection(points, found.places, found.valid, intrinsics)
             # Beside pairs, motions that fit what the start saw are what keeps it: see docs/decisions.md.
-            if unit_of is None:
-                motion = epipolar_motion(points, found.places, found.valid, intrinsics, motion)
+            solve = solved_motion if unit_of is None else resection
+            motion = solve(points, found.places, found.valid, intrinsics)
             apart = (seen_from(own.float(), points, intrinsics) - seen_from(motion, points, intrinsics)).norm(dim=-1)
             # A point that one of them puts beside the camera is as wrong as it can be.
             share = (apart / width).clamp(max=1)

@@ -1,6 +1,6 @@
-"""Metres from the motion of the camera: what a pose network finds against what a log says."""
+"""Metres from the motion of the camera: how far depth or a pose network says it went, against what a log says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.track import MotionLog
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import Camera
+from egodepth.geometry.epipolar import solved_motion
+from egodepth.geometry.matches import matches
 from egodepth.geometry.scale import STANDING_M
+from egodepth.inference.predictor import Predictor
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
 from egodepth.progress import progress_bar
@@ -25,32 +29,71 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Motion:
-    """What a pose network saw of a sequence.
+    """How far the camera of a sequence went.
 
     Attributes:
         pairs: positions of the two frames of each.
-        found: (N,), the way of the camera between them, in units of training for the camera that was asked for.
+        found: (N,), the way of the camera between them, in units of depth for the camera that was asked for.
     """
 
     pairs: tuple[tuple[int, int], ...]
     found: np.ndarray
 
 
-def motion_of(pose_network: nn.Module, sequence: FrameSequence, focal: float | None = None) -> Motion:
-    """Look at pairs of frames, spread over a sequence.
+def motion_by_depth(predictor: Predictor, sequence: FrameSequence, focal: float | None = None) -> Motion:
+    """Look at pairs of frames, spread over a sequence: where points of the first, as far away as its depth says, went.
 
     Args:
+        predictor: whose depth is in units of its network.
+        sequence: whose camera is known.
         focal: of the camera that units are for, in widths; None for the sequence's own.
     """
+    fitted = predictor.fitted_to(*sequence.native)
+    camera = Camera.from_normalised(sequence.intrinsics, sequence.height, sequence.width)
+    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float32))
+    mask = None if sequence.mask is None else torch.from_numpy(sequence.mask)[None, None]
+
+    def ways(batch: Sequence[tuple[int, int]]) -> Tensor:
+        starts = [pair[0] for pair in batch]
+        earlier = [sequence.read(position) for position in starts]
+        around = [sequence.neighbours(position, fitted.time_offsets) for position in starts]
+        depth = torch.from_numpy(fitted.predict_inverse_depths(earlier, around)).reciprocal()[:, None]
+        later = _pictures(sequence, [pair[1] for pair in batch])
+        shown = None if mask is None else mask.expand(len(batch), -1, -1, -1)
+        found = matches(_tensor(earlier), later, depth, shown, finest=True)
+        cameras = intrinsics.expand(len(batch), 3, 3)
+        return solved_motion(found.points(cameras), found.places, found.valid, cameras)
+
+    return _motion(sequence, ways, focal)
+
+
+def motion_by_pose_network(pose_network: nn.Module, sequence: FrameSequence, focal: float | None = None) -> Motion:
+    """Look at pairs of frames, spread over a sequence: what the pose network says.
+
+    Its unit is depth's only as far as training brought the two together.
+
+    Args:
+        focal: see `motion_by_depth`.
+    """
+    device = next(pose_network.parameters()).device
+
+    def ways(batch: Sequence[tuple[int, int]]) -> Tensor:
+        earlier, later = (_pictures(sequence, [pair[end] for pair in batch]).to(device) for end in (0, 1))
+        return motion_to(pose_network, earlier, {1: later}, 1)
+
+    with evaluating(pose_network):
+        return _motion(sequence, ways, focal)
+
+
+def _motion(
+    sequence: FrameSequence, transforms: Callable[[Sequence[tuple[int, int]]], Tensor], focal: float | None
+) -> Motion:
     count = min(PAIRS, len(sequence.pairs))
     pairs = tuple(sequence.pairs[index * len(sequence.pairs) // count] for index in range(count))
-    device = next(pose_network.parameters()).device
     found: list[float] = []
-    with evaluating(pose_network), torch.inference_mode(), progress_bar(True) as bar:
+    with torch.inference_mode(), progress_bar(True) as bar:
         for batch in bar.track(list(_batches(pairs)), description="motion"):
-            earlier = _pictures(sequence, [pair[0] for pair in batch]).to(device)
-            later = _pictures(sequence, [pair[1] for pair in batch]).to(device)
-            found += motion_to(pose_network, earlier, {1: later}, 1)[:, :3, 3].norm(dim=1).tolist()
+            found += transforms(batch)[:, :3, 3].norm(dim=1).tolist()
     return Motion(pairs, np.array(found, dtype=np.float64) * sequence.unit_ratio(focal))
 
 
@@ -101,8 +144,11 @@ def _ratios(motion: Motion, times: np.ndarray, log: MotionLog) -> np.ndarray:
 
 def _pictures(sequence: FrameSequence, positions: Sequence[int]) -> Tensor:
     """Frames (B, 3, H, W) in [0, 1]."""
-    pixels = np.stack([sequence.read(position) for position in positions])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    return _tensor([sequence.read(position) for position in positions])
+
+
+def _tensor(pictures: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def _batches(pairs: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:

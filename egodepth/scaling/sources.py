@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from egodepth.data.camera_checking import same_aspect
+from egodepth.data.footage.camera import CameraUnknown
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
@@ -19,7 +21,9 @@ from egodepth.scaling.estimate import estimate_of
 from egodepth.scaling.found import Footage, Found, found_of
 from egodepth.scaling.height import heights_over_road
 from egodepth.scaling.motion import (
-    motion_of,
+    Motion,
+    motion_by_depth,
+    motion_by_pose_network,
     ratios_by_number,
     ratios_in_time,
     ratios_of_measurements,
@@ -60,25 +64,23 @@ def scale_from_speed(model: ReleasedModel, footage: Footage, log: str, device: s
         log: a CSV or GPX file, or `oxts` for the measurements of KITTI's drives.
 
     Raises:
-        UserError: the model has no pose network, or the log cannot be read or tells nothing.
+        UserError: neither a camera nor a pose network is known, or the log cannot be read or tells nothing.
     """
     track = None if log == OXTS else read_track(Path(log))
-    network = model.pose_network().to(device)
-    remarks: list[str] = []
     with _cache(footage) as cache:
         sequences = _moving(_opened(model, footage, cache))
         if track is None:
             measured = [sequence for sequence in sequences if sequence.oxts is not None]
             if not measured:
                 raise UserError(f"--speed oxts: {footage.path} has no drive with an oxts folder. Give a log of speeds.")
-            focal = _focal(model, measured)
-            ratios = [ratios_of_measurements(motion_of(network, each, focal), each) for each in measured]
+            motions, focal, remarks = _motions(model, measured, device)
+            ratios = [ratios_of_measurements(*each) for each in zip(motions, measured, strict=True)]
         else:
             sequence = _the_one(sequences, footage.path, log)
             require_times(sequence)
-            focal = _focal(model, [sequence])
-            found, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, track)
-            ratios, remarks = [found], [remark]
+            [motion], focal, remarks = _motions(model, [sequence], device)
+            found, remark = ratios_in_time(motion, sequence, track)
+            ratios, remarks = [found], [*remarks, remark]
     name = OXTS if track is None else Path(log).name
     return _from_ratios(np.concatenate(ratios), "speed", f"speed of {name}", f"--speed {log}", remarks, focal)
 
@@ -87,20 +89,21 @@ def scale_from_poses(model: ReleasedModel, footage: Footage, file: Path, device:
     """By poses of odometry or an inertial sensor.
 
     Raises:
-        UserError: the model has no pose network, or the poses cannot be read or tell nothing.
+        UserError: neither a camera nor a pose network is known, or the poses cannot be read or tell nothing.
     """
     log = read_pose_log(file)
-    network = model.pose_network().to(device)
     with _cache(footage) as cache:
         sequence = _the_one(_moving(_opened(model, footage, cache)), footage.path, str(file))
-        focal = _focal(model, [sequence])
         if log.is_timed:
             require_times(sequence)
-            ratios, remark = ratios_in_time(motion_of(network, sequence, focal), sequence, log)
-            remarks = [remark]
         else:
             require_entries(sequence, log)
-            ratios, remarks = ratios_by_number(motion_of(network, sequence, focal), sequence, log), []
+        [motion], focal, remarks = _motions(model, [sequence], device)
+        if log.is_timed:
+            ratios, remark = ratios_in_time(motion, sequence, log)
+            remarks = [*remarks, remark]
+        else:
+            ratios = ratios_by_number(motion, sequence, log)
     return _from_ratios(ratios, "odometry", f"poses of {file.name}", f"--poses {file}", remarks, focal)
 
 
@@ -149,11 +152,37 @@ def _the_one(sequences: Sequence[FrameSequence], data: Path, log: str) -> FrameS
     return sequences[0]
 
 
+def _motions(
+    model: ReleasedModel, sequences: Sequence[FrameSequence], device: str
+) -> tuple[list[Motion], float | None, list[str]]:
+    """How far the camera of each sequence went; the focal length that units are for; and what is to be said.
+
+    The model's depth tells it wherever cameras are known, for its unit is what is asked for. A pose network's ways may
+    be of another length: it is taught by depth, and learns more slowly.
+
+    Raises:
+        UserError: a camera is not known, and the model has no pose network.
+    """
+    try:
+        sequences, remarks = with_cameras(model, sequences)
+        see = partial(motion_by_depth, model.predictor(device).with_scale(1.0))
+    except CameraUnknown:
+        if model.config.get("pose") is None:
+            raise
+        see = partial(motion_by_pose_network, model.pose_network().to(device))
+        remarks = [
+            "The camera is not known, so that its ways are what the pose network says. With --intrinsics or --fov they "
+            "are found from depth, which is surer."
+        ]
+    focal = _focal(model, sequences)
+    return [see(sequence, focal) for sequence in sequences], focal, remarks
+
+
 def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tuple[list[FrameSequence], list[str]]:
     """The sequences, each with a camera: its own, or the one that the model was trained with by learning it.
 
     Raises:
-        UserError: neither is known.
+        CameraUnknown: neither is known.
     """
     found, remarks = [], []
     for sequence in sequences:
@@ -171,7 +200,7 @@ def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str,
     """The camera that training learnt for this footage, for frames of its size, or else of its form; and its name.
 
     Raises:
-        UserError: there is none, or it is not clear which it is.
+        CameraUnknown: there is none, or it is not clear which it is.
     """
     learned = model.config.get("learned_cameras", [])
     height, width = sequence.native
@@ -184,7 +213,7 @@ def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str,
             return suits[0]["name"], np.array(suits[0]["intrinsics"], np.float32)
     names = ", ".join(camera["name"] for camera in learned)
     nor = f", nor which of those that the model learnt it is ({names})" if learned else ""
-    raise UserError(
+    raise CameraUnknown(
         f"{sequence.name}: the camera is not known{nor}. Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
     )
 

@@ -1,6 +1,7 @@
 """`egodepth scale` on a simulated drive, with networks that are exact up to one factor: the answer is known."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -21,7 +22,7 @@ from egodepth.models.released import ReleasedModel
 from egodepth.models.rescaling import write_scale
 from tests.command_line import SMALL, TINY_NETWORKS, only_line, run
 from tests.data.trees import write_frames, write_oxts
-from tests.scaling.exact_model import METRES_PER_UNIT, know, write_model
+from tests.scaling.exact_model import METRES_PER_UNIT, ExactPose, know, write_model
 
 TRUE_HEIGHT_M = 1.65
 
@@ -109,8 +110,8 @@ def test_a_training_whose_frames_show_no_road_keeps_its_model_and_says_so(tmp_pa
 
 def test_poses_with_one_line_for_each_frame_give_metres(home, model):
     assert run("scale", model, home, "--poses", home / "poses.txt") == 0
-    config = check_scale(model, "odometry", rel=1e-4)
-    assert config["metres_error"] == pytest.approx(0, abs=1e-4)
+    config = check_scale(model, "odometry", rel=0.02)
+    assert config["metres_error"] == pytest.approx(0, abs=0.02)
     assert config["metres_note"] == "poses of poses.txt, 11 pairs of frames"
 
 
@@ -119,17 +120,50 @@ def test_poses_with_times_give_metres(home, model, tmp_path, capsys):
     lines = [f"{number / 10} {' '.join(map(str, pose[:3, 3]))} 0 0 0 1\n" for number, pose in enumerate(poses)]
     (tmp_path / "tum.txt").write_text("".join(lines))
     assert run("scale", model, home, "--poses", tmp_path / "tum.txt", "--fps", 10) == 0
-    check_scale(model, "odometry", rel=1e-4)
+    check_scale(model, "odometry", rel=0.02)
     assert (
         "Time offset: none was found (too short); the log is taken to begin with the footage."
         in capsys.readouterr().out
     )
 
 
+def test_ways_are_those_that_depth_says_whatever_the_pose_network_says(home, model, monkeypatch):
+    class Half(ExactPose):
+        def forward(self, earlier, later):
+            turns, ways = super().forward(earlier, later)
+            return turns, ways / 2
+
+    monkeypatch.setattr(ReleasedModel, "pose_network", lambda self: Half(home))
+    assert run("scale", model, home, "--poses", home / "poses.txt") == 0
+    check_scale(model, "odometry", rel=0.02)
+
+
+def test_a_model_of_stereo_pairs_has_its_metres_checked_without_a_pose_network(home, model):
+    file = model / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pose": None}))
+    assert run("scale", model, home, "--poses", home / "poses.txt") == 0
+    check_scale(model, "odometry", rel=0.02)
+
+
+def test_without_a_camera_ways_are_those_of_the_pose_network(home, model, tmp_path, capsys):
+    frames = shutil.copytree(home / "image_02" / "data", tmp_path / "frames")
+    assert run("scale", model, frames, "--poses", home / "poses.txt") == 0
+    check_scale(model, "odometry", rel=1e-4)
+    assert "The camera is not known, so that its ways are what the pose network says." in capsys.readouterr().out
+
+
+def test_without_a_camera_or_a_pose_network_the_camera_is_asked_for(home, model, tmp_path, capsys):
+    file = model / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pose": None}))
+    frames = shutil.copytree(home / "image_02" / "data", tmp_path / "frames")
+    assert run("scale", model, frames, "--poses", home / "poses.txt") == 2
+    assert "the camera is not known. Give --intrinsics" in only_line(capsys.readouterr().err)
+
+
 def test_a_log_of_speeds_gives_metres(home, model, tmp_path):
     (tmp_path / "speed.csv").write_text("".join(["time,speed\n", *speed_lines(home)]))
     assert run("scale", model, home, "--speed", tmp_path / "speed.csv", "--fps", 10) == 0
-    check_scale(model, "speed", rel=0.02)
+    check_scale(model, "speed", rel=0.03)
 
 
 def speed_lines(home: Path, rate: float = 10.0) -> list[str]:
@@ -145,7 +179,7 @@ def test_oxts_give_metres_without_any_offset(home, drive, model, tmp_path, capsy
     speeds = [float(line.split(",")[1]) for line in speed_lines(home)]
     write_oxts(copied / "oxts", [(speed, 0, 0) for speed in speeds])
     assert run("scale", model, tmp_path / "drive", "--speed", "oxts") == 0
-    check_scale(model, "speed", rel=0.02)
+    check_scale(model, "speed", rel=0.03)
     assert "Time offset" not in capsys.readouterr().out
 
 
@@ -208,7 +242,7 @@ def test_a_model_that_keeps_the_form_of_pictures_sees_them_so(home, model):
     assert run("scale", model, home, "--camera-height", TRUE_HEIGHT_M) == 0
     check_scale(model, "camera height", rel=0.02)
     assert run("scale", model, home, "--poses", home / "poses.txt") == 0
-    check_scale(model, "odometry", rel=1e-4)
+    check_scale(model, "odometry", rel=0.02)
 
 
 # --- what is written ---
@@ -226,7 +260,7 @@ def test_a_copy_leaves_the_model_alone(home, model, tmp_path):
     options = ["--poses", home / "poses.txt", "--out", tmp_path / "copy"]
     assert run("scale", model, home, *options) == 0
     assert (model / "model" / "config.json").read_bytes() == before
-    assert egodepth.load(tmp_path / "copy").metres_per_unit == pytest.approx(METRES_PER_UNIT, rel=1e-4)
+    assert egodepth.load(tmp_path / "copy").metres_per_unit == pytest.approx(METRES_PER_UNIT, rel=0.02)
     assert run("scale", model, home, *options) == 2
 
 
@@ -234,7 +268,7 @@ def test_a_scale_is_replaced_and_the_one_before_is_told(home, model, capsys):
     assert run("scale", model, home, "--poses", home / "poses.txt") == 0
     capsys.readouterr()
     assert run("scale", model, home, "--camera-height", 2 * TRUE_HEIGHT_M) == 0
-    assert "Before it was 31.7 m (metres from odometry" in capsys.readouterr().out
+    assert re.search(r"Before it was 3[12]\.\d+ m \(metres from odometry", capsys.readouterr().out)
     assert config_of(model)["metres_per_unit"] == pytest.approx(2 * METRES_PER_UNIT, rel=0.02)
 
 

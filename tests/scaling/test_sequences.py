@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from egodepth.data.motion_logs.track import Track
 from egodepth.errors import UserError
 from egodepth.models.released import ReleasedModel
-from egodepth.scaling.motion import motion_of, ratios_in_time
+from egodepth.scaling.motion import motion_by_pose_network, ratios_in_time
 from egodepth.scaling.sequences import open_sequences
 from egodepth.scaling.sources import with_cameras
 from tests.data.trees import write_frames, write_oxts, write_video
@@ -100,7 +100,7 @@ def test_units_of_a_longer_lens_are_longer(drive, tmp_path):
     sequence, _ = opened(drive, tmp_path)
     longer = replace(sequence, intrinsics=2 * sequence.intrinsics)
     assert longer.unit_ratio(sequence.focal) == pytest.approx(2)
-    seen = motion_of(SteadyPose(np.ones(11)), longer, focal=sequence.focal)
+    seen = motion_by_pose_network(SteadyPose(np.ones(11)), longer, focal=sequence.focal)
     np.testing.assert_allclose(seen.found, 2)
     assert longer.unit_ratio(None) == replace(sequence, intrinsics=None).unit_ratio(0.58) == 1
 
@@ -160,7 +160,7 @@ def test_a_video_that_begins_within_its_log_is_brought_to_it(tmp_path):
     knots = np.random.default_rng(3).uniform(4, 16, 31)
     log = Track.of_speeds(tmp_path / "log.csv", seconds, np.interp(seconds - 1.7e9, np.linspace(0, 30, 31), knots))
     starts, ends = (sequence.seconds[[pair[end] for pair in sequence.pairs]] for end in (0, 1))
-    motion = motion_of(SteadyPose(log.moved_m(1.7e9 + 12.4 + starts, 1.7e9 + 12.4 + ends) / 20), sequence)
+    motion = motion_by_pose_network(SteadyPose(log.moved_m(1.7e9 + 12.4 + starts, 1.7e9 + 12.4 + ends) / 20), sequence)
     ratios, said = ratios_in_time(motion, sequence, log)
     assert said.startswith("Time offset: the footage begins 12.4")
     assert np.median(ratios) == pytest.approx(20, rel=0.01)

@@ -1,15 +1,20 @@
 """Metres from poses: the true distance moved over the one that a pose network finds."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from egodepth.data.images import read_image
+from egodepth.data.kitti.poses import read_poses
 from egodepth.data.samples import PosedDataset, Sample, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.geometry.scale import Scale
-from egodepth.training.scale import scale_from_poses, scale_of_motion
+from egodepth.training.scale import motion_by_depth, motion_by_pose_network, scale_from_poses, scale_of_motion
+from tests.scaling.exact_model import HEIGHT, METRES_PER_UNIT, WIDTH, ExactDepth
 
 INTRINSICS = torch.tensor([[0.58, 0, 0.5], [0, 1.92, 0.5], [0, 0, 1]])
 
@@ -96,16 +101,20 @@ class GreyPose(nn.Module):
         return torch.zeros(len(motion), 2, 3), motion[:, None].repeat(1, 2, 1)
 
 
+def by_pose_network(network: nn.Module, *places, **options) -> Scale | None:
+    return scale_from_poses(network, motion_by_pose_network, *places, **options)
+
+
 def test_the_scale_of_a_planted_network_is_found_in_the_size_that_it_sees():
     network, road = GreyPose(unit_per_step=0.04), Road(range(40))
-    scale = scale_from_poses(network, road, 64, 96)
+    scale = by_pose_network(network, road, 64, 96)
     assert scale == Scale(pytest.approx(2.5 / 0.04, rel=1e-4), "poses")
     assert network.sizes == {(1, 3, 64, 96)}
 
 
 def test_a_pose_network_sees_the_earlier_picture_first():
     network = GreyPose(0.04)
-    scale_from_poses(network, Road(range(10)), 32, 64)
+    by_pose_network(network, Road(range(10)), 32, 64)
     assert network.order
     assert min(network.order) > 0
 
@@ -113,36 +122,58 @@ def test_a_pose_network_sees_the_earlier_picture_first():
 def test_frames_further_away_than_one_do_not_count():
     # From two steps away this road looks as if it stood still.
     road = Road([0, 10] * 10, source_ids=(-2, -1, 1, 2))
-    assert scale_from_poses(GreyPose(0.04), road, 32, 64).metres_per_unit == pytest.approx(2.5 / 0.04, rel=1e-4)
+    assert by_pose_network(GreyPose(0.04), road, 32, 64).metres_per_unit == pytest.approx(2.5 / 0.04, rel=1e-4)
 
 
 def test_the_samples_are_spread_over_the_training_set():
     road = Road(range(102))
-    scale_from_poses(GreyPose(0.04), road, 32, 64, samples=4)
+    by_pose_network(GreyPose(0.04), road, 32, 64, samples=4)
     assert road.asked == [0, 25, 50, 75]
     short = Road(range(5))
-    scale_from_poses(GreyPose(0.04), short, 32, 64, samples=4)
+    by_pose_network(GreyPose(0.04), short, 32, 64, samples=4)
     assert short.asked == [0, 1, 2]
 
 
 def test_broken_frames_are_passed_over():
     road = Road(range(12), broken=(0, 1, 5))
-    assert scale_from_poses(GreyPose(0.1), road, 32, 64).metres_per_unit == pytest.approx(25, rel=1e-4)
-    assert scale_from_poses(GreyPose(0.1), Road(range(4), broken=(0, 1)), 32, 64) is None
+    assert by_pose_network(GreyPose(0.1), road, 32, 64).metres_per_unit == pytest.approx(25, rel=1e-4)
+    assert by_pose_network(GreyPose(0.1), Road(range(4), broken=(0, 1)), 32, 64) is None
 
 
 def test_a_road_that_was_never_driven_has_no_scale():
-    assert scale_from_poses(GreyPose(0.1), Road([7] * 12), 32, 64) is None
+    assert by_pose_network(GreyPose(0.1), Road([7] * 12), 32, 64) is None
 
 
 def test_a_network_in_training_is_left_as_it_was():
     network = GreyPose(0.1).train()
     network.norm.eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    scale_from_poses(network, Road(range(9)), 32, 64)
+    by_pose_network(network, Road(range(9)), 32, 64)
     assert network.training
     assert not network.norm.training
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+class DrivenStreet(Road):
+    """The frames of a simulated drive, and the ways between them."""
+
+    def __init__(self, home: Path) -> None:
+        self.files = sorted(home.glob("image_02/data/*.png"))
+        self.ends = read_poses(home / "poses.txt")[:, :3, 3]
+        super().__init__(range(len(self.files)))
+
+    def moved_m(self, index: int) -> tuple[float, ...]:
+        here = index + self._reach
+        return tuple(float(np.linalg.norm(self.ends[here + source] - self.ends[here])) for source in self.source_ids)
+
+    def _picture(self, frame: int) -> Tensor:
+        return torch.from_numpy(read_image(self.files[frame]).copy()).permute(2, 0, 1)
+
+
+def test_depth_says_how_far_the_camera_went(drive):
+    home = next(drive.glob("*/*_drive_0001_sync"))
+    scale = scale_from_poses(ExactDepth(home), motion_by_depth, DrivenStreet(home), HEIGHT, WIDTH)
+    assert scale.metres_per_unit == pytest.approx(METRES_PER_UNIT, rel=0.02)
 
 
 def test_only_data_with_poses_offer_them():
