@@ -35,12 +35,13 @@ from torch import Tensor, nn
 from egodepth.data.configurations import EvaluationDataConfig
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
-from egodepth.evaluation.evaluate import EvaluationResult, evaluate, results_table
+from egodepth.evaluation.evaluate import EvaluationResult, results_table
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.peak_memory import CLEAR, resident
 from egodepth.inference.predictor import ModelFacts
+from egodepth.models.evaluating import evaluate_predictor
 from egodepth.models.opening import load
 from egodepth.networks.configurations import RELEASED_REFERENCES, TOP, Form, RPrDepthConfig
 from egodepth.networks.folding import fold_batch_norms
@@ -387,8 +388,7 @@ def accuracies(options: AttentionBenchmark) -> dict[str, EvaluationResult]:
     for name, variant in variants(network, config, options):
         size = released.height, released.width
         predictor = NetworkPredictor(deployed(variant), ModelFacts(*size, released.metres_per_unit, options.device))
-        metric = predictor.is_metric
-        results[name] = evaluate(predictor.predict_inverse_depth, frames, protocol, metric_scale=metric)
+        results[name] = evaluate_predictor(predictor, frames, protocol)
     return results
 
 

@@ -28,9 +28,10 @@ from benchmarks.region_masks import region_masks, relative_error
 from benchmarks.single_frame import single_frame
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
-from egodepth.evaluation.evaluate import FrameResult, evaluate
+from egodepth.evaluation.evaluate import FrameResult
 from egodepth.evaluation.protocols import protocol_named
 from egodepth.files import write_text
+from egodepth.models.evaluating import evaluate_predictor
 from egodepth.models.folder import MODEL_FOLDER
 from egodepth.models.opening import load
 from egodepth.models.released import ReleasedModel
@@ -217,14 +218,8 @@ def evaluated(experiment: Experiment, arm: Arm, run: Path, test: Path) -> dict:
         for region, mask in region_masks(experiment.regions, result, frames, test).items():
             errors.setdefault(region, []).append(error[mask])
 
-    found = evaluate(
-        predictor.predict_inverse_depth,
-        frames,
-        protocol,
-        metric_scale=predictor.is_metric,
-        scaling=experiment.scaling,
-        on_frame=look if experiment.regions else None,
-        focal_ratio=predictor.focal_ratio,
+    found = evaluate_predictor(
+        predictor, frames, protocol, experiment.scaling, on_frame=look if experiment.regions else None
     )
     metrics = dict(found.metrics)
     metrics |= {f"abs_rel, {region}": float(np.concatenate(parts).mean()) for region, parts in errors.items()}

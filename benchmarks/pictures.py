@@ -31,9 +31,10 @@ from benchmarks.single_frame import single_frame
 from egodepth.colour import colour_depth, colour_error
 from egodepth.data.opening import open_evaluation_frames
 from egodepth.errors import UserError
-from egodepth.evaluation.evaluate import FrameResult, evaluate
+from egodepth.evaluation.evaluate import FrameResult
 from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.inference.predictor import Predictor
+from egodepth.models.evaluating import evaluate_predictor
 from egodepth.models.opening import load
 
 PART = (160, 320)
@@ -95,15 +96,7 @@ def evaluated(predictor: Predictor, options: Pictures, masks: Masks) -> Results:
         if options.regions is not None and result.index not in masks:
             masks[result.index] = region_masks(options.regions, result, frames, options.data)
 
-    evaluate(
-        predictor.predict_inverse_depth,
-        frames,
-        protocol,
-        metric_scale=predictor.is_metric,
-        scaling=options.scaling,
-        on_frame=look,
-        focal_ratio=predictor.focal_ratio,
-    )
+    evaluate_predictor(predictor, frames, protocol, options.scaling, on_frame=look)
     return results
 
 

@@ -10,6 +10,7 @@ from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, Predict,
 from egodepth.evaluation.priors import constant_depth, ground_plane_of
 from egodepth.evaluation.protocols import Scaling, protocol_named
 from egodepth.inference.predictor import Predictor
+from egodepth.models.evaluating import evaluate_predictor
 
 CAMERA_HEIGHT_M = 1.65
 
@@ -36,12 +37,9 @@ def compare(
         if kept is not None:
             kept.setdefault(result.index, result)
 
-    results = {}
-    for name, model in models.items():
-        predict, of_camera = model.predict_inverse_depth, model.focal_ratio
-        results[name] = evaluate(
-            predict, frames, protocol, metric_scale=True, scaling=scaling, on_frame=keep, focal_ratio=of_camera
-        )
+    results = {
+        name: evaluate_predictor(model, frames, protocol, scaling, on_frame=keep) for name, model in models.items()
+    }
     priors: Mapping[str, Predict] = {
         "constant depth": constant_depth(),
         "ground plane": best_ground_plane(drive, scaling),

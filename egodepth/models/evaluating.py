@@ -1,6 +1,6 @@
 """Evaluating a released model by a protocol, and its pose network by its trajectory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,10 @@ from egodepth.data.opening import open_evaluation_frames, open_sequence
 from egodepth.data.samples import EvaluationFrame, EvaluationFrames
 from egodepth.evaluation.evaluate import EvaluationResult, FrameResult, evaluate
 from egodepth.evaluation.odometry import OdometryResult, predict_transforms, snippet_ate
-from egodepth.evaluation.protocols import Scaling, protocol_named
+from egodepth.evaluation.protocols import Protocol, Scaling, protocol_named
 from egodepth.evaluation.report import comparison, frame_panels, per_image_figures, telling_rows, write_report
 from egodepth.geometry.poses import pose_to_transform
+from egodepth.inference.predictor import Predictor
 from egodepth.models.opening import open_model
 from egodepth.models.released import ReleasedModel
 
@@ -41,21 +42,9 @@ def evaluate_model(
     Raises:
         UserError: the model or the data cannot be read, or do not fit the protocol.
     """
-    opened = open_model(model, device)
-    predictor = opened.predictor
-    wanted = protocol_named(protocol).frames
-    frames = open_evaluation_frames(data, wanted, frames_of, time_offsets=predictor.time_offsets)
-    if predictor.keeps_aspect and len(frames):
-        predictor = predictor.fitted_to(*protocol_named(protocol).crop(frames[0]).image.shape[:2])
-    run = partial(
-        evaluate,
-        predictor.predict_inverse_depth,
-        protocol=protocol_named(protocol),
-        metric_scale=predictor.is_metric,
-        scaling=scaling,
-        post_process=post_process,
-        focal_ratio=predictor.focal_ratio,
-    )
+    opened, judge = open_model(model, device), protocol_named(protocol)
+    frames = open_evaluation_frames(data, judge.frames, frames_of, time_offsets=opened.predictor.time_offsets)
+    run = partial(evaluate_predictor, opened.predictor, protocol=judge, scaling=scaling, post_process=post_process)
     places: dict[str, int] = {}
     draw = per_image_figures(figures) if figures else None
 
@@ -79,6 +68,39 @@ def evaluate_model(
         )
         _report(report, model, data, result, shown)
     return result
+
+
+def evaluate_predictor(
+    predictor: Predictor,
+    frames: EvaluationFrames,
+    protocol: Protocol,
+    scaling: Scaling = "auto",
+    post_process: bool = False,
+    progress: bool = True,
+    on_frame: Callable[[FrameResult], None] | None = None,
+) -> EvaluationResult:
+    """`evaluate` of a model, which says itself whether it predicts metres, for which camera, and in what form it sees.
+
+    Args:
+        frames: with those of the model's `time_offsets` around them.
+        scaling, post_process, progress, on_frame: see `evaluate`.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
+    if predictor.keeps_aspect and len(frames):
+        predictor = predictor.fitted_to(*protocol.crop(frames[0]).image.shape[:2])
+    return evaluate(
+        predictor.predict_inverse_depth,
+        frames,
+        protocol,
+        metric_scale=predictor.is_metric,
+        scaling=scaling,
+        post_process=post_process,
+        progress=progress,
+        on_frame=on_frame,
+        focal_ratio=predictor.focal_ratio,
+    )
 
 
 @dataclass(frozen=True)
