@@ -123,8 +123,8 @@ class InputCameras:
         if self._named is not None:
             return self._named[0], read_calibration(*self._named)
         try:
-            file = file_beside(footage)
-            return None if file is None else (file, read_calibration(file))
+            found = file_beside(footage)
+            return None if found is None else (found[0], read_calibration(*found))
         except UserError as error:
             log.warning("%s The pictures are taken as they are.", error)
             return None

@@ -26,12 +26,14 @@ class Compared:
         ratios: (N,), metres over units for the camera of `focal`.
         left_out: (N,) bool, far from all others.
         focal: focal length in widths; None where no camera is known.
+        without_camera: names of the pictures whose camera is not known, though the network's is.
     """
 
     points: tuple[KnownPoint, ...]
     ratios: np.ndarray
     left_out: np.ndarray
     focal: float | None
+    without_camera: tuple[str, ...]
 
 
 def compare_points(
@@ -62,7 +64,8 @@ def compare_points(
     focal = predictor.focal or next(iter(focals.values()), None)
     units = [_at(depths[point.picture], point, file) * unit_ratio(focals.get(point.picture), focal) for point in points]
     ratios = np.array([point.metres for point in points]) / np.array(units)
-    return Compared(tuple(points), ratios, outliers(ratios), focal)
+    unknown = [path.name for path in pictures if path not in focals] if predictor.focal is not None else []
+    return Compared(tuple(points), ratios, outliers(ratios), focal, tuple(unknown))
 
 
 def scale_from_points(model: str, footage: Footage, file: Path, device: str = "cpu") -> Found:
@@ -78,6 +81,11 @@ def scale_from_points(model: str, footage: Footage, file: Path, device: str = "c
     kept = compared.ratios[~compared.left_out]
     estimate = estimate_of(kept)
     remarks = []
+    if unknown := compared.without_camera:
+        remarks.append(
+            f"{unknown[0]}: the camera is not known, so that metres are right where it is not given to predict either. "
+            "Give --intrinsics fx,fy,cx,cy in pixels, or --fov DEGREES."
+        )
     for point, ratio, left_out in zip(compared.points, compared.ratios, compared.left_out, strict=True):
         said = estimate.metres_per_unit / ratio * point.metres
         out = ": left out, far from all others. Measure it again" if left_out else ""

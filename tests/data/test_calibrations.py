@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from egodepth.data.calibrations.camera_json import camera_entries
+from egodepth.data.calibrations.finding import file_beside
 from egodepth.data.calibrations.reading import read_calibration
 from egodepth.data.footage.camera import footage_camera, footage_lens
 from egodepth.errors import UserError
+from tests.data.trees import write_frames
 
 OPENCV = """
     %YAML:1.0
@@ -167,6 +169,36 @@ def test_every_form_gives_the_same_camera(tmp_path, name, content, coefficients)
     assert numbers(found) == pytest.approx((1158.77398581, 1154.07584465, 669.64215483, 388.08005865))
     assert (found.width, found.height, found.model) == (1280, 720, "opencv")
     assert found.coefficients == pytest.approx(coefficients)
+
+
+KITTI = """
+    calib_time: 09-Jan-2012 13:57:47
+    S_rect_02: 1.242000e+03 3.750000e+02
+    P_rect_02: 721.5377 0.0 609.5593 44.85728 0.0 721.5377 172.854 0.2163791 0.0 0.0 1.0 0.002745884
+    S_rect_03: 1.242000e+03 3.750000e+02
+    P_rect_03: 7.1e+02 0.0 6.0e+02 -339.5242 0.0 7.1e+02 1.7e+02 2.199936 0.0 0.0 1.0 0.002729905
+    """
+
+
+def test_a_kitti_date_has_a_camera_for_each_number(tmp_path):
+    file = written(tmp_path, "calib_cam_to_cam.txt", KITTI)
+    found = read_calibration(file, "02")
+    assert numbers(found) == (721.5377, 721.5377, 609.5593, 172.854)
+    assert (found.width, found.height, found.is_bent) == (1242, 375, False)
+    assert numbers(read_calibration(file, "03")) == (710, 710, 600, 170)
+    with pytest.raises(UserError, match=r"has 2 cameras \(02, 03\)"):
+        read_calibration(file)
+
+
+def test_the_frames_of_a_kitti_drive_have_the_camera_of_their_date(tmp_path):
+    file = written(tmp_path, "calib_cam_to_cam.txt", KITTI)
+    frames = write_frames(tmp_path / "drive_0001_sync" / "image_03" / "data", range(2), (75, 248))
+    assert file_beside(frames) == (file, "03")
+    assert footage_camera(frames).intrinsics[0, 0] == pytest.approx(710 * 248 / 1242, rel=1e-3)
+    elsewhere = write_frames(tmp_path / "drive_0001_sync" / "other" / "data", range(2), (75, 248))
+    assert file_beside(elsewhere) is None
+    own = written(frames, "camera.json", {"fx": 150, "fy": 150, "cx": 120, "cy": 35})
+    assert file_beside(frames) == (own, None)
 
 
 def test_a_file_that_opencv_itself_writes_is_read(tmp_path):

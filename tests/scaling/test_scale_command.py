@@ -220,19 +220,27 @@ def test_a_model_of_a_shorter_lens_has_metres_for_that_lens(home, model, tmp_pat
     file.write_text(json.dumps({**json.loads(file.read_text()), "focal": 0.29}))
     write_points(home, tmp_path / "tape.txt", [(0, 60, 60), (0, 100, 50), (3, 120, 55)])
     value = {"--camera-height": TRUE_HEIGHT_M, "--poses": home / "poses.txt", "--known": tmp_path / "tape.txt"}[source]
-    camera = ["--intrinsics", tmp_path / "camera.json"] if source == "--known" else []
-    numbers = {"fx": 0.58 * 192, "fy": 0.58 * 192, "cx": 94.3, "cy": 29.4, "width": 192, "height": 64}
-    (tmp_path / "camera.json").write_text(json.dumps(numbers))
-    assert run("scale", model, home, source, value, *camera) == 0
+    assert run("scale", model, home, source, value) == 0
     config = config_of(model)
     assert config["focal"] == 0.29
     assert config["metres_per_unit"] == pytest.approx(METRES_PER_UNIT / 2, rel=0.02)
     picture = read_image(home / "image_02" / "data" / "0000000000.png")
     image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None] / 255
-    seen = Camera(pinhole(*(numbers[name] for name in ("fx", "fy", "cx", "cy"))), 64, 192)
+    seen = Camera(pinhole(0.58 * 192, 0.58 * 192, 94.3, 29.4), 64, 192)
     depth = egodepth.load(model).predict_depth(image, camera=seen)[0, 0].numpy()
     truth = read_depth_png(home / "proj_depth" / "groundtruth" / "image_02" / "0000000000.png")
     assert np.median(depth[truth > 0] / truth[truth > 0]) == pytest.approx(1, rel=0.02)
+
+
+def test_points_in_pictures_of_no_known_camera_say_so(home, model, tmp_path, capsys):
+    file = model / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "focal": 0.29}))
+    write_points(home, tmp_path / "tape.txt", [(0, 60, 60), (0, 100, 50)])
+    frames = shutil.copytree(home / "image_02" / "data", tmp_path / "image_02" / "data")
+    assert run("scale", model, frames, "--known", tmp_path / "tape.txt", "--dry-run") == 0
+    assert "0000000000.png: the camera is not known, so that metres are right" in capsys.readouterr().out
+    assert run("scale", model, home, "--known", tmp_path / "tape.txt", "--dry-run") == 0
+    assert "the camera is not known" not in capsys.readouterr().out
 
 
 def test_a_model_that_keeps_the_form_of_pictures_sees_them_so(home, model):

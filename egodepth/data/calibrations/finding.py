@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from egodepth.data.bags.reading import bag_camera, is_bag
+from egodepth.data.calibrations.kitti import of_drive
 from egodepth.data.calibrations.reading import SUFFIXES
 from egodepth.errors import UserError
 
@@ -64,15 +65,17 @@ def _of_others(footage: Path) -> list[Path]:
     return sorted({path for pattern in OTHERS for path in folder.glob(pattern) if path.is_file()})
 
 
-def file_beside(footage: Path) -> Path | None:
-    """The file in a folder of frames, or beside a video; a bag of ROS with its camera is that itself. None where there
-    is none.
+def file_beside(footage: Path) -> tuple[Path, str | None] | None:
+    """The file in a folder of frames, or beside a video, and the name of the camera in it where it has several.
+
+    A bag of ROS with its camera is that itself, and the frames of a KITTI drive have that of their date. None where
+    there is none.
 
     Raises:
         UserError: there are several of other programs, so that none is clearly meant.
     """
     if own := next((place for place in own_places(footage) if place.is_file()), None):
-        return own
+        return own, None
     found = _of_others(footage)
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
@@ -80,5 +83,7 @@ def file_beside(footage: Path) -> Path | None:
             f"{found[0].parent}: holds {names}, and one camera is needed. Name one: --intrinsics {found[0]}."
         )
     if found:
-        return found[0]
-    return footage if is_bag(footage) and bag_camera(footage) is not None else None
+        return found[0], None
+    if is_bag(footage) and bag_camera(footage) is not None:
+        return footage, None
+    return of_drive(footage.absolute())

@@ -10,6 +10,7 @@ from egodepth.data.calibrations.calibration import Calibration, Unusable
 from egodepth.data.calibrations.camera_json import read_camera_json
 from egodepth.data.calibrations.colmap import read_colmap
 from egodepth.data.calibrations.kalibr import is_kalibr, read_kalibr
+from egodepth.data.calibrations.kitti import is_kitti, read_kitti
 from egodepth.data.calibrations.nerfstudio import is_nerfstudio, read_nerfstudio
 from egodepth.data.calibrations.opencv_yaml import is_opencv, read_opencv
 from egodepth.data.calibrations.ros import is_ros, read_ros
@@ -18,7 +19,10 @@ from egodepth.errors import UserError
 
 SUFFIXES = (".json", ".yaml", ".yml", ".txt")
 
-KNOWN = "camera.json, OpenCV's or ROS's YAML, Kalibr's camchain, COLMAP's cameras.txt, or nerfstudio's transforms.json"
+KNOWN = (
+    "camera.json, OpenCV's or ROS's YAML, Kalibr's camchain, COLMAP's cameras.txt, KITTI's calib_cam_to_cam.txt, or "
+    "nerfstudio's transforms.json"
+)
 
 LARGEST_BYTES = 64 * 2**20
 """A transforms.json lists each frame; a file above this is no calibration."""
@@ -65,7 +69,7 @@ def _of_bag(file: Path) -> Calibration:
 
 def _read(text: str, suffix: str, name: str | None) -> Calibration:
     if suffix == ".txt":
-        return read_colmap(text, name)
+        return read_kitti(text, name) if is_kitti(text) else read_colmap(text, name)
     if suffix == ".json":
         entries = _entries(text)
         if isinstance(entries, Mapping) and is_nerfstudio(entries):

@@ -101,19 +101,18 @@ def _camera_and_lens(path: Path, intrinsics: str | None) -> tuple[Camera, Lens |
     intrinsics = None if intrinsics in LEARNED_WAYS else intrinsics
     if intrinsics is not None and intrinsics.startswith(FIELD_OF_VIEW):
         return Camera.of_field_of_view(field_of_view_in(intrinsics), height, width), None
-    file, name = (None, None) if intrinsics is None else named_file(intrinsics) or (None, None)
-    if intrinsics is not None and file is None:
+    found = None if intrinsics is None else named_file(intrinsics)
+    if intrinsics is not None and found is None:
         camera = Camera(pinhole(*parse_intrinsics(intrinsics)), height, width)
         check_camera(f"--intrinsics {intrinsics}", camera, f"{OWN_SIZE}.")
         return camera, None
-    file = file or file_beside(path)
-    if file is None:
+    found = found or file_beside(path)
+    if found is None:
         raise CameraUnknown(
             f"{path}: the camera is not known. Give --intrinsics fx,fy,cx,cy in pixels of its {width}x{height} frames, "
             f'or --fov DEGREES, or write {own_places(path)[0]}: {{"fx": …, "fy": …, "cx": …, "cy": …}}.'
         )
-    calibration = read_calibration(file, name)
-    return camera_of_frames(file, calibration, height, width, quarter_turns(path))
+    return camera_of_frames(found[0], read_calibration(*found), height, width, quarter_turns(path))
 
 
 def camera_of_frames(
