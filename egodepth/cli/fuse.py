@@ -30,7 +30,7 @@ def fuse(
             metavar="FILE",
             help="Poses of the camera in metres, camera to world: TUM (time tx ty tz qx qy qz qw) or KITTI (12 numbers "
             "a line). One for each frame, or for a video TUM's at their times from its start. Without them the model's "
-            "own pose network finds them, and they drift.",
+            "own depth finds them, and they drift.",
         ),
     ] = None,
     out: Annotated[Path, arg(metavar="FILE", help="File of points; its name ends in .ply, .pcd or .las.")] = Path(
@@ -55,24 +55,18 @@ def fuse(
     from egodepth.inference.frames import frames_of_inputs
     from egodepth.inference.fusing import fused_points
     from egodepth.inference.inputs import expand_inputs
+    from egodepth.models.opening import open_for_use
 
     write = cloud_writer(out, "metres")
     known = None if poses is None else read_camera_poses(poses)
     expanded = expand_inputs(inputs)
     camera = given_intrinsics(fov, intrinsics)
-    if known is not None:
-        from egodepth.models.opening import open_for_use
+    predictor = _scaled(open_for_use(model, device).predictor, scale)
+    frames = frames_of_inputs(expanded, camera, known, predictor.time_offsets)
+    if known is None:
+        from egodepth.models.posing import with_own_poses
 
-        predictor = _scaled(open_for_use(model, device).predictor, scale)
-        frames = frames_of_inputs(expanded, camera, known, predictor.time_offsets)
-    else:
-        from egodepth.models.posing import with_predicted_poses
-        from egodepth.models.released import ReleasedModel
-
-        released = ReleasedModel.open(model)
-        predictor = _scaled(released.predictor().to(device), scale)
-        frames = frames_of_inputs(expanded, camera, None, predictor.time_offsets)
-        frames = with_predicted_poses(released, predictor, frames)
+        frames = with_own_poses(predictor, frames)
     points, used = fused_points(predictor, frames, voxel, farthest)
     write(points)
     console.print(f"Wrote {len(points)} points of {used} frames to {out}, in metres.", markup=False)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.track import MotionLog
 from egodepth.errors import UserError
+from egodepth.geometry.camera_motion import camera_motion
 from egodepth.geometry.cameras import Camera
-from egodepth.geometry.epipolar import solved_motion
-from egodepth.geometry.matches import matches
 from egodepth.geometry.scale import STANDING_M
 from egodepth.inference.predictor import Predictor
 from egodepth.networks.modes import evaluating
@@ -60,9 +59,7 @@ def motion_by_depth(predictor: Predictor, sequence: FrameSequence, focal: float 
         depth = torch.from_numpy(fitted.predict_inverse_depths(earlier, around)).reciprocal()[:, None]
         later = _pictures(sequence, [pair[1] for pair in batch])
         shown = None if mask is None else mask.expand(len(batch), -1, -1, -1)
-        found = matches(_tensor(earlier), later, depth, shown, finest=True)
-        cameras = intrinsics.expand(len(batch), 3, 3)
-        return solved_motion(found.points(cameras), found.places, found.valid, cameras)
+        return camera_motion(_tensor(earlier), later, depth, intrinsics.expand(len(batch), 3, 3), shown)
 
     return _motion(sequence, ways, focal)
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from egodepth.data.samples import Batch, PosedDataset, spread_samples
 from egodepth.data.transforms import Views, resized, without_augmentation
-from egodepth.geometry.epipolar import solved_motion
-from egodepth.geometry.matches import matches
+from egodepth.geometry.camera_motion import camera_motion
 from egodepth.geometry.scale import STANDING_M, Scale
 from egodepth.networks.disparity import DisparityNetwork
 from egodepth.networks.modes import evaluating
@@ -44,8 +43,7 @@ def scale_of_motion(moved_m: Tensor, found: Tensor) -> float | None:
 def motion_by_depth(network: DisparityNetwork, views: Views, offset: int) -> Tensor:
     """The motion (B, 4, 4) from the target to the frame at a time offset, by where points of the target went."""
     source = views.sources[:, views.source_ids.index(offset)]
-    found = matches(views.target, source, network.predict_depth(views.target), views.mask, finest=True)
-    return solved_motion(found.points(views.intrinsics), found.places, found.valid, views.intrinsics)
+    return camera_motion(views.target, source, network.predict_depth(views.target), views.intrinsics, views.mask)
 
 
 def motion_by_pose_network(network: nn.Module, views: Views, offset: int) -> Tensor:

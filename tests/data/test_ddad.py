@@ -17,9 +17,8 @@ from egodepth.data.opening import open_evaluation_frames, open_training_sets
 from egodepth.errors import UserError
 from egodepth.evaluation.evaluate import evaluate
 from egodepth.evaluation.protocols import PROTOCOLS
+from egodepth.geometry.camera_motion import camera_motion
 from egodepth.geometry.cameras import Camera, pinhole
-from egodepth.geometry.epipolar import solved_motion
-from egodepth.geometry.matches import matches
 from egodepth.models.released import ReleasedModel
 from tests.command_line import SMALL, TINY_MANYDEPTH, TINY_NETWORKS, evaluated, run
 from tests.data.trees import moving_scene
@@ -268,9 +267,7 @@ def way_by_depth(released, sample):
     intrinsics = Camera.from_normalised(sample.intrinsics, *target.shape[-2:]).intrinsics[None]
     depth = released.predictor().with_scale(1.0).predict_depth(target)
     for source in sources:
-        seen = matches(target, source, depth, finest=True)
-        motion = solved_motion(seen.points(intrinsics), seen.places, seen.valid, intrinsics)
-        yield float(motion[0, :3, 3].norm())
+        yield float(camera_motion(target, source, depth, intrinsics)[0, :3, 3].norm())
 
 
 def way_by_pose_network(released, sample):

@@ -1,60 +1,68 @@
-"""Poses by a model's pose network, chained over a drive."""
+"""Poses by a model's own depth, chained over a drive."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from egodepth.data.images import list_images
 from egodepth.data.kitti.poses import read_poses
-from egodepth.errors import UserError
 from egodepth.inference.frames import frames_of_inputs
 from egodepth.inference.inputs import expand_inputs
-from egodepth.models.posing import with_predicted_poses
+from egodepth.models.opening import load
+from egodepth.models.posing import with_own_poses
 from egodepth.models.released import ReleasedModel
+from tests.scaling.exact_model import METRES_PER_UNIT, know, write_model
 
 
-class Turning(nn.Module):
-    """Stands in for a pose network: between two frames points come 0.5 units nearer, and turn by 0.1 about y."""
-
-    def forward(self, earlier, later):
-        return torch.tensor([[[0.0, 0.1, 0.0]]]), torch.tensor([[[0.0, 0.0, -0.5]]])
-
-
-@pytest.fixture(scope="module")
-def starter():
-    return ReleasedModel.open("starter")
+@pytest.fixture
+def frames(drive):
+    [folder, *_] = sorted(drive.glob("*/*_drive_0001_sync/image_02/data"))
+    found = list(frames_of_inputs(expand_inputs([folder]), None))
+    assert len(found) == len(list_images(folder))
+    return found
 
 
-def drive_frames(drive, intrinsics):
-    [folder, *_] = sorted(drive.glob("*/*_sync/image_02/data"))
-    return list(frames_of_inputs(expand_inputs([folder]), intrinsics)), folder
+@pytest.fixture
+def truth(drive):
+    [file] = drive.glob("*/*_drive_0001_sync/poses.txt")
+    return read_poses(file)
 
 
-def test_motions_are_chained_in_the_unit_of_the_depth(starter, drive, monkeypatch):
-    monkeypatch.setattr(ReleasedModel, "pose_network", lambda self: Turning())
-    predictor = starter.predictor()
-    focal = 2 * predictor.focal * 192  # twice as long as the training's: depths are twice as large
-    frames, _ = drive_frames(drive, f"{focal},{focal},95.5,31.5")
-    poses = [frame.pose for frame in with_predicted_poses(starter, predictor, frames[:3])]
-    turn = np.array([[np.cos(0.1), 0, np.sin(0.1)], [0, 1, 0], [-np.sin(0.1), 0, np.cos(0.1)]])
-    step = np.eye(4)
-    step[:3, :3], step[:3, 3] = turn.T, turn.T @ [0, 0, 0.5 * 2 * predictor.metres_per_unit]
-    for number, pose in enumerate(poses):
-        np.testing.assert_allclose(pose, np.linalg.matrix_power(step, number), atol=1e-5)
+def test_exact_depth_finds_the_way_in_its_unit(frames, truth, drive, monkeypatch, tmp_path):
+    know(monkeypatch, next(drive.glob("*/*_drive_0001_sync")))
+    predictor = ReleasedModel.open(write_model(tmp_path / "run" / "model").parent).predictor().with_scale(1.0)
+    poses = np.stack([frame.pose for frame in with_own_poses(predictor, frames)])
+    np.testing.assert_allclose(poses[0], np.eye(4))
+    steps, true_steps = (np.linalg.norm(np.diff(each[:, :3, 3], axis=0), axis=1) for each in (poses, truth))
+    np.testing.assert_allclose(steps * METRES_PER_UNIT, true_steps, rtol=0.03)
+    end = np.linalg.inv(truth[0]) @ truth[-1]
+    np.testing.assert_allclose(poses[-1][:3, 3] * METRES_PER_UNIT, end[:3, 3], atol=0.03 * np.linalg.norm(end[:3, 3]))
+    np.testing.assert_allclose(poses[-1][:3, :3], end[:3, :3], atol=0.02)
 
 
-def test_the_starter_finds_its_way_along_a_street(starter, drive):
-    frames, folder = drive_frames(drive, "fov=81")
-    found = [frame.pose for frame in with_predicted_poses(starter, starter.predictor(), frames)][-1][:3, 3]
-    assert len(frames) == len(list_images(folder))
-    truth = read_poses(folder.parents[1] / "poses.txt")[-1][:3, 3]
-    assert found[2] > 0
-    assert np.linalg.norm(found - truth) < 0.5 * np.linalg.norm(truth)
+def test_a_lens_twice_as_long_goes_twice_as_far(frames):
+    """What looks alike through it is twice as far away, and so is the next place."""
+    predictor = load("starter")
+    longer = [replace(frame, camera=replace(frame.camera, intrinsics=doubled(frame.camera))) for frame in frames[:2]]
+    near, far = ([*with_own_poses(predictor, some)][-1].pose[:3, 3] for some in (frames[:2], longer))
+    assert np.linalg.norm(far) / np.linalg.norm(near) == pytest.approx(2, rel=0.1)
 
 
-def test_a_model_without_a_pose_network_is_refused(starter, drive, monkeypatch):
-    monkeypatch.setitem(starter.config, "pose", None)
-    frames, _ = drive_frames(drive, "fov=81")
-    with pytest.raises(UserError, match="has no pose network"):
-        list(with_predicted_poses(starter, starter.predictor(), frames))
+def doubled(camera):
+    intrinsics = np.array(camera.intrinsics)
+    intrinsics[0, 0] *= 2
+    intrinsics[1, 1] *= 2
+    return intrinsics
+
+
+@pytest.mark.parametrize("model", ["starter", "starter-large"])
+def test_starters_find_their_way_along_a_street(frames, truth, model):
+    found = [frame.pose for frame in with_own_poses(load(model), frames)][-1][:3, 3]
+    end = (np.linalg.inv(truth[0]) @ truth[-1])[:3, 3]
+    assert np.linalg.norm(found - end) < 0.2 * np.linalg.norm(end)
+
+
+def test_frames_of_no_known_camera_have_no_pose(frames):
+    blind = [replace(frame, camera=None) for frame in frames[:3]]
+    assert [frame.pose for frame in with_own_poses(load("starter"), blind)] == [None] * 3
