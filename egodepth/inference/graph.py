@@ -1,5 +1,6 @@
 """The computation of a depth network as an ONNX graph, made by torch.export."""
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from egodepth.errors import UserError
 from egodepth.networks.configurations import SIZE_MULTIPLE
@@ -84,6 +87,7 @@ def onnx_graph(
     if any_size:
         rows, columns = (torch.export.Dim(name, min=1, max=LARGEST) for name in ("rows", "columns"))
         sides = {2: SIZE_MULTIPLE * rows, 3: SIZE_MULTIPLE * columns}
+        network = _with_fixed_padding(network)
     with _quiet():
         program = torch.onnx.export(
             DepthGraph(network, unit).eval(),
@@ -102,6 +106,44 @@ def onnx_graph(
         model = half_precision(model)
     helper.set_model_props(model, dict(metadata or {}))
     return model.SerializeToString()
+
+
+class _EvenConv(nn.Module):
+    """A convolution with TensorFlow's padding, for inputs whose sides its stride divides, which makes that constant."""
+
+    def __init__(self, conv: Conv2dSame) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            dilation=conv.dilation,
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        self.conv.weight, self.conv.bias = conv.weight, conv.bias
+        self.padding: list[int] = []
+        # From the last side to the first, as F.pad takes them.
+        for size, stride, dilation in reversed(list(zip(conv.kernel_size, conv.stride, conv.dilation, strict=True))):
+            whole = max(dilation * (size - 1) + 1 - stride, 0)
+            self.padding += [whole // 2, whole - whole // 2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, self.padding))
+
+
+def _with_fixed_padding(network: nn.Module) -> nn.Module:
+    """The same function of images whose sides are multiples of 32.
+
+    Padding that depends on the size is nested from convolution to convolution, and torch.export takes minutes to
+    reason about it where the size is open.
+    """
+    network = copy.deepcopy(network)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, Conv2dSame):
+            network.set_submodule(name, _EvenConv(module))
+    return network
 
 
 def _simplify(model: "Model") -> None:

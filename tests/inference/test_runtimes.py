@@ -15,6 +15,8 @@ from egodepth.inference import engines, graph
 from egodepth.inference.engines import RUNTIMES, OpenVINORuntime, check_runtime
 from egodepth.inference.network_predictor import NetworkPredictor
 from egodepth.inference.predictor import ModelFacts
+from egodepth.networks.folding import fold_batch_norms
+from egodepth.recipes import RECIPES
 from tests.inference.deployed_networks import HEIGHT, WIDTH
 
 
@@ -197,3 +199,17 @@ def test_an_engine_of_its_own_format_says_how_to_export_for_it(
 def test_an_engine_that_does_not_fit_is_refused(name: str, device: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_runtime(name, device)
+
+
+def test_padding_of_tensorflow_is_the_same_in_a_graph_for_any_size():
+    """It depends on the size of what comes in, layer by layer; the sides of the pictures are multiples of 32."""
+    torch.manual_seed(0)
+    config = replace(RECIPES["monodepth2"].network, encoder="tf_mobilenetv3_small_minimal_100")
+    network = fold_batch_norms(config.build().eval())
+    assert any(type(module).__name__ == "Conv2dSame" for module in network.modules())
+    predictor = NetworkPredictor(network, ModelFacts(64, 96, keeps_aspect=True))
+    in_graph = predictor.with_runtime("onnx")
+    for height, width in ((64, 96), (130, 90), (96, 96)):
+        image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        [expected], [found] = (each.fitted_to(height, width).predict_images([image]) for each in (predictor, in_graph))
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
