@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -111,7 +111,7 @@ def onnx_graph(
 class _EvenConv(nn.Module):
     """A convolution with TensorFlow's padding, for inputs whose sides its stride divides, which makes that constant."""
 
-    def __init__(self, conv: Conv2dSame) -> None:
+    def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             conv.in_channels,
@@ -139,6 +139,11 @@ def _with_fixed_padding(network: nn.Module) -> nn.Module:
     Padding that depends on the size is nested from convolution to convolution, and torch.export takes minutes to
     reason about it where the size is open.
     """
+    # A network of timm's layers has imported it. Others need not wait for that.
+    if "timm" not in sys.modules:
+        return network
+    from timm.layers import Conv2dSame
+
     network = copy.deepcopy(network)
     for name, module in list(network.named_modules()):
         if isinstance(module, Conv2dSame):
