@@ -4,11 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from egodepth.geometry.camera_motion import camera_motion
 from egodepth.inference.frames import SeenFrame
+from egodepth.inference.motion import predicted_motions
 from egodepth.inference.predictor import Predictor
 
 
@@ -29,18 +27,7 @@ def with_own_poses(predictor: Predictor, frames: Iterable[SeenFrame]) -> Iterato
 
 def _motion(predictor: Predictor, earlier: SeenFrame, later: SeenFrame) -> np.ndarray:
     """The transform (4, 4) from one frame's camera to the next one's."""
-    fitted = predictor.fitted_to(*earlier.image.shape[:2])
-    unit = fitted.focal_ratio(earlier.camera)
-    inverse_depth = fitted.predict_inverse_depth(earlier.image, earlier.neighbours) / unit
-    camera = earlier.camera.resize(fitted.height, fitted.width)
-    motion = camera_motion(
-        _picture(fitted, earlier.image),
-        _picture(fitted, later.image),
-        torch.from_numpy(inverse_depth)[None, None].reciprocal(),
-        torch.as_tensor(camera.intrinsics, dtype=torch.float32)[None],
-    )
-    return motion[0].double().numpy()
-
-
-def _picture(predictor: Predictor, image: np.ndarray) -> Tensor:
-    return torch.from_numpy(predictor.reduce_image(image).copy()).permute(2, 0, 1)[None].float() / 255
+    fitted, images = predictor.fitted_to(*earlier.image.shape[:2]), ([earlier.image], [later.image])
+    motion = predicted_motions(fitted, *images, [earlier.neighbours], earlier.camera)[0].double().numpy()
+    motion[:3, 3] *= fitted.focal_ratio(earlier.camera)
+    return motion

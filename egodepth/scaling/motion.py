@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from egodepth.data.motion_logs.oxts import read_oxts
 from egodepth.data.motion_logs.track import MotionLog
 from egodepth.errors import UserError
-from egodepth.geometry.camera_motion import camera_motion
 from egodepth.geometry.cameras import Camera
 from egodepth.geometry.scale import STANDING_M
+from egodepth.inference.motion import predicted_motions
 from egodepth.inference.predictor import Predictor
 from egodepth.networks.modes import evaluating
 from egodepth.networks.pose import motion_to
@@ -49,17 +49,11 @@ def motion_by_depth(predictor: Predictor, sequence: FrameSequence, focal: float 
     """
     fitted = predictor.fitted_to(*sequence.native)
     camera = Camera.from_normalised(sequence.intrinsics, sequence.height, sequence.width)
-    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float32))
-    mask = None if sequence.mask is None else torch.from_numpy(sequence.mask)[None, None]
 
     def ways(batch: Sequence[tuple[int, int]]) -> Tensor:
-        starts = [pair[0] for pair in batch]
-        earlier = [sequence.read(position) for position in starts]
-        around = [sequence.neighbours(position, fitted.time_offsets) for position in starts]
-        depth = torch.from_numpy(fitted.predict_inverse_depths(earlier, around)).reciprocal()[:, None]
-        later = _pictures(sequence, [pair[1] for pair in batch])
-        shown = None if mask is None else mask.expand(len(batch), -1, -1, -1)
-        return camera_motion(_tensor(earlier), later, depth, intrinsics.expand(len(batch), 3, 3), shown)
+        earlier, later = ([sequence.read(pair[end]) for pair in batch] for end in (0, 1))
+        around = [sequence.neighbours(pair[0], fitted.time_offsets) for pair in batch]
+        return predicted_motions(fitted, earlier, later, around, camera, sequence.mask)
 
     return _motion(sequence, ways, focal)
 
@@ -141,11 +135,8 @@ def _ratios(motion: Motion, times: np.ndarray, log: MotionLog) -> np.ndarray:
 
 def _pictures(sequence: FrameSequence, positions: Sequence[int]) -> Tensor:
     """Frames (B, 3, H, W) in [0, 1]."""
-    return _tensor([sequence.read(position) for position in positions])
-
-
-def _tensor(pictures: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    pixels = np.stack([sequence.read(position) for position in positions])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
 
 def _batches(pairs: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
