@@ -103,8 +103,8 @@ class DataConfig:
         split: name of a folder in DATA/splits, or a path to a folder or file of split lists; for DDAD a list of scenes
             such as `ddad.json`, where there are several.
         stride: frames from a view to the next one. By default footage takes those between which half of the picture
-            moved by 2 % of its width, whatever the frame rate; on Cityscapes it multiplies the published two.
-        offsets: which frames of footage are neighbours: the `nearest` by which half of the picture moved by 2 % of its
+            moved by 1 % of its width, whatever the frame rate; on Cityscapes it multiplies the published two.
+        offsets: which frames of footage are neighbours: the `nearest` by which half of the picture moved by 1 % of its
             width, or some `drawn` from those up to 4 %, anew for each sample and epoch and for either side.
         crop: the part of Cityscapes' images that is used: the upper 75 % (manydepth), the upper 80 % (monodepth), or
             the 1984x640 pixels of SDFA-Net.

@@ -151,6 +151,7 @@ class LearningCamera:
         footage: the videos and folders that it took, by name.
         start: (3, 3), normalised, what it is learnt from.
         moves: whether training moves its principal point; otherwise it stays as it starts.
+        assumed: whether its focal length is a usual one, as nothing tells the right one.
         paths: where the footage is; none for a pack's, which has no native frames.
     """
 
@@ -158,6 +159,7 @@ class LearningCamera:
     footage: tuple[str, ...]
     start: Tensor
     moves: bool = True
+    assumed: bool = False
     paths: tuple[Path, ...] = ()
 
     @staticmethod

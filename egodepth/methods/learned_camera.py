@@ -35,6 +35,7 @@ class LearnedCameras(nn.Module):
         names: of the cameras.
         centre_shift: (C, 2), of the principal point, in units of `CENTRE_SHARE` pictures.
         moves: (C, 1), 1 for cameras whose principal point is learnt; 0 for those that stay where they start.
+        assumed: (C,) bool, the cameras whose focal length nothing told.
     """
 
     def __init__(self, cameras: Sequence[LearningCamera], config: LearnedCameraConfig) -> None:
@@ -45,6 +46,7 @@ class LearnedCameras(nn.Module):
         self.centre_shift = nn.Parameter(torch.zeros(count, 2))
         self.register_buffer("start", torch.stack([camera.start.detach().float() for camera in cameras]))
         self.register_buffer("moves", torch.tensor([[float(camera.moves)] for camera in cameras]))
+        self.register_buffer("assumed", torch.tensor([camera.assumed for camera in cameras]))
         self._held: tuple[Tensor, Tensor] | None = None
 
     def forward(self) -> Tensor:

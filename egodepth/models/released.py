@@ -135,11 +135,13 @@ class LearnedCamera:
         name: the size of its frames, or the footage that alone it took.
         footage: the videos and folders that it took, by name.
         intrinsics: (3, 3), normalised.
+        assumed: whether the focal length is a usual one, as the footage did not tell the right one.
     """
 
     name: str
     footage: tuple[str, ...]
     intrinsics: torch.Tensor
+    assumed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +169,12 @@ class ReleasedCamera:
             "intrinsics_from": self.origin,
             "focal": self.focal,
             "learned_cameras": [
-                {"name": each.name, "footage": list(each.footage), "intrinsics": each.intrinsics.tolist()}
+                {
+                    "name": each.name,
+                    "footage": list(each.footage),
+                    "intrinsics": each.intrinsics.tolist(),
+                    "assumed": each.assumed,
+                }
                 for each in self.learned
             ],
         }

@@ -48,7 +48,7 @@ CONFIG = Object(
         "focal": Optional(Number(1e-3, 1e3)),
         "learned_cameras": ListOf(
             Object(
-                {"name": Text(), "footage": ListOf(Text()), "intrinsics": INTRINSICS},
+                {"name": Text(), "footage": ListOf(Text()), "intrinsics": INTRINSICS, "assumed": Flag()},
                 required=("name", "footage", "intrinsics"),
             )
         ),

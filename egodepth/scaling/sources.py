@@ -1,11 +1,12 @@
 """The scale of a released model by what footage shows: camera height, speed, odometry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from egodepth.data.footage.camera import CameraUnknown
 from egodepth.data.motion_logs.poses import read_pose_log
 from egodepth.data.motion_logs.reading import read_track
 from egodepth.errors import UserError
+from egodepth.geometry.cameras import field_of_view_degrees
 from egodepth.geometry.scale import Origin
 from egodepth.models.released import ReleasedModel
 from egodepth.networks.configurations import size_for
@@ -187,17 +189,20 @@ def with_cameras(model: ReleasedModel, sequences: Sequence[FrameSequence]) -> tu
     found, remarks = [], []
     for sequence in sequences:
         if sequence.intrinsics is None:
-            name, intrinsics = _learned_camera(model, sequence)
-            found.append(replace(sequence, intrinsics=intrinsics))
-            known = f"the one that the model learnt in training ({name}) is taken"
-            remarks.append(f"{sequence.name}: the camera is not known; {known}.")
+            camera = _learned_camera(model, sequence)
+            found.append(replace(sequence, intrinsics=np.array(camera["intrinsics"], np.float32)))
+            taken = f"the one that the model learnt in training ({camera['name']}) is taken"
+            if camera.get("assumed", False):
+                degrees = field_of_view_degrees(camera["intrinsics"][0][0])
+                taken = f"training did not find it either, and the {degrees:.0f} degrees that it assumed are taken"
+            remarks.append(f"{sequence.name}: the camera is not known; {taken}.")
         else:
             found.append(sequence)
     return found, remarks
 
 
-def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str, np.ndarray]:
-    """The camera that training learnt for this footage, for frames of its size, or else of its form; and its name.
+def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> Mapping[str, Any]:
+    """The camera that training learnt for this footage, for frames of its size, or else of its form, as configs say it.
 
     Raises:
         CameraUnknown: there is none, or it is not clear which it is.
@@ -210,7 +215,7 @@ def _learned_camera(model: ReleasedModel, sequence: FrameSequence) -> tuple[str,
         [camera for camera in learned if same_aspect((height, width), _form(camera["intrinsics"]))],
     ):
         if len(suits) == 1:
-            return suits[0]["name"], np.array(suits[0]["intrinsics"], np.float32)
+            return suits[0]
     names = ", ".join(camera["name"] for camera in learned)
     nor = f", nor which of those that the model learnt it is ({names})" if learned else ""
     raise CameraUnknown(

@@ -159,7 +159,7 @@ def _turning(
         raise UserError(f"--intrinsics {recipe.intrinsics}: {said}")
     degrees = field_of_view_degrees(float(camera.start[0, 0]))
     rank_zero_only(log.warning)("%s It is taken to be %.0f degrees wide.", said, degrees)
-    return replace(camera, moves=False)
+    return replace(camera, moves=False, assumed=True)
 
 
 def _spread(count: int) -> Sequence[int]:
@@ -190,7 +190,10 @@ def released_camera(sets: TrainingSets, method: Method, recipe: Recipe, focal: f
         )
     learnt = dict(zip(method.cameras.names, method.cameras().detach().cpu(), strict=True))
     whose = {camera.name: camera.footage for camera in sets.learning}
-    learned = tuple(LearnedCamera(name, whose[name], intrinsics) for name, intrinsics in learnt.items())
+    learned = tuple(
+        LearnedCamera(name, whose[name], intrinsics, assumed)
+        for (name, intrinsics), assumed in zip(learnt.items(), method.cameras.assumed.tolist(), strict=True)
+    )
     origin = "given" if first.learned_camera is None else LEARNED
     intrinsics = learnt.get(first.learned_camera, first.intrinsics)
     return ReleasedCamera(intrinsics, origin, float(intrinsics[0, 0]), learned)
@@ -208,5 +211,6 @@ def said_of_cameras(camera: ReleasedCamera, given_focal: float) -> str:
     said = []
     for each in camera.learned:
         whose = f" ({', '.join(each.footage)})" if several else ""
-        said.append(f"learnt, {field_of_view_degrees(float(each.intrinsics[0, 0])):.0f} degrees wide{whose}")
+        how = "not told by the footage, taken to be" if each.assumed else "learnt,"
+        said.append(f"{how} {field_of_view_degrees(float(each.intrinsics[0, 0])):.0f} degrees wide{whose}")
     return "; ".join(said)

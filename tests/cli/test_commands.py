@@ -213,7 +213,9 @@ def test_footage_without_intrinsics_trains_with_those_that_are_learnt(frames, tm
     assert "It is taken to be 60 degrees wide" in caplog.text
     released = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
     assert released["intrinsics_from"] == "learned"
+    assert [camera["assumed"] for camera in released["learned_cameras"]] == [True]
     assert train(frames, tmp_path / "run", "--resume") == 0
+    assert json.loads((tmp_path / "run" / "model" / "config.json").read_text())["learned_cameras"][0]["assumed"]
 
 
 def test_footage_without_intrinsics_is_refused_with_the_ways_to_give_them_where_they_are_not_learnt(frames, tmp_path):

@@ -94,8 +94,8 @@ def test_neighbours_are_drawn_anew_for_each_sample_and_epoch_by_the_seed(tmp_pat
             assert last[0] <= position + found_before <= first[0]
             assert first[1] <= position + found_after <= last[1]
     offsets = [each for sources in found.values() for each in sources]
-    assert {before for before, _ in offsets} == {-3, -4, -5}
-    assert {after for _, after in offsets} == {3, 4, 5}
+    assert {before for before, _ in offsets} == {-2, -3, -4, -5}
+    assert {after for _, after in offsets} == {2, 3, 4, 5}
     assert any(after != -before for before, after in offsets)
     assert any(len(set(sources)) > 1 for sources in found.values())
     # A run that goes on, and one with other loading processes, draw the same; another seed others.
@@ -103,18 +103,18 @@ def test_neighbours_are_drawn_anew_for_each_sample_and_epoch_by_the_seed(tmp_pat
     assert all(sources == found[place][-len(sources) :] for place, sources in later.items())
     assert read(drawn, workers=1) == found
     assert read(drawn, seed=4) != found
-    assert {each for sources in read(nearest).values() for each in sources} == {(-3, 3)}
+    assert {each for sources in read(nearest).values() for each in sources} == {(-2, 2)}
 
 
 def test_validation_takes_the_nearest_neighbours_and_several_videos_draw_each(tmp_path):
     folder = write_frames(tmp_path / "drive", SLOW)
     held_out = footage(folder, tmp_path, stage="val", offsets="drawn")
     batches = make_loader(held_out, sequential_batches(len(held_out), 2), 0)
-    assert {each for sources in sources_of(batches).values() for each in sources} == {(-3, 3)}
+    assert {each for sources in sources_of(batches).values() for each in sources} == {(-2, 2)}
     both = JointDataset([footage(folder, tmp_path), footage(folder, tmp_path, offsets="drawn")])
     found = sources_of(make_loader(both, sequential_batches(len(both), 4), 0, seed=0))
     half = len(both) // 2
-    assert {each for place, sources in found.items() if place < half for each in sources} == {(-3, 3)}
+    assert {each for place, sources in found.items() if place < half for each in sources} == {(-2, 2)}
     assert len({each for place, sources in found.items() if place >= half for each in sources}) > 3
 
 
@@ -321,5 +321,5 @@ def test_real_footage_is_read(tmp_path):
     dataset = Footage(video, (-1, 1), 96, 320, camera, tmp_path)
     assert (camera.height, camera.width) == (374, 1242)
     assert dataset.left_out == []
-    # Neighbours are two frames apart: the first and the last two frames have none.
-    assert len(dataset) == 77
+    # Neighbours are mostly one frame apart.
+    assert len(dataset) == 80

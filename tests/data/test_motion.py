@@ -97,16 +97,16 @@ def test_neighbours_are_of_one_run():
     assert [place for place, each in enumerate(found) if each] == [1, 2, 3, 6, 7, 8]
 
 
-def test_neighbours_are_drawn_up_to_twice_as_far_within_a_run():
-    way = np.arange(30) * WANTED / 4
-    runs = [0] * 16 + [1] * 14
+def test_neighbours_are_drawn_up_to_the_farthest_useful_one_within_a_run():
+    way = np.arange(60) * FARTHEST / 16
+    runs = [0] * 32 + [1] * 28
     nearest = neighbours_by_motion(way, runs, (-1, 1))
     farthest = farthest_by_motion(way, runs, (-1, 1), nearest)
-    assert farthest[8] == (0, 15)
-    assert farthest[6] == (0, 14)
-    assert farthest[21] == (16, 29)
-    assert nearest[15] is farthest[15] is None
-    fast = np.arange(10) * WANTED * 3
+    assert farthest[16] == (0, 31)
+    assert farthest[12] == (0, 28)
+    assert farthest[42] == (32, 58)
+    assert nearest[31] is farthest[31] is None
+    fast = np.arange(10) * FARTHEST * 0.7
     nearest = neighbours_by_motion(fast, [0] * 10, (-1, 1))
     assert farthest_by_motion(fast, [0] * 10, (-1, 1), nearest) == nearest
 
@@ -119,16 +119,16 @@ def test_each_position_on_the_way_is_as_likely():
 
 
 def test_a_run_says_what_neighbours_are_drawn_from():
-    way = np.arange(30) * WANTED / 4
-    nearest = neighbours_by_motion(way, [0] * 30, (-1, 1))
-    seconds = [place / 10 for place in range(30)]
-    fixed = SequenceMotion("a.mp4", way, [0] * 30, seconds, nearest)
+    way = np.arange(60) * 0.0025
+    nearest = neighbours_by_motion(way, [0] * 60, (-1, 1))
+    seconds = [place / 10 for place in range(60)]
+    fixed = SequenceMotion("a.mp4", way, [0] * 60, seconds, nearest)
     assert "neighbours lie 4 frames, 0.40 s apart (median), in which" in fixed.said()
-    assert fixed.said().endswith("moves by 2.0% to 2.0% of its width")
-    farthest = farthest_by_motion(way, [0] * 30, (-1, 1), nearest)
-    drawn = SequenceMotion("a.mp4", way, [0] * 30, seconds, nearest, farthest)
-    assert "are drawn for each sample and epoch from 4 frames, 0.40 s to 8 frames, 0.80 s away" in drawn.said()
-    assert drawn.said().endswith("moves by 2.0% to 4.0% of its width")
+    assert fixed.said().endswith("moves by 1.0% to 1.0% of its width")
+    farthest = farthest_by_motion(way, [0] * 60, (-1, 1), nearest)
+    drawn = SequenceMotion("a.mp4", way, [0] * 60, seconds, nearest, farthest)
+    assert "are drawn for each sample and epoch from 4 frames, 0.40 s to 16 frames, 1.60 s away" in drawn.said()
+    assert drawn.said().endswith("moves by 1.0% to 4.0% of its width")
 
 
 @settings(deadline=None)

@@ -134,6 +134,11 @@ def test_a_camera_that_the_model_has_learnt_is_taken_where_none_is_known(tmp_pat
         [sequence], [remark] = with_cameras(model_with(*cameras), sequences)
         assert np.array_equal(sequence.intrinsics, np.array(learned, np.float32))
         assert "the one that the model learnt" in remark
+    assumed = {"name": "1", "footage": ["frames"], "intrinsics": wide, "assumed": True}
+    (folder / "config.json").write_text(json.dumps({**config, "learned_cameras": [assumed]}))
+    [sequence], [remark] = with_cameras(ReleasedModel.open(folder), sequences)
+    assert np.array_equal(sequence.intrinsics, np.array(wide, np.float32))
+    assert "training did not find it either, and the 90 degrees that it assumed are taken" in remark
     with pytest.raises(UserError, match=r"nor which of those that the model learnt it is \(1, 2\)"):
         with_cameras(model_with(("1", ["a"], learned), ("2", ["b"], wide)), sequences)
     own = replace(sequence, intrinsics=torch.eye(3))

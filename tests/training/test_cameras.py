@@ -36,6 +36,7 @@ def test_what_was_found_for_the_run_is_taken(tmp_path):
     assert float(camera.start[0, 0]) == pytest.approx(200 / 320)
     assert float(camera.start[1, 1]) == pytest.approx(200 / 180)
     assert camera.moves
+    assert not camera.assumed
 
 
 @pytest.mark.parametrize("size", [(180, 320), (360, 640)], ids=["small", "large"])
@@ -45,6 +46,7 @@ def test_footage_that_does_not_tell_is_refused_or_taken_to_be_usual(size, tmp_pa
         started(folder, INSISTING, tmp_path / "a")
     camera = started(folder, CONTENT, tmp_path / "b")
     assert float(camera.start[0, 0]) == pytest.approx(0.5 / 3**-0.5)
+    assert camera.assumed
     assert not camera.moves
     assert not (tmp_path / "b" / "cameras").exists()
 
