@@ -9,8 +9,8 @@ DRIVE has dense ground truth and poses (a simulated drive). The regions:
 - traffic: what moves, found from exact depth and motion.
 - thin: poles, trunks and signs, which stand out before what is seen on both sides of them.
 
-The picture shows, of the frames that have most of the region, the part that has most of it: depth of each model, and
-its relative error. Without regions, and for data of any kind, it shows whole frames, evenly chosen.
+The picture shows, of each of as many stretches of frames, the part that has most of the region: depth of each model,
+and its relative error. Without regions, and for data of any kind, it shows whole frames, evenly chosen.
 """
 
 import sys
@@ -120,19 +120,20 @@ def errors_table(kept: dict[str, Results], masks: Masks, title: str) -> Table:
 
 
 def parts_shown(results: Results, masks: Masks, count: int) -> list[Part]:
-    """The parts that hold most of the first region, one for each frame, the best first; or whole frames."""
+    """Of as many stretches of frames, the part that holds most of the first region; or whole frames."""
     if not masks:
         numbers = sorted(results)
         return [(numbers[place], 0, 0) for place in np.linspace(0, len(numbers) - 1, count).round().astype(int)]
-    places = []
+    places: dict[int, tuple[int, int, int, int]] = {}
     for index, regions in masks.items():
         region = next(iter(regions.values())).astype(np.int64)
         sums = np.pad(region.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         height, width = _within(PART, region.shape)
         counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
         top, left = np.unravel_index(counts.argmax(), counts.shape)
-        places.append((int(counts[top, left]), index, int(top), int(left)))
-    return [place[1:] for place in sorted(places, reverse=True)[:count]]
+        places[index] = int(counts[top, left]), index, int(top), int(left)
+    stretches = np.array_split(sorted(places), min(count, len(places)))
+    return [max(places[index] for index in stretch)[1:] for stretch in stretches]
 
 
 def sheet(kept: dict[str, Results], masks: Masks, count: int) -> Image.Image:

@@ -47,7 +47,7 @@ from egodepth.training.mask_picture import write_mask_picture
 from egodepth.training.metres import check_metres, write_metres
 from egodepth.training.motion_plot import draw_motion
 from egodepth.training.run_report import report_run
-from egodepth.training.scale import motion_by_depth, motion_by_pose_network, scale_from_poses
+from egodepth.training.scale import motion_by_depth, motion_by_pose_network, scale_of_posed_samples
 from egodepth.training.starting import first_focal, load_first_weights, run_options
 
 log = logging.getLogger("egodepth")
@@ -196,8 +196,8 @@ def _scale(recipe: Recipe, networks: Mapping[str, nn.Module], dataset: TrainingD
         return recipe.scale_of_baseline(dataset)
     size = recipe.height, recipe.width
     if recipe.network.multi_frame:
-        return scale_from_poses(networks["pose"], motion_by_pose_network, dataset, *size)
-    return scale_from_poses(networks["depth"], motion_by_depth, dataset, *size)
+        return scale_of_posed_samples(networks["pose"], motion_by_pose_network, dataset, *size)
+    return scale_of_posed_samples(networks["depth"], motion_by_depth, dataset, *size)
 
 
 def _in_form_of(recipe: Recipe, data: Path) -> Recipe:

@@ -51,7 +51,7 @@ def motion_by_pose_network(network: nn.Module, views: Views, offset: int) -> Ten
     return motion_to(network, views.target, dict(zip(views.source_ids, views.sources.unbind(1), strict=True)), offset)
 
 
-def scale_from_poses(
+def scale_of_posed_samples(
     network: nn.Module,
     motion: Callable[[Any, Views, int], Tensor],
     dataset: PosedDataset,

@@ -13,7 +13,7 @@ from egodepth.data.kitti.poses import read_poses
 from egodepth.data.samples import PosedDataset, Sample, TrainingDataset
 from egodepth.errors import UserError
 from egodepth.geometry.scale import Scale
-from egodepth.training.scale import motion_by_depth, motion_by_pose_network, scale_from_poses, scale_of_motion
+from egodepth.training.scale import motion_by_depth, motion_by_pose_network, scale_of_motion, scale_of_posed_samples
 from tests.scaling.exact_model import HEIGHT, METRES_PER_UNIT, WIDTH, ExactDepth
 
 INTRINSICS = torch.tensor([[0.58, 0, 0.5], [0, 1.92, 0.5], [0, 0, 1]])
@@ -102,7 +102,7 @@ class GreyPose(nn.Module):
 
 
 def by_pose_network(network: nn.Module, *places, **options) -> Scale | None:
-    return scale_from_poses(network, motion_by_pose_network, *places, **options)
+    return scale_of_posed_samples(network, motion_by_pose_network, *places, **options)
 
 
 def test_the_scale_of_a_planted_network_is_found_in_the_size_that_it_sees():
@@ -172,7 +172,7 @@ class DrivenStreet(Road):
 
 def test_depth_says_how_far_the_camera_went(drive):
     home = next(drive.glob("*/*_drive_0001_sync"))
-    scale = scale_from_poses(ExactDepth(home), motion_by_depth, DrivenStreet(home), HEIGHT, WIDTH)
+    scale = scale_of_posed_samples(ExactDepth(home), motion_by_depth, DrivenStreet(home), HEIGHT, WIDTH)
     assert scale.metres_per_unit == pytest.approx(METRES_PER_UNIT, rel=0.02)
 
 
