@@ -145,7 +145,7 @@ def test_neighbours_of_footage_are_drawn_in_training(tmp_path, caplog):
     for offsets in ("nearest", "drawn"):
         recipe = small_recipe(intrinsics="fov=60", data=DataConfig(offsets=offsets, mask="none"))
         train("monodepth2", recipe, frames, tmp_path / offsets)
-    assert "neighbours are drawn for each sample and epoch from 3 frames to 5 frames away" in caplog.text
+    assert "neighbours are drawn for each sample and epoch from 2 frames to 5 frames away" in caplog.text
     nearest, drawn = weights(tmp_path / "nearest"), weights(tmp_path / "drawn")
     assert not all(torch.equal(nearest[name], drawn[name]) for name in nearest)
 
