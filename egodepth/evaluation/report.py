@@ -245,6 +245,8 @@ figure { margin: 0 0 1.5rem; }
 .curves svg { width: 100%; height: auto; display: block; color: var(--ink); }
 .pictures { display: grid; gap: 0.6rem;
   grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); }
+.pictures:has(> :last-child:nth-child(3)) {
+  grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); }
 .pictures img { width: 100%; height: auto; display: block; border-radius: 6px; }
 .pictures .label { display: block; margin-bottom: 0.15rem; }
 figcaption { margin-bottom: 0.4rem; color: var(--ink); font-weight: 500; }
