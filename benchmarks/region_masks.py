@@ -62,7 +62,7 @@ def _borders(result: FrameResult) -> Masks:
 
 def _traffic(result: FrameResult, frames: EvaluationFrames, test: Path) -> Masks:
     drive, number = place_in_drive(result.frame.name)
-    poses = _poses_of(test, drive)
+    poses = poses_of(test, drive)
     others = []
     for place in (result.index - 1, result.index + 1):
         if 0 <= place < len(frames):
@@ -75,6 +75,6 @@ def _traffic(result: FrameResult, frames: EvaluationFrames, test: Path) -> Masks
 
 
 @functools.cache
-def _poses_of(test: Path, drive: str) -> np.ndarray:
+def poses_of(test: Path, drive: str) -> np.ndarray:
     """The poses (N, 4, 4) of a simulated drive, camera to world."""
     return open_sequence(test, drive).poses
