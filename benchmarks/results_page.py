@@ -121,12 +121,11 @@ def claims_table(measured: Sequence[Measured]) -> str:
         figures = ""
         if found.gains:
             other = claim.than if claim.than_figure is None else f"{claim.than}, {claim.than_figure}"
-            sides = f"{claim.better} {mean_and_spread(found.better)}; {other} {mean_and_spread(found.than)}"
-            figures = f"{claim.figure}: {sides}"
-        setting = experiments[claim.experiment].setting
-        seeds = str(len(found.gains))
-        lines.append([claim.paper, claim.words, setting, seeds, figures, found.verdict, f"`{claim.experiment}`"])
-    return _table(("paper", "claim", "setting", "seeds", "figures", "verdict", "experiment"), lines)
+            sides = ((claim.better, found.better), (other, found.than))
+            figures = "<br>".join((claim.figure, *(f"{name} {mean_and_spread(values)}" for name, values in sides)))
+        setting = f"`{claim.experiment}`: {experiments[claim.experiment].setting}"
+        lines.append([claim.paper, claim.words, figures, str(len(found.gains)), found.verdict, setting])
+    return _table(("paper", "claim", "figures", "seeds", "verdict", "experiment and setting"), lines)
 
 
 def arms_table(measured: Sequence[Measured]) -> str:

@@ -65,7 +65,7 @@ def test_the_table_of_claims_shows_both_sides_and_the_verdict():
     measured = [one(arm, seed, 0.2, experiment.name) for arm in (claim.better, claim.than) for seed in (0, 1)]
     page = results_page("<!-- made from claims -->\n<!-- end -->", [], measured)
     [line] = [line for line in page.splitlines() if claim.words in line]
-    assert f"{claim.better} 0.200 ± 0.000; {claim.than} 0.200 ± 0.000" in line
+    assert f"{claim.better} 0.200 ± 0.000<br>{claim.than} 0.200 ± 0.000" in line
     assert experiment.setting in line
     assert sum("not shown" in line for line in page.splitlines()) >= len(CLAIMS) - 2  # of the others nothing is known
     arms = results_page(f"<!-- made from arms {experiment.name} -->\n<!-- end -->", [], measured)
