@@ -81,7 +81,7 @@ def depths(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Depth (H, W) of a frame by each way, up to scale; NaN where matching knows none."""
     network: ManyDepth = networks["depth"]
-    for size in ((config["height"], config["width"]), options.larger):
+    for size, is_own in (((config["height"], config["width"]), True), (options.larger, False)):
         picture, before = _pictures(frame, size)
         intrinsics = torch.from_numpy(frame.camera.normalised()).float()
         unit_m = config["metres_per_unit"] * float(intrinsics[0, 0]) / config["focal"]
@@ -89,7 +89,6 @@ def depths(
             "the pose network's motion": motion_to(networks["pose"], picture, {-1: before}, -1),
             "the exact motion": exact_motion(frame.name, options.data, unit_m),
         }
-        is_own = size != options.larger
         if is_own:
             yield "one frame, single-frame network", _enlarged(networks["teacher"].predict_depth(picture), frame)
             yield "one frame", _enlarged(network.predict_depth(picture), frame)
