@@ -31,7 +31,6 @@ from egodepth.data.opening import open_training_sets
 from egodepth.data.simulator.configuration import SimulatorConfig
 from egodepth.data.simulator.writer import simulate
 from egodepth.data.transforms import augment
-from egodepth.geometry.depth import enlarged_depth
 from egodepth.methods.photometric import photometric_loss
 from egodepth.recipes import RECIPES
 from egodepth.recipes.recipe import VIEWS
@@ -98,8 +97,7 @@ def run(options: Benchmark, dataset) -> None:
             views = augment(batch, recipe.augmentation, method.seed, step)
         with watch("networks forward"):
             disparities = method.depth_network(views.target_jittered)
-            depth = enlarged_depth(disparities[0].detach(), views.size, *method.depth_range)
-            transforms = method.transforms(views, depth)
+            transforms = method.transforms(views)
         with watch("warp and loss"):
             sources = views.sources.transpose(0, 1)
             loss = photometric_loss(

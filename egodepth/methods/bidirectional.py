@@ -40,8 +40,7 @@ class BidirectionalMethod(ViewSynthesisMethod):
         frames = torch.cat([seen.target_jittered[None], seen.sources_jittered.transpose(0, 1)])
         disparities, features = self.depth_network.with_features(frames.flatten(0, 1))
         images = torch.cat([views.target[None], views.sources.transpose(0, 1)])
-        of_targets = disparities[0][: len(seen.target)].detach()
-        transforms = self.transforms(seen, enlarged_depth(of_targets, seen.size, *self.depth_range))
+        transforms = self.transforms(seen)
         pair = frame_pair(_paired(images), transforms, views.intrinsics, views.mask)
         pairs = _paired(features.decoder[0].float().unflatten(0, images.shape[:2]))
 

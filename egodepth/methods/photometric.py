@@ -120,7 +120,7 @@ class PhotometricMethod(ViewSynthesisMethod):
     def step_result(self, views: Views, seen: Views | None = None) -> StepResult:
         seen = seen or views
         disparities, features = self.depth_network.with_features(seen.target_jittered)
-        transforms = self.transforms(seen, enlarged_depth(disparities[0].detach(), seen.size, *self.depth_range))
+        transforms = self.transforms(seen)
         loss = photometric_loss(
             views.target,
             views.sources.transpose(0, 1),

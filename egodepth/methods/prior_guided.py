@@ -96,7 +96,7 @@ class PriorGuidedMethod(ViewSynthesisMethod):
             judged.target,
             judged.sources.transpose(0, 1),
             disparities,
-            self.transforms(seen, enlarged_depth(disparities[0].detach(), seen.size, *depth_range)),
+            self.transforms(seen),
             judged.intrinsics,
             config.photometric,
             depth_range,

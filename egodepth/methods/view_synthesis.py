@@ -23,7 +23,7 @@ from egodepth.methods.distillation import Teacher
 from egodepth.methods.frozen import FrozenNetwork
 from egodepth.methods.method import Method
 from egodepth.methods.pyramid import consistency, frozen_statistics, level_views
-from egodepth.methods.solved_motions import SolvedMotions
+from egodepth.methods.solved_motions import Pair, SolvedMotions
 from egodepth.methods.taught_depth import TaughtDepth
 from egodepth.methods.warped_views import synthesis_error
 from egodepth.networks.disparity import DisparityNetwork, Features
@@ -157,26 +157,29 @@ class ViewSynthesisMethod(Method):
         if self.training_setup.teacher is not None:
             self.training_setup.teacher.to(self.device)
 
-    def transforms(self, views: Views, depth: Tensor) -> Tensor:
+    def transforms(self, views: Views) -> Tensor:
         """Target to source, (S, B, 4, 4): predicted or solved between frames, known between the cameras of a pair.
 
-        Args:
-            depth: (B, 1, h, w), what the depth network sees in the target. Beside pairs, which hold its unit, solved
-                motions are in that unit.
+        Beside pairs solved motions are in the pairs' unit.
         """
         transforms: dict[int, Tensor] = {}
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             motions = self._motions(views, places)
             if self.solved is not None:
-                unit_of = depth if "stereo" in views.source_ids else None
-                motions, self._pose_distance = self.solved.in_place_of(motions, views, places, unit_of)
+                motions, self._pose_distance = self.solved.in_place_of(motions, views, places, self._pair(views))
             transforms |= dict(zip(places, motions, strict=True))
-        for index, source in enumerate(views.source_ids):
-            if source == "stereo":
-                baseline = views.baseline_m / self._unit_m(views)
-                transforms[index] = stereo_transform(views.stereo_offset * baseline)
+        pair = self._pair(views)
+        if pair is not None:
+            transforms[pair.place] = stereo_transform(pair.offset)
         return torch.stack([transforms[index] for index in range(len(views.source_ids))])
+
+    def _pair(self, views: Views) -> Pair | None:
+        """The other camera of the views' pairs; None where they have none."""
+        if "stereo" not in views.source_ids:
+            return None
+        baseline = views.baseline_m / self._unit_m(views)
+        return Pair(views.source_ids.index("stereo"), views.stereo_offset * baseline)
 
     def _levels(self, views: Views, pyramid: PyramidConfig) -> Iterator[Tensor]:
         """The pyramid loss (FA-Depth, equation 20), level by level, the views as they are first."""

@@ -108,7 +108,7 @@ def _look(method: ViewSynthesisMethod, batch: Batch) -> _Found:
     views = resized(views, method.training_setup.height, method.training_setup.width)
     depth = method.depth_network.predict_depth(views.target)
     teacher = method.teacher_depth(views, depth)
-    judged = WarpedViews.of(views, method.transforms(views, depth))
+    judged = WarpedViews.of(views, method.transforms(views))
     warped = judged.error(depth)
     identity = photometric_error(views.sources.transpose(0, 1), judged.moments).amin(0)
     taught = math.nan, math.nan

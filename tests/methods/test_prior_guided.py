@@ -126,7 +126,7 @@ def test_the_student_sees_its_own_size_and_is_judged_at_the_teacher_s():
         rich.target,
         rich.sources.transpose(0, 1),
         result.disparities,
-        scheme.transforms(small, result.depth),
+        scheme.transforms(small),
         rich.intrinsics,
     )
     torch.testing.assert_close(again.total, result.values["synthesis"])
@@ -304,7 +304,7 @@ def test_without_the_rich_synthesis_the_views_are_explained_at_the_student_s_siz
         small.target,
         small.sources.transpose(0, 1),
         result.disparities,
-        scheme.transforms(small, result.depth),
+        scheme.transforms(small),
         small.intrinsics,
     )
     torch.testing.assert_close(again.total, result.values["synthesis"])
