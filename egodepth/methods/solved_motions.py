@@ -22,7 +22,6 @@ from egodepth.methods.frozen import FrozenNetwork
 EVERY_PX = 8
 """Distance of the points by which motions are solved: half as many in rows and columns give the same motions."""
 
-
 LEAST_SHIFT_PX = 0.5
 """By less a point of a pair has not moved: it is too far away, or lost."""
 

@@ -163,13 +163,13 @@ class ViewSynthesisMethod(Method):
         Beside pairs solved motions are in the pairs' unit.
         """
         transforms: dict[int, Tensor] = {}
+        pair = self._pair(views)
         places = [index for index, source in enumerate(views.source_ids) if source != "stereo"]
         if places:
             motions = self._motions(views, places)
             if self.solved is not None:
-                motions, self._pose_distance = self.solved.in_place_of(motions, views, places, self._pair(views))
+                motions, self._pose_distance = self.solved.in_place_of(motions, views, places, pair)
             transforms |= dict(zip(places, motions, strict=True))
-        pair = self._pair(views)
         if pair is not None:
             transforms[pair.place] = stereo_transform(pair.offset)
         return torch.stack([transforms[index] for index in range(len(views.source_ids))])
