@@ -1,12 +1,11 @@
 """Depth that does not flicker: each frame's depth joined with the one before, moved to it, where the two agree.
 
-Causal, with one frame of memory, at the network's size. The picture's motion is OpenCV's dense inverse search (Kroeger
-et al., ECCV 2016); the camera's own motion follows from it and from the depth, by the equation of instantaneous motion
-(Longuet-Higgins and Prazdny, 1980), so that no pose network is needed. What moves by itself does not follow that motion
-and keeps the depth of its own frame.
+Causal, with one frame of memory, at half of the network's size: what flickers are walls and roads, not pixels. The
+picture's motion is OpenCV's dense inverse search (Kroeger et al., ECCV 2016), begun at the camera's motion of the frame
+before; the camera's own motion follows from it and from the depth, by the equation of instantaneous motion
+(Longuet-Higgins and Prazdny, 1980) with all of its terms in depth, so that no pose network is needed. What moves by
+itself does not follow that motion and keeps the depth of its own frame.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,39 +15,46 @@ from egodepth.geometry.cameras import Camera
 USUAL_FOCAL = 0.8
 """Focal length in widths where nothing says it: 64 degrees from left to right."""
 
-MEMORY = 0.8
-"""Weight of the earlier depth where both agree."""
+REDUCTION = 2
+"""Depth is joined at a size so many times as small as the network's. Pixels below are those of that size."""
 
-TOLERANCE = 0.5
+MEMORY = 0.7
+"""Weight of the earlier depth where both agree, and it is as far away in both."""
+
+NEARER = 2
+"""Power of the ratio of the two depths by which the earlier one weighs less where the camera has come nearer."""
+
+TOLERANCE = 1.0
 """Logarithm of depth by which the two may differ; the weight falls to nothing there."""
 
-AROUND = 11
+AROUND = 5
 LEAST_AROUND, MOST_AROUND = 0.4, 0.7
 """Pixels around a pixel, and the mean agreement there from which its earlier depth counts, and counts fully."""
 
 SAME_LEVEL = 40.0
 """Grey levels of 255 by which a point may differ from itself one frame before."""
 
-MOTION_PX = 4.0
-MOTION_SHARE = 0.3
+MOTION_PX, MOTION_SHARE = 4.0, 0.3
 """Pixels, and share of its flow, by which a point of the standing scene may miss the camera's motion."""
 
-HELD = 0.7
-"""Share of the correction of a frame's scale that is still there one frame later. The way that the camera moved is
-found too short by a little, each time: at 0.95 the depths of a street were off by twice after forty frames."""
+SOLVED_PX, SOLVED_SHARE = 1.0, 0.1
+"""The same at which a point counts a quarter for that motion."""
 
-GRID = 6
+HELD = 0.5
+"""Share of the correction of a frame's scale that is still there one frame later."""
+
+GRID = 4
 """The camera's motion is solved on one pixel in so many, in both directions."""
 
 LARGEST_CORRECTION = 0.4
 """Logarithm of the scale between two frames beyond which they are of two scenes."""
 
-FINEST_SCALE = 1
-"""The flow is found down to half of the network's size; the preset's quarter halves the camera's way in turns."""
+FINEST_SCALE = 0
+"""The flow is found down to single pixels; the preset's quarter halves the camera's way in turns."""
 
 REWEIGHTINGS = 4
 
-SAMPLED = 8
+SAMPLED = 2
 """The median of the ratios is taken of one in so many."""
 
 RIDGE = 1e-6
@@ -57,27 +63,15 @@ RIDGE = 1e-6
 LEAST_SHARE = 0.2
 """Share of the grid that must follow one motion. With less there is a cut, or all that can be seen moves."""
 
-
-@dataclass(frozen=True)
-class CameraMotion:
-    """How points of the current frame lie in the frame before: p' = p + rotation x p + translation.
-
-    Attributes:
-        rotation: (3,), in radians.
-        translation: (3,), in the unit of depth.
-        columns, rows: (H, W), where that puts the pixels in the frame before.
-        follows: (H, W) bool, the pixels that the picture's motion puts at about the same place.
-    """
-
-    rotation: np.ndarray
-    translation: np.ndarray
-    columns: np.ndarray
-    rows: np.ndarray
-    follows: np.ndarray
+LEAST_RATIO = 0.1
+"""Share of its depth that a point keeps at least in the frame before: behind the camera it has no place."""
 
 
 class Steady:
     """Joins the depths of a video's frames, one after the other.
+
+    A camera's motion is (6,): translation, in the unit of depth, and rotation, in radians. Points p of a frame lie at
+    p + rotation x p + translation in the frame before.
 
     Args:
         focal: focal length of the frames' camera in widths.
@@ -93,8 +87,8 @@ class Steady:
             raise UserError("--steady needs OpenCV: pip install 'egodepth[lenses]'.") from error
         self._cv2 = cv2
         self._focal = focal
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._flow.setFinestScale(FINEST_SCALE)
+        self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._search.setFinestScale(FINEST_SCALE)
         self._rays: tuple[np.ndarray, np.ndarray] | None = None
         self.restart()
 
@@ -108,7 +102,7 @@ class Steady:
         """Forget what came before: the next frame does not follow it."""
         self._grey: np.ndarray | None = None
         self._inverse_depth: np.ndarray | None = None
-        self._correction = 0.0
+        self._lose()
 
     def __call__(self, image: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
         """The next frame's inverse depth, joined with what came before.
@@ -120,76 +114,92 @@ class Steady:
         Returns:
             (H, W) float32.
         """
-        grey = self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY)
-        joined = inverse_depth
+        grey = self._reduced(self._cv2.cvtColor(image, self._cv2.COLOR_RGB2GRAY))
+        small, factor = self._reduced(inverse_depth), None
         if self._grey is not None and self._grey.shape == grey.shape:
-            joined = self._joined(grey, inverse_depth)
-        self._grey, self._inverse_depth = grey, joined
-        return joined
-
-    def _joined(self, grey: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-        x, y = self._rays_of(*grey.shape)
-        motion = self._motion(self._flow.calc(grey, self._grey, None), inverse_depth)
-        if motion is None:
-            self._correction = 0.0
+            factor = self._factor(grey, small)
+        self._grey, self._inverse_depth = grey, small if factor is None else small * factor
+        if factor is None:
+            self._lose()
             return inverse_depth
+        height, width = inverse_depth.shape
+        return inverse_depth * self._cv2.resize(factor, (width, height), interpolation=self._cv2.INTER_LINEAR)
+
+    def _lose(self) -> None:
+        self._motion: np.ndarray | None = None
+        self._correction = 0.0
+
+    def _reduced(self, picture: np.ndarray) -> np.ndarray:
+        height, width = (-(-side // REDUCTION) for side in picture.shape)
+        return self._cv2.resize(picture, (width, height), interpolation=self._cv2.INTER_AREA)
+
+    def _factor(self, grey: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray | None:
+        """What an inverse depth (h, w) is multiplied by to join that of the frame before; None where it does not."""
+        begun = None if self._motion is None else self._flow_by(self._motion, inverse_depth)
+        flow = self._search.calc(grey, self._grey, begun)
+        self._motion = motion = self._solved(flow, inverse_depth)
+        if motion is None:
+            return None
         # By the camera's motion, not by the picture's, which is a guess where a road is plain.
-        there = motion.columns, motion.rows
+        standing = self._flow_by(motion, inverse_depth)
+        rows, columns = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]].astype(np.float32)
+        there = columns + standing[..., 0], rows + standing[..., 1]
         remap, linear = self._cv2.remap, self._cv2.INTER_LINEAR
         earlier = remap(self._inverse_depth, *there, linear, borderMode=self._cv2.BORDER_CONSTANT)
         seen = remap(self._grey, *there, linear, borderMode=self._cv2.BORDER_CONSTANT).astype(np.float32)
         # The depth of a point in the frame before, brought to this one: z' = z (1 + wx y - wy x) + tz.
-        turned = 1 + motion.rotation[0] * y - motion.rotation[1] * x
-        carried = turned * earlier / np.maximum(1 - motion.translation[2] * earlier, 0.2)
-        stands = (earlier > 0) & motion.follows & (np.abs(seen - grey) < SAME_LEVEL)
-        ratio = np.log(np.where(stands, carried / inverse_depth, 1.0))
+        _, _, tz, wx, wy, _ = motion
+        x, y = self._rays_of(*grey.shape)
+        nearer = (1 + wx * y - wy * x) / np.maximum(1 - tz * earlier, 0.2)
+        follows = _length(standing - flow) < MOTION_PX + MOTION_SHARE * _length(flow)
+        stands = (earlier > 0) & follows & (np.abs(seen - grey) < SAME_LEVEL)
+        ratio = np.log(np.where(stands, nearer * earlier / inverse_depth, 1.0))
         middle = float(np.median(ratio[stands][::SAMPLED])) if stands.mean() >= LEAST_SHARE else np.inf
         if abs(middle) > LARGEST_CORRECTION:
-            self._correction = 0.0
-            return inverse_depth
+            return None
         self._correction = HELD * middle
         differing = ratio - np.float32(self._correction)
         agrees = (stands * np.maximum(1 - (differing / TOLERANCE) ** 2, 0)).astype(np.float32)
         # One moving thing is judged as one: parts of it happen to agree, and the border between would show.
         around = self._cv2.blur(agrees, (AROUND, AROUND))
         weight = MEMORY * agrees * np.clip((around - LEAST_AROUND) / (MOST_AROUND - LEAST_AROUND), 0, 1)
-        return inverse_depth * np.exp(np.float32(self._correction) + weight * differing)
+        # Depth is less wrong the nearer a thing is: what was wrong with it from farther away should not stay.
+        weight /= np.maximum(nearer, 1) ** NEARER
+        return np.exp(np.float32(self._correction) + weight * differing)
 
-    def _motion(self, flow: np.ndarray, inverse_depth: np.ndarray) -> CameraMotion | None:
-        """The camera's motion that most of the flow (H, W, 2) follows; None where little of it follows any."""
+    def _solved(self, flow: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray | None:
+        """The camera's motion that most of the flow (h, w, 2) follows; None where little of it follows any."""
         height, width = inverse_depth.shape
         x, y = self._rays_of(height, width)
         focal_px = np.float32(self._focal * width)
         part = (slice(GRID // 2, None, GRID), slice(GRID // 2, None, GRID))
-        equations = _equations(x[part].ravel(), y[part].ravel(), inverse_depth[part].ravel())
-        observed = flow[part].reshape(-1, 2) / focal_px
-        allowed = self._allowed(flow[part].reshape(-1, 2)) / focal_px
-        weights = np.ones(len(observed), np.float32)
+        moved = flow[part].reshape(-1, 2)
+        equations = _equations(x[part].ravel(), y[part].ravel(), inverse_depth[part].ravel(), moved / focal_px)
+        observed = moved.T.ravel() / focal_px
+        close, allowed = (
+            (px + share * _length(moved)) / focal_px
+            for px, share in ((SOLVED_PX, SOLVED_SHARE), (MOTION_PX, MOTION_SHARE))
+        )
+        weights = np.ones(len(moved), np.float32)
         for _ in range(REWEIGHTINGS):
-            weighted = equations * weights[:, None, None]
-            rows = equations.reshape(-1, 6)
-            normal = weighted.reshape(-1, 6).T @ rows + RIDGE * np.eye(6)
-            solved = np.linalg.solve(normal, weighted.reshape(-1, 6).T @ observed.ravel())
-            missed = np.linalg.norm(equations @ solved - observed, axis=1)
-            weights = 1 / (1 + (missed / allowed) ** 2) ** 2
-        if (missed < allowed).mean() < LEAST_SHARE:
-            return None
-        tx, ty, tz, wx, wy, wz = (np.float32(each) for each in solved)
-        along = tz * inverse_depth + wx * y - wy * x
-        across = (tx * inverse_depth + wy - wz * y - x * along) * focal_px
-        down = (ty * inverse_depth - wx + wz * x - y * along) * focal_px
-        missed = np.hypot(across - flow[..., 0], down - flow[..., 1])
-        rotation, translation = solved[3:].astype(np.float32), solved[:3].astype(np.float32)
-        columns = across + (x * focal_px + np.float32((width - 1) / 2))
-        rows = down + (y * focal_px + np.float32((height - 1) / 2))
-        return CameraMotion(rotation, translation, columns, rows, missed < self._allowed(flow))
+            weighted = equations * np.concatenate([weights, weights])[:, None]
+            normal = weighted.T @ equations + RIDGE * np.eye(6)
+            motion = np.linalg.solve(normal, weighted.T @ observed).astype(np.float32)
+            missed = np.hypot(*np.split(equations @ motion - observed, 2))
+            weights = 1 / (1 + (missed / close) ** 2) ** 2
+        return motion if (missed < allowed).mean() >= LEAST_SHARE else None
 
-    @staticmethod
-    def _allowed(flow_px: np.ndarray) -> np.ndarray:
-        return MOTION_PX + MOTION_SHARE * np.hypot(flow_px[..., 0], flow_px[..., 1])
+    def _flow_by(self, motion: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+        """By how many pixels (h, w, 2) what stands has moved in the frame before, if the camera moved like that."""
+        tx, ty, tz, wx, wy, wz = motion
+        x, y = self._rays_of(*inverse_depth.shape)
+        farther = np.maximum(1 + tz * inverse_depth + wx * y - wy * x, LEAST_RATIO)
+        across = (x + tx * inverse_depth + wy - wz * y) / farther - x
+        down = (y + ty * inverse_depth - wx + wz * x) / farther - y
+        return np.stack([across, down], axis=-1) * np.float32(self._focal * x.shape[1])
 
     def _rays_of(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """x / z and y / z of the pixels, (H, W) each; the principal point lies in the middle."""
+        """x / z and y / z of the pixels, (h, w) each; the principal point lies in the middle."""
         if self._rays is None or self._rays[0].shape != (height, width):
             rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
             focal_px = np.float32(self._focal * width)
@@ -197,9 +207,21 @@ class Steady:
         return self._rays
 
 
-def _equations(x: np.ndarray, y: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """The matrix (N, 2, 6) from translation and rotation to the flow of points, in units of the focal length."""
-    none = np.zeros_like(x)
-    horizontal = [inverse_depth, none, -x * inverse_depth, -x * y, 1 + x * x, -y]
-    vertical = [none, inverse_depth, -y * inverse_depth, -(1 + y * y), x * y, x]
-    return np.stack([np.stack(horizontal, axis=1), np.stack(vertical, axis=1)], axis=1)
+def _length(flow: np.ndarray) -> np.ndarray:
+    return np.hypot(flow[..., 0], flow[..., 1])
+
+
+def _equations(x: np.ndarray, y: np.ndarray, inverse_depth: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """The matrix (2 N, 6) from a camera's motion to the flow of N points, first across and then down.
+
+    In units of the focal length. Where a point has moved to, not where it was, times what it is farther away there: so
+    the way is right for near things, too.
+
+    Args:
+        x, y, inverse_depth: (N,).
+        moved: (N, 2), the flow.
+    """
+    none, there, below = np.zeros_like(x), x + moved[:, 0], y + moved[:, 1]
+    across = [inverse_depth, none, -there * inverse_depth, -there * y, 1 + there * x, -y]
+    down = [none, inverse_depth, -below * inverse_depth, -(1 + below * y), below * x, x]
+    return np.concatenate([np.stack(across, axis=1), np.stack(down, axis=1)])
