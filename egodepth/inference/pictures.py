@@ -17,6 +17,9 @@ from egodepth.inference.inputs import ImageInput, Input, distinct_names, named_p
 
 Item = TypeVar("Item")
 
+MANY = 1000
+"""From so many pictures on every choice of an engine is the same."""
+
 PAUSE_S = 0.1
 """How long a thread waits before it looks whether it is still wanted."""
 
@@ -54,9 +57,14 @@ class Picture:
 
 
 def count_pictures(inputs: Sequence[Input]) -> int | None:
-    """Images and frames of the inputs; None where a video does not tell its own or cannot be read."""
+    """Images and frames of the inputs; None where a video does not tell its own or cannot be read.
+
+    The count ends at `MANY`, or a thousand videos would be opened twice.
+    """
     total = 0
     for each in inputs:
+        if total >= MANY:
+            break
         frames: int | None = 1
         if not isinstance(each, ImageInput):
             try:

@@ -6,6 +6,7 @@ import pytest
 
 from egodepth.errors import UserError
 from egodepth.inference.inputs import ImageInput, VideoInput, expand_inputs
+from egodepth.inference.pictures import MANY, count_pictures
 
 
 def touch(*paths: Path) -> None:
@@ -98,3 +99,11 @@ def test_an_unknown_suffix_is_named_with_the_known_ones(tmp_path: Path) -> None:
 def test_no_input_at_all_is_an_error() -> None:
     with pytest.raises(UserError, match="no input"):
         expand_inputs([])
+
+
+def test_many_inputs_are_not_all_opened_to_count_them(tmp_path):
+    """Videos are opened for it, and once more to be read."""
+    unreadable = VideoInput(tmp_path / "none.mp4", Path("none"))
+    pictures = [ImageInput(tmp_path / f"{number}.png", Path(str(number))) for number in range(MANY)]
+    assert count_pictures([*pictures[:-1], unreadable]) is None
+    assert count_pictures([*pictures, unreadable]) == MANY
