@@ -3,14 +3,15 @@
     python -m benchmarks.cameras starter --out cameras.json
 
 Streets are simulated, the same places, days and drives for every camera, and the model is told each one's intrinsics.
-The ratio is that of the medians of exact and predicted depth, its median over images; 1 is right. It is given as the
-model comes, and with the scale that `egodepth scale --camera-height` finds in the same street.
+The ratio is that of the medians of exact and predicted depth, its median over the images of all streets; 1 is right.
+It is given as the model comes, and with the scale that `egodepth scale --camera-height` finds in each seed's streets.
 """
 
 import argparse
 import json
 import statistics
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from benchmarks.judged_streets import judged_streets
@@ -28,34 +29,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--seed", type=int, default=4000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[4000, 4001, 4002])
     options = parser.parse_args()
     model = ReleasedModel.open(options.model)
-    before = model.scale.metres_per_unit
     found = []
-    for degrees in FIELDS_OF_VIEW:
-        for height in HEIGHTS_M:
-            with tempfile.TemporaryDirectory() as folder:
-                street = judged_streets(Path(folder) / "street", options.seed, degrees, height)
-                result = evaluate_model(options.model, street, "simulated", scaling="none")
-                rescaled = ScaleSource(camera_height=height).find(model, Footage(street), "cpu")
-            found.append(
-                {
-                    "degrees": degrees,
-                    "height_m": height,
-                    "ratio": result.scale_ratio,
-                    "ratio_by_height": result.scale_ratio * before / rescaled.scale.metres_per_unit,
-                    "spread": result.scale_ratio_std,
-                    "abs_rel": result.metrics["abs_rel"],
-                    "images": result.images,
-                }
-            )
-            print(json.dumps(found[-1]), flush=True)
+    for degrees, height in product(FIELDS_OF_VIEW, HEIGHTS_M):
+        seen = [measured(model, seed, degrees, height) for seed in options.seeds]
+        ratios, by_height = ([each for pair in seen for each in pair[place]] for place in (0, 1))
+        found.append(
+            {
+                "degrees": degrees,
+                "height_m": height,
+                "ratio": statistics.median(ratios),
+                "ratio_by_height": statistics.median(by_height),
+                "spread": statistics.stdev(ratios),
+                "of_seeds": [statistics.median(own) for own, _ in seen],
+                "images": len(ratios),
+            }
+        )
+        print(json.dumps(found[-1]), flush=True)
     for name in ("ratio", "ratio_by_height"):
         ratios = [each[name] for each in found]
         print(f"{name}: median {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
     if options.out is not None:
         write_text(options.out, json.dumps(found, indent=2) + "\n")
+
+
+def measured(model: ReleasedModel, seed: int, degrees: float, height_m: float) -> tuple[list[float], list[float]]:
+    """The images' ratios in the streets of a seed, as the model comes, and scaled by the camera's height."""
+    with tempfile.TemporaryDirectory() as folder:
+        street = judged_streets(Path(folder) / "street", seed, degrees, height_m)
+        ratios = [row.ratio for row in evaluate_model(model.name, street, "simulated", scaling="none").rows]
+        scale = ScaleSource(camera_height=height_m).find(model, Footage(street), "cpu").scale
+    change = model.scale.metres_per_unit / scale.metres_per_unit
+    return ratios, [ratio * change for ratio in ratios]
 
 
 if __name__ == "__main__":
