@@ -22,6 +22,8 @@ HEIGHT, WIDTH = FRAME_SIZE
 TICKS = Fraction(1, 1000)
 
 FIXED_GOPS = {"g": "8", "bf": "2", "crf": "8", "threads": "1"}
+OLDER_CODECS = {"g": "8", "bf": "2", "b": "4M", "threads": "1"}
+"""Of one thread: with several the bytes that damage hits would differ from machine to machine."""
 
 
 def write(
@@ -134,7 +136,7 @@ def test_frames_carry_the_times_at_which_they_are_shown(tmp_path, name):
 
 
 def test_an_avi_with_reordered_frames_has_even_times(tmp_path):
-    path = write(tmp_path / "a.avi", scenes(20), codec="mpeg4", options={"g": "8", "bf": "2", "b": "4M"})
+    path = write(tmp_path / "a.avi", scenes(20), codec="mpeg4", options=OLDER_CODECS)
     assert np.ptp(np.diff([frame.seconds for frame in frames_of(path)])) < 1e-6
 
 
@@ -149,7 +151,7 @@ def test_time_that_is_missing_cuts_the_sequence_and_it_goes_on_at_a_key_frame(tm
 
 
 def test_times_that_start_anew_cut_the_sequence_and_still_grow(tmp_path):
-    half = write(tmp_path / "a.ts", scenes(12), codec="mpeg2video", options={"g": "8", "b": "4M"})
+    half = write(tmp_path / "a.ts", scenes(12), codec="mpeg2video", options=OLDER_CODECS | {"bf": "0"})
     both = tmp_path / "b.ts"
     both.write_bytes(half.read_bytes() * 2)
     seconds = [frame.seconds for frame in frames_of(both)]
@@ -190,8 +192,8 @@ DAMAGE = {
 @pytest.mark.parametrize(("name", "codec", "options"), [
     ("a.mkv", "libx264", FIXED_GOPS),
     ("a.ts", "libx264", FIXED_GOPS),
-    ("a.mkv", "mpeg2video", {"g": "8", "bf": "2", "b": "4M"}),
-    ("a.avi", "mpeg4", {"g": "8", "bf": "2", "b": "4M"}),
+    ("a.mkv", "mpeg2video", OLDER_CODECS),
+    ("a.avi", "mpeg4", OLDER_CODECS),
 ])  # fmt: skip
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_no_frame_of_a_damaged_video_differs_from_the_true_ones(tmp_path, name, codec, options, damage):
