@@ -9,17 +9,17 @@ from PIL import Image
 from egodepth.inference.steady import Steady
 
 HEIGHT, WIDTH, FOCAL = 96, 320, 0.8
-CAMERA_HEIGHT, WALL = 1.6, 30.0
+CAMERA_HEIGHT = 1.6
 
 
-def street(travelled: float) -> tuple[np.ndarray, np.ndarray]:
+def street(travelled: float, end: float = 70.0) -> tuple[np.ndarray, np.ndarray]:
     """A picture (H, W, 3) and inverse depth (H, W) of a road between walls, from a camera that travelled so far."""
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     focal_px = FOCAL * WIDTH
     x, y = (columns - (WIDTH - 1) / 2) / focal_px, (rows - (HEIGHT - 1) / 2) / focal_px
     sides = np.abs(x) / 4.0
     road = np.maximum(y, 0) / CAMERA_HEIGHT
-    inverse_depth = np.maximum(np.maximum(sides, road), 1 / (WALL + 40 - travelled))
+    inverse_depth = np.maximum(np.maximum(sides, road), 1 / (end - travelled))
     depth = 1 / inverse_depth
     along, across = depth + travelled, x * depth
     down = y * depth
@@ -53,6 +53,13 @@ def test_depth_whose_scale_jumps_is_held():
 @pytest.mark.parametrize("step", [0.0, 0.5, 1.0])
 def test_depth_that_is_right_stays_right(step):
     assert max(np.abs(each).mean() for each in errors(np.ones(24), Steady(FOCAL), step)) < 0.01
+
+
+def test_a_wall_that_comes_near_stays_right():
+    steady = Steady(FOCAL)
+    for number in range(10):
+        image, exact = street(1.0 * number, end=20.0)
+        assert np.abs(np.log(steady(image, exact) / exact)).mean() < 0.01
 
 
 def test_noise_of_patches_becomes_less():
