@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 import tempfile
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from benchmarks.judged_streets import judged_streets
@@ -34,16 +34,16 @@ def main() -> None:
     model = ReleasedModel.open(options.model)
     found = []
     for degrees, height in product(FIELDS_OF_VIEW, HEIGHTS_M):
-        seen = [measured(model, seed, degrees, height) for seed in options.seeds]
-        ratios, by_height = ([each for pair in seen for each in pair[place]] for place in (0, 1))
+        of_seeds, by_height = zip(*(measured(model, seed, degrees, height) for seed in options.seeds), strict=True)
+        ratios = list(chain(*of_seeds))
         found.append(
             {
                 "degrees": degrees,
                 "height_m": height,
                 "ratio": statistics.median(ratios),
-                "ratio_by_height": statistics.median(by_height),
+                "ratio_by_height": statistics.median(chain(*by_height)),
                 "spread": statistics.stdev(ratios),
-                "of_seeds": [statistics.median(own) for own, _ in seen],
+                "of_seeds": [statistics.median(own) for own in of_seeds],
                 "images": len(ratios),
             }
         )

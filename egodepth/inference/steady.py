@@ -89,7 +89,7 @@ class Steady:
         self._focal = focal
         self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._search.setFinestScale(FINEST_SCALE)
-        self._rays: tuple[np.ndarray, np.ndarray] | None = None
+        self._pixels: tuple[np.ndarray, ...] = ()
         self.restart()
 
     @classmethod
@@ -142,16 +142,15 @@ class Steady:
             return None
         # By the camera's motion, not by the picture's, which is a guess where a road is plain.
         standing = self._flow_by(motion, inverse_depth)
-        rows, columns = np.mgrid[0 : grey.shape[0], 0 : grey.shape[1]].astype(np.float32)
+        columns, rows, x, y = self._pixels_of(*grey.shape)
         there = columns + standing[..., 0], rows + standing[..., 1]
         remap, linear = self._cv2.remap, self._cv2.INTER_LINEAR
         earlier = remap(self._inverse_depth, *there, linear, borderMode=self._cv2.BORDER_CONSTANT)
         seen = remap(self._grey, *there, linear, borderMode=self._cv2.BORDER_CONSTANT).astype(np.float32)
         # The depth of a point in the frame before, brought to this one: z' = z (1 + wx y - wy x) + tz.
         _, _, tz, wx, wy, _ = motion
-        x, y = self._rays_of(*grey.shape)
         nearer = (1 + wx * y - wy * x) / np.maximum(1 - tz * earlier, 0.2)
-        follows = _length(standing - flow) < MOTION_PX + MOTION_SHARE * _length(flow)
+        follows = _length(standing - flow) < _allowed(flow)
         stands = (earlier > 0) & follows & (np.abs(seen - grey) < SAME_LEVEL)
         ratio = np.log(np.where(stands, nearer * earlier / inverse_depth, 1.0))
         middle = float(np.median(ratio[stands][::SAMPLED])) if stands.mean() >= LEAST_SHARE else np.inf
@@ -170,16 +169,13 @@ class Steady:
     def _solved(self, flow: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray | None:
         """The camera's motion that most of the flow (h, w, 2) follows; None where little of it follows any."""
         height, width = inverse_depth.shape
-        x, y = self._rays_of(height, width)
+        _, _, x, y = self._pixels_of(height, width)
         focal_px = np.float32(self._focal * width)
         part = (slice(GRID // 2, None, GRID), slice(GRID // 2, None, GRID))
         moved = flow[part].reshape(-1, 2)
         equations = _equations(x[part].ravel(), y[part].ravel(), inverse_depth[part].ravel(), moved / focal_px)
-        observed = moved.T.ravel() / focal_px
-        close, allowed = (
-            (px + share * _length(moved)) / focal_px
-            for px, share in ((SOLVED_PX, SOLVED_SHARE), (MOTION_PX, MOTION_SHARE))
-        )
+        observed, allowed = moved.T.ravel() / focal_px, _allowed(moved) / focal_px
+        close = (SOLVED_PX + SOLVED_SHARE * _length(moved)) / focal_px
         weights = np.ones(len(moved), np.float32)
         for _ in range(REWEIGHTINGS):
             weighted = equations * np.concatenate([weights, weights])[:, None]
@@ -192,23 +188,29 @@ class Steady:
     def _flow_by(self, motion: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
         """By how many pixels (h, w, 2) what stands has moved in the frame before, if the camera moved like that."""
         tx, ty, tz, wx, wy, wz = motion
-        x, y = self._rays_of(*inverse_depth.shape)
+        _, _, x, y = self._pixels_of(*inverse_depth.shape)
         farther = np.maximum(1 + tz * inverse_depth + wx * y - wy * x, LEAST_RATIO)
         across = (x + tx * inverse_depth + wy - wz * y) / farther - x
         down = (y + ty * inverse_depth - wx + wz * x) / farther - y
         return np.stack([across, down], axis=-1) * np.float32(self._focal * x.shape[1])
 
-    def _rays_of(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """x / z and y / z of the pixels, (h, w) each; the principal point lies in the middle."""
-        if self._rays is None or self._rays[0].shape != (height, width):
+    def _pixels_of(self, height: int, width: int) -> tuple[np.ndarray, ...]:
+        """Columns, rows, x / z and y / z of the pixels, (h, w) each; the principal point lies in the middle."""
+        if not self._pixels or self._pixels[0].shape != (height, width):
             rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
             focal_px = np.float32(self._focal * width)
-            self._rays = (columns - (width - 1) / 2) / focal_px, (rows - (height - 1) / 2) / focal_px
-        return self._rays
+            x, y = (columns - (width - 1) / 2) / focal_px, (rows - (height - 1) / 2) / focal_px
+            self._pixels = columns, rows, x, y
+        return self._pixels
 
 
 def _length(flow: np.ndarray) -> np.ndarray:
     return np.hypot(flow[..., 0], flow[..., 1])
+
+
+def _allowed(flow: np.ndarray) -> np.ndarray:
+    """By how many pixels a point that moved like that may miss the camera's motion."""
+    return MOTION_PX + MOTION_SHARE * _length(flow)
 
 
 def _equations(x: np.ndarray, y: np.ndarray, inverse_depth: np.ndarray, moved: np.ndarray) -> np.ndarray:

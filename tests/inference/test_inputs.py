@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from egodepth.errors import UserError
+from egodepth.inference.engines import MANY_PICTURES
 from egodepth.inference.inputs import ImageInput, VideoInput, expand_inputs
+from egodepth.inference.network_predictor import WORTH_A_GRAPH
 from egodepth.inference.pictures import MANY, count_pictures
 
 
@@ -103,6 +105,7 @@ def test_no_input_at_all_is_an_error() -> None:
 
 def test_many_inputs_are_not_all_opened_to_count_them(tmp_path):
     """Videos are opened for it, and once more to be read."""
+    assert max(MANY_PICTURES, WORTH_A_GRAPH) <= MANY
     unreadable = VideoInput(tmp_path / "none.mp4", Path("none"))
     pictures = [ImageInput(tmp_path / f"{number}.png", Path(str(number))) for number in range(MANY)]
     assert count_pictures([*pictures[:-1], unreadable]) is None
